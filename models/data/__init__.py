@@ -1,0 +1,32 @@
+"""Data sets by name: `load("mnist")`. Whatever their origin, the decoded images must have the registered digest."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from models.data.dataset import Dataset
+from models.data.sources import DataCorrupt, DataMissing
+from models.registry import Entry, find
+
+__all__ = ["DataCorrupt", "DataMissing", "Dataset", "load"]
+
+
+def load(name: str) -> Dataset:
+    """The registered data set `name`, read once a process.
+
+    Raises UnknownName; DataMissing where a file is nowhere to be had; DataCorrupt where a file is damaged, or the
+    images are not those that the registered digest stands for.
+    """
+    return _load(name, find("data", name))
+
+
+@lru_cache(maxsize=8)
+def _load(name: str, entry: Entry) -> Dataset:
+    data: Dataset = entry.load()()
+    digest = data.digest()
+    if digest != entry.digest:
+        raise DataCorrupt(
+            f"data set {name}: the images read have digest {digest}, registered is {entry.digest or 'none'}: results "
+            "on them would not compare; replace the files by the published ones, or register other images by another name"
+        )
+    return data

@@ -1,0 +1,93 @@
+"""A data set: three splits that never mix, and the digest that ties finished cells to these very images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.cell import canonical_json
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images as rows, in their natural type.
+
+    - `train`, `validation`, `test`: arrays (images, features); uint8 in 0 … `levels`, or float32 where `levels` is 0.
+      They are read-only, as one copy serves the whole process (`torch.tensor` copies them to where it is wanted).
+    - `levels`: the probability of a pixel is value / levels; 1: the images are binary already; 0: real values, used
+      as they are.
+    - `image_shape`: (height, width) of the image that a row holds in row-major order.
+
+    Raises ValueError where the arrays do not fit together.
+    """
+
+    name: str
+    train: npt.NDArray[Any]
+    validation: npt.NDArray[Any]
+    test: npt.NDArray[Any]
+    levels: int
+    image_shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Check types, shapes and values, and make the arrays read-only."""
+        features, kind = math.prod(self.image_shape), np.dtype(np.uint8 if self.levels else np.float32)
+        if not 0 <= self.levels <= 255:
+            raise ValueError(f"data set {self.name}: levels should be in 0 … 255, got {self.levels}")
+        for split, array in self.splits():
+            where = f"data set {self.name}, {split}"
+            if array.dtype != kind or array.ndim != 2 or array.shape[1] != features or not len(array):
+                wanted = f"{kind} of shape (images, {features})"
+                raise ValueError(f"{where}: should be {wanted}, got {array.dtype} of shape {array.shape}")
+            if self.levels and array.max() > self.levels:
+                raise ValueError(f"{where}: values should be in 0 … {self.levels}, got {array.max()}")
+            if not self.levels and not np.isfinite(array).all():
+                raise ValueError(f"{where}: values should be finite")
+            frozen = np.ascontiguousarray(array).view()
+            frozen.setflags(write=False)
+            object.__setattr__(self, split, frozen)
+
+    def splits(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Name and images of each split: train, validation, test."""
+        return ((split, getattr(self, split)) for split in SPLITS)
+
+    @property
+    def features(self) -> int:
+        """Numbers an image has."""
+        return math.prod(self.image_shape)
+
+    @cached_property
+    def mean_pixel(self) -> npt.NDArray[np.float64]:
+        """Mean training image as probabilities (real values where `levels` is 0), float64 of shape (features,)."""
+        mean: npt.NDArray[np.float64] = self.train.mean(axis=0, dtype=np.float64) / (self.levels or 1)
+        mean.setflags(write=False)
+        return mean
+
+    def digest(self) -> str:
+        """SHA-256, 64 hexadecimal digits, of levels, image shape, and each split's name, type, shape and bytes.
+
+        Part of every cell's id; the name is not part of the digest.
+        """
+        described = [[split, array.dtype.newbyteorder("<").str, array.shape] for split, array in self.splits()]
+        header = canonical_json({"levels": self.levels, "image_shape": self.image_shape, "splits": described})
+        digest = hashlib.sha256(header.encode())
+        for _, array in self.splits():
+            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+        return digest.hexdigest()
+
+
+def shuffled(key: str, count: int) -> npt.NDArray[np.int64]:
+    """A permutation of 0 … count − 1 that is the same for ever: indices sorted by the SHA-256 of `key/index`.
+
+    A generator's stream may change with a version of NumPy, and with it the splits and the id of every cell.
+    """
+    order = sorted(range(count), key=lambda index: hashlib.sha256(f"{key}/{index}".encode()).digest())
+    return np.array(order, dtype=np.int64)

@@ -1,0 +1,71 @@
+"""MNIST, 28×28 (LeCun et al. 1998; CC BY-SA 3.0), grey for dynamic binarisation, or binarised once and for all.
+
+Dynamic: a pixel's value / 255 is the probability with which each use draws it as 1. Training images are the first
+50,000 of the training file, validation images its last 10,000, test images those of the test file.
+
+Static: the binarised images of Larochelle & Murray (AISTATS 2011), 50,000 / 10,000 / 10,000. Their source has no
+https, so these files are never downloaded; which copy of them is meant, the registered digest says.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.data.dataset import Dataset
+from models.data.sources import corrupt, locate, read_gzip
+
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+SHAPE = (28, 28)
+PIXELS = 784
+SIZES_STATIC = {"train": 50_000, "valid": 10_000, "test": 10_000}
+
+
+def load() -> Dataset:
+    """Grey MNIST, 255 levels."""
+    training = _images("train-images-idx3-ubyte.gz", 60_000)
+    test = _images("t10k-images-idx3-ubyte.gz", 10_000)
+    return Dataset("mnist", training[:50_000], training[50_000:], test, levels=255, image_shape=SHAPE)
+
+
+def load_static() -> Dataset:
+    """Static binary MNIST, 1 level."""
+    train, validation, test = (_bits(split, count) for split, count in SIZES_STATIC.items())
+    return Dataset("mnist_static", train, validation, test, levels=1, image_shape=SHAPE)
+
+
+def read_idx(path: Path) -> npt.NDArray[Any]:
+    """The array of bytes in a gzipped IDX file, of any number of dimensions. Raises DataCorrupt."""
+    content = read_gzip(path)
+    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * content[3]:
+        raise corrupt(path, f"it should start as an IDX file of bytes, got {content[:4].hex()}")
+    dimensions = content[3]
+    shape = struct.unpack_from(f">{dimensions}I", content, 4)
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    if values.size != np.prod(shape, dtype=np.int64):
+        raise corrupt(path, f"its header says {' × '.join(map(str, shape))} values, it has {values.size}")
+    return values.reshape(shape)
+
+
+def _images(file: str, count: int) -> npt.NDArray[Any]:
+    """`count` images of an IDX file as rows, uint8 (count, 784). Raises DataMissing, DataCorrupt."""
+    path = locate("mnist", file, MIRROR + file)
+    images = read_idx(path)
+    if images.shape != (count, *SHAPE):
+        raise corrupt(path, f"it should have {count} × 28 × 28 values, got {' × '.join(map(str, images.shape))}")
+    return images.reshape(count, PIXELS)
+
+
+def _bits(split: str, count: int) -> npt.NDArray[Any]:
+    """`count` images of a text file of 0 and 1, 784 a line, as uint8 (count, 784). Raises DataMissing, DataCorrupt."""
+    file = f"binarized_mnist_{split}.amat.gz"
+    path = locate("binarized_mnist", file)
+    digits = read_gzip(path).translate(None, b" \t\r\n")
+    bits = np.frombuffer(digits, np.uint8) - ord("0")
+    if bits.size != count * PIXELS or bits.max() > 1:
+        raise corrupt(path, f"it should have {count} × 784 digits 0 or 1 and nothing else, got {bits.size} characters")
+    return bits.reshape(count, PIXELS)

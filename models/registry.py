@@ -1,0 +1,80 @@
+"""The names a cell may use: data sets, networks, objectives and procedures.
+
+An entry says where the code lives (imported when first asked for, so that planning never loads torch) and carries what
+a cell's identity needs: a data set's digest, or a `semantics` number, raised whenever the same fields of a cell come to
+mean another computation. Adding one is one new file and one line here: see docs/adding.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from models.cell import Cell
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a registered name's code lives (`module:attribute`) and what identity needs of it."""
+
+    target: str
+    semantics: int = 1
+    digest: str = ""
+
+    def load(self) -> Any:
+        """Import and return the registered object."""
+        module, attribute = self.target.split(":")
+        return getattr(import_module(module), attribute)
+
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        "models.data.digits:load", digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206"
+    ),
+    "mnist": Entry(
+        "models.data.mnist:load", digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436"
+    ),
+    "mnist_static": Entry(
+        "models.data.mnist:load_static", digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644"
+    ),
+}
+
+NETWORKS: dict[str, Entry] = {
+    "mlp": Entry("models.networks.mlp:HierarchicalMLP"),
+}
+
+OBJECTIVES: dict[str, Entry] = {
+    "vae": Entry("models.objectives.elbo:Vae"),
+    "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck"),
+}
+
+PROCEDURES: dict[str, Entry] = {
+    "joint": Entry("models.procedures.joint:Joint"),
+}
+
+REGISTRIES = {"data": DATASETS, "network": NETWORKS, "objective": OBJECTIVES, "procedure": PROCEDURES}
+
+
+class UnknownName(ValueError):
+    """A name that no registry holds; the message has the nearest one that does."""
+
+
+def find(field: str, name: str) -> Entry:
+    """The entry of `name` in the registry of cell field `field`. Raises UnknownName."""
+    registry = REGISTRIES[field]
+    if name not in registry:
+        near = get_close_matches(str(name), registry, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"{field}: no {name!r} here{hint} (there are {', '.join(registry)})")
+    return registry[name]
+
+
+@lru_cache(maxsize=65536)
+def cell_id(cell: Cell) -> str:
+    """The cell's id, with the digest and the semantics numbers of the names it uses. Raises UnknownName."""
+    cell = cell.canonical()
+    semantics = {field: find(field, getattr(cell, field)).semantics for field in ("network", "objective", "procedure")}
+    return cell.id(find("data", cell.data).digest, semantics)
