@@ -1,0 +1,71 @@
+"""Reading a study: file → tree → overrides → typed sections → cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models.cell import Cell
+from sweeper.errors import StudyError
+from sweeper.study.faults import faults_of
+from sweeper.study.schema import StudyFile
+from sweeper.study.source import Node, parse, read_tree
+from sweeper.study.study import Study
+
+
+def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
+    """The study in the YAML file at `path`, with `overrides` (`train.steps=1000`, `cells.rho=[0.9, 1]`) applied.
+
+    An override's value is YAML and is checked like the file's; on `cells.*` it holds for every grid of the study.
+    Raises StudyError with all faults at once, each with its place.
+    """
+    tree = read_tree(path)
+    if not isinstance(tree.value, dict):
+        raise StudyError(f"{tree.place}: a study is a mapping of name, cells, train, …; see studies/quickstart.yaml")
+    faults: list[str] = []
+    for override in overrides:
+        try:
+            _apply(tree, override)
+        except StudyError as fault:
+            faults += fault.faults
+    try:
+        file = StudyFile.model_validate(tree.plain())
+    except ValidationError as error:
+        raise StudyError(faults_of(error, tree) + faults) from None
+    if faults:
+        raise StudyError(faults)
+    blocks = tree.value["cells"].plain()
+    cells: dict[Cell, None] = {}
+    for block in file.cells:
+        cells.update(dict.fromkeys(block.cells))
+    return Study(
+        name=file.name,
+        question=file.question,
+        cells=tuple(cells),
+        train=file.train,
+        evaluation=file.evaluation,
+        analysis=file.analysis,
+        run=file.run,
+        blocks=tuple(blocks if isinstance(blocks, list) else [blocks]),
+    )
+
+
+def _apply(tree: Node, override: str) -> None:
+    """Set one `section.key=value` in the tree; its faults will be placed as `--set section.key=value`."""
+    place = f"--set {override if len(override) <= 60 else override[:57] + '…'}"
+    key, equals, text = override.partition("=")
+    names = [name.strip() for name in key.split(".")]
+    if not equals or not all(names) or len(names) > 2:
+        raise StudyError(f"{place}: should be key=value or section.key=value, as in train.steps=1000")
+    value = parse(text, place, place)
+    parents = [tree]
+    if len(names) == 2:
+        section = tree.value.setdefault(names[0], Node({}, place))
+        tree.keys.setdefault(names[0], place)
+        parents = section.value if isinstance(section.value, list) else [section]
+    for parent in parents:
+        if isinstance(parent.value, dict):  # what is not is a fault of the file, reported with the others
+            parent.value[names[-1]] = value
+            parent.keys[names[-1]] = place

@@ -1,0 +1,108 @@
+"""A loaded study: its cells and settings, frozen and checked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from models.cell import Cell
+from models.settings import Evaluation
+from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Run, Train
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file asks for. Two studies are equal if they ask for the same, however it is written.
+
+    `cells` are canonical (`Cell.canonical`), each once, in an order that depends on the grids' order of values but not
+    on the order of keys. `blocks` are the grids as written (overrides included), for `to_yaml` and `diff`.
+    """
+
+    name: str
+    question: str
+    cells: tuple[Cell, ...] = field(repr=False)
+    train: Train
+    evaluation: EvaluationSection
+    analysis: Analysis
+    run: Run
+    blocks: tuple[Mapping[str, Any], ...] = field(repr=False, compare=False)
+
+    @property
+    def steps(self) -> int:
+        """Training steps asked of every cell."""
+        return self.train.steps
+
+    def evaluation_settings(self) -> Evaluation:
+        """The settings of the final evaluation, as `models` takes them."""
+        return Evaluation(**{f.name: getattr(self.evaluation, f.name) for f in fields(Evaluation)})
+
+    def to_yaml(self) -> str:
+        """The study as a study file: overrides and the defaults of its sections written out. Loads to an equal study."""
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = None  # innermost lists and mappings on one line
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+        yaml.allow_unicode = True
+        yaml.width = 160
+        stream = io.StringIO()
+        yaml.dump(self._resolved(), stream)
+        return stream.getvalue()
+
+    def _resolved(self) -> dict[str, Any]:
+        blocks: Any = [dict(block) for block in self.blocks]
+        return {
+            "name": self.name,
+            "question": self.question,
+            "cells": blocks[0] if len(blocks) == 1 else blocks,
+            **{section: getattr(self, section).model_dump() for section in SECTIONS},
+        }
+
+    def diff(self, other: Study) -> list[str]:
+        """What changed from this study to `other`, a line each: `train.steps: 1000 → 2000`. Empty if they are equal."""
+        lines = []
+        before, after = self._resolved(), other._resolved()
+        for key in before:
+            if key == "cells":
+                lines += self._diff_cells(other)
+            elif key in SECTIONS:
+                lines += _changes(f"{key}.", before[key], after[key])
+            else:
+                lines += _changes("", {key: before[key]}, {key: after[key]})
+        return lines
+
+    def _diff_cells(self, other: Study) -> list[str]:
+        if self.cells == other.cells:
+            return []
+        lines: list[str] = []
+        if len(self.blocks) == len(other.blocks):
+            for number, (mine, theirs) in enumerate(zip(self.blocks, other.blocks, strict=True), 1):
+                prefix = "cells." if len(self.blocks) == 1 else f"cells, grid {number}: "
+                lines += _changes(prefix, mine, theirs)
+        added, removed = set(other.cells) - set(self.cells), set(self.cells) - set(other.cells)
+        counts = f"cells: {len(self.cells)} → {len(other.cells)} ({len(added)} added, {len(removed)} removed)"
+        return [*lines, counts if added or removed else "cells: the same, in another order"]
+
+
+def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    absent = object()
+    return [
+        f"{prefix}{key}: {_text(before, key)} → {_text(after, key)}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    """A value as a study file would have it on one line."""
+    return _flow(values[key]) if key in values else "(not given)"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return str(value) if value != "" else "''"
