@@ -40,6 +40,9 @@ DATASETS: dict[str, Entry] = {
     "mnist_static": Entry(
         "models.data.mnist:load_static", digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644"
     ),
+    "omniglot": Entry(
+        "models.data.omniglot:load", digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7"
+    ),
 }
 
 NETWORKS: dict[str, Entry] = {

@@ -26,7 +26,7 @@ def _load(name: str, entry: Entry) -> Dataset:
     digest = data.digest()
     if digest != entry.digest:
         raise DataCorrupt(
-            f"data set {name}: the images read have digest {digest}, registered is {entry.digest or 'none'}: results "
-            "on them would not compare; replace the files by the published ones, or register other images by another name"
+            f"data set {name}: the images read have digest {digest}, registered is {entry.digest or 'none'}: "
+            "replace the files by the published ones, or register other images under another name"
         )
     return data

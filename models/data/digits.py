@@ -18,9 +18,9 @@ from models.data.sources import DataMissing, corrupt, read_gzip
 def load() -> Dataset:
     """The digits; needs no file but scikit-learn's own. Raises DataMissing, DataCorrupt."""
     path = _bundled()
+    lines = read_gzip(path).split()
     try:
-        images = np.array([line.split(b",")[:64] for line in read_gzip(path).splitlines()]).astype(float)
-        images = images.astype(np.uint8).reshape(1797, 64)
+        images = np.array([line.split(b",")[:64] for line in lines]).astype(np.uint8).reshape(1797, 64)
     except ValueError as fault:
         raise corrupt(path, str(fault)) from None
     images = images[shuffled("digits", len(images))]

@@ -48,8 +48,8 @@ def locate(folder: str, file: str, url: str = "") -> Path:
             return _download(url, places[-1] / file)
         except (OSError, ValueError) as fault:  # requests' errors are OSErrors
             why = f"downloading {url} failed: {_reason(fault)}"
-    put = f"put it at {places[0] / file}" if given else f"set SWEEPER_DATA to the folder above {folder}/"
-    raise DataMissing(f"no {folder}/{file}: {put} or put it at {places[-1] / file} ({why})")
+    first = f"$SWEEPER_DATA/{folder}/{file} (SWEEPER_DATA is {given or 'not set'})"
+    raise DataMissing(f"no {folder}/{file}: put it at {first} or at {places[-1] / file}; {why}")
 
 
 def read_gzip(path: Path) -> bytes:
@@ -69,7 +69,7 @@ def corrupt(path: Path, what: str) -> DataCorrupt:
 
 def _download(url: str, path: Path) -> Path:
     """Download to a temporary file beside `path`, then rename; a bar if tqdm is installed. Raises OSError."""
-    import pooch
+    import pooch  # type: ignore[import-untyped]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")

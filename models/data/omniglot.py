@@ -1,0 +1,135 @@
+"""OMNIGLOT (Lake et al. 2015; MIT), 32,460 drawings of 1,623 characters, shrunk from 105×105 to 28×28 grey.
+
+Shrinking is by exact area: grey = ink-covered share of the pixel × 255, rounded, ink bright; in integers, so that no
+image library's version changes the data. Dynamic binarisation as for MNIST: value / 255 is a probability.
+
+The drawings of both published folders are put in the order of their names, then split by a fixed permutation into
+23,000 / 1,345 / 8,115 images: 24,345 not for testing, as in Burda et al. (2016), with one character's twenty drawings
+spread over the splits. The images are not theirs (`chardata.mat`): likelihoods are comparable among themselves, not
+with published numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import tempfile
+import zipfile
+import zlib
+from contextlib import suppress
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.data.dataset import Dataset, shuffled
+from models.data.sources import cache_folder, corrupt, locate
+
+SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+DRAWINGS = {"images_background": 19_280, "images_evaluation": 13_180}
+DRAWN, SIDE = 105, 28  # pixels a side, as published and here
+CHUNK = 128  # drawings shrunk at a time: 6 MB, which a processor's cache holds
+SHRUNK_SHA256 = "8167dffec9d3ee72541f00f4f120b260f19aebf40a2a4c142dfc5a700a187882"
+
+# What zipfile and Pillow raise for damaged archives and images; Pillow has a SyntaxError for a bad PNG.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, SyntaxError, struct.error)
+
+Grey = npt.NDArray[np.uint8]
+
+
+def load() -> Dataset:
+    """OMNIGLOT at 28×28, 255 levels. Raises DataMissing, DataCorrupt."""
+    images = _cached()
+    if images is None:
+        images = np.concatenate([_archive(folder, count) for folder, count in DRAWINGS.items()])
+        _keep(images)
+    images = images[shuffled("omniglot", len(images))]
+    return Dataset("omniglot", images[:23_000], images[23_000:24_345], images[24_345:], 255, (SIDE, SIDE))
+
+
+def shrink(ink: npt.NDArray[np.bool_], side: int) -> Grey:
+    """Square drawings (images, n, n), True where there is ink, as grey (images, side, side): 255 × the share of ink.
+
+    The share is exact and rounded once, half up: with g = gcd(n, side), a drawn pixel is side / g units long and a
+    grey one n / g, and the overlaps are whole numbers of units.
+    """
+    size = ink.shape[-1]
+    unit = gcd(size, side)
+    drawn, grey = side // unit, size // unit
+    # Both sides repeat after `grey` drawn pixels = `drawn` grey ones: overlap[i, j] of drawn pixel i and grey pixel j.
+    starts, ends = np.arange(grey)[:, None] * drawn, np.arange(drawn)[None, :] * grey
+    overlap = np.clip(np.minimum(starts + drawn, ends + grey) - np.maximum(starts, ends), 0, None)
+    area = np.ascontiguousarray(ink.T, dtype=np.int32)  # pixel axes first: long runs of images in memory
+    for _ in range(2):  # shrink the first axis, and swap, so that the next round takes the other one
+        area = area.reshape(unit, grey, *area.shape[1:])
+        shrunk = np.zeros((unit, drawn, *area.shape[2:]), np.int32)
+        for i, j in np.argwhere(overlap):
+            shrunk[:, j] += overlap[i, j] * area[:, i]
+        area = shrunk.reshape(side, *area.shape[2:]).swapaxes(0, 1)
+    whole = grey * grey
+    return np.ascontiguousarray(((2 * 255 * area + whole) // (2 * whole)).T, dtype=np.uint8)
+
+
+def _archive(folder: str, count: int) -> Grey:
+    """The drawings of one archive in the order of their names, (count, 784). Raises DataMissing, DataCorrupt."""
+    path = locate("omniglot", f"{folder}.zip", f"{SOURCE}{folder}.zip")
+    content = io.BytesIO(path.read_bytes())
+    try:
+        with zipfile.ZipFile(content) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+            if len(names) != count:
+                raise ValueError(f"it should have {count} drawings, got {len(names)}")
+            chunks = [names[start : start + CHUNK] for start in range(0, count, CHUNK)]
+            shrunk = [shrink(np.stack([_ink(archive.read(name)) for name in chunk]), SIDE) for chunk in chunks]
+    except DAMAGE as fault:
+        raise corrupt(path, str(fault)) from None
+    return np.concatenate(shrunk).reshape(count, SIDE * SIDE)
+
+
+def _ink(png: bytes) -> npt.NDArray[np.bool_]:
+    """Where a black-on-white drawing has ink, (105, 105)."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        if image.mode != "1" or image.size != (DRAWN, DRAWN):
+            raise ValueError(f"a drawing should have 105 × 105 pixels of 1 bit, got {image.size} of mode {image.mode}")
+        return np.logical_not(np.asarray(image, dtype=np.bool_))
+
+
+def _cache_file() -> Path:
+    return cache_folder() / "omniglot" / f"shrunk_{SIDE}.npy"
+
+
+def _cached() -> Grey | None:
+    """The shrunk drawings if an earlier run kept them; a file with other content is dropped."""
+    path = _cache_file()
+    try:
+        with path.open("rb") as file:
+            images: Grey = np.lib.format.read_array(file, allow_pickle=False)
+        if hashlib.sha256(np.ascontiguousarray(images).data).hexdigest() == SHRUNK_SHA256:
+            return images.reshape(-1, SIDE * SIDE)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, EOFError):
+        pass  # not an array, or a torn one: the same as an array of other content
+    with suppress(OSError):
+        path.unlink()
+    return None
+
+
+def _keep(images: Grey) -> None:
+    """Keep the shrunk drawings for the next process, whole or not at all; an unwritable cache is no error."""
+    path = _cache_file()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, images, allow_pickle=False)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
