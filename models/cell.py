@@ -1,0 +1,254 @@
+"""A cell: one point of a study's grid, and the identity that its results are filed under.
+
+Everything that decides what a cell's training does is a field here, and nothing else is: not the grid it came from,
+the stack it is trained in, the device, the number of steps or the evaluation. So a cell keeps its id, and with it
+its finished work, when a study grows, shrinks, is reordered or moves to another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
+
+
+def nine_digits(value: float) -> float:
+    """`value` rounded to 9 significant digits, the precision in which numbers are hashed and trained."""
+    return float(f"{float(value):.9g}")
+
+
+def parse_sizes(text: str | int) -> tuple[int, ...]:
+    """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError unless every size is a whole number ≥ 1."""
+    parts = str(text).split("-")
+    if not all(re.fullmatch(r"[1-9][0-9]{0,6}", part) for part in parts):
+        raise ValueError(f"sizes are whole numbers joined by '-', as in 40-40-40-40; got {text!r}")
+    return tuple(int(part) for part in parts)
+
+
+def parse_hidden(text: str | int, depth: int) -> tuple[tuple[int, ...], ...]:
+    """Hidden sizes of each layer's maps: `"200-200"` for all layers alike, `"512-512/256-256"` layer by layer.
+
+    Returns one tuple a stochastic layer, from the data up. Raises ValueError if the number of layers does not match.
+    """
+    layers = tuple(parse_sizes(part) for part in str(text).split("/"))
+    if len(layers) == 1:
+        return layers * depth
+    if len(layers) != depth:
+        raise ValueError(f"hidden {text!r} describes {len(layers)} layers, latents {depth}")
+    return layers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration to train. Defaults are frozen: a later field's default is the behaviour before it existed.
+
+    Fields, by topic (the value that switches a feature off in brackets):
+
+    - `data`: name of a registered data set; `likelihood`: `bernoulli` or `gaussian` with fixed `decoder_variance`.
+    - `network`: registered network; `latents`: units of each stochastic layer from the data up, `"40-40-40-40"`;
+      `hidden`: hidden sizes of the maps (see `parse_hidden`); `activation`: `tanh`, `relu`, `leaky_relu` or `elu`.
+    - `objective`: `vae` or `ou`; `rho` in [0, 1], the strength of smoothing [1]; `smoothing_samples`, S;
+      `smoothing`: what is averaged, `moments` (mean and deviation) or `ratio` (mean / deviation, and deviation).
+    - `kl_weight`, reached linearly from `kl_weight_start` over `kl_warmup_steps` steps [0];
+      `free_bits`: floor of each layer's term, nats [0].
+    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32` or `float64`.
+    - `learning_rate`, decaying geometrically to `learning_rate_end` over `learning_rate_decay_steps` steps [0];
+      Adam's `adam_beta1`, `adam_beta2`, `adam_epsilon`; `gradient_clip`: largest norm of a cell's gradient [0].
+    """
+
+    data: str
+    latents: str
+    seed: int
+    likelihood: str = "bernoulli"
+    decoder_variance: float = 1.0
+    network: str = "mlp"
+    hidden: str = "200-200"
+    activation: str = "tanh"
+    objective: str = "vae"
+    rho: float = 1.0
+    smoothing_samples: int = 5
+    smoothing: str = "moments"
+    kl_weight: float = 1.0
+    kl_weight_start: float = 0.0
+    kl_warmup_steps: int = 0
+    free_bits: float = 0.0
+    procedure: str = "joint"
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    learning_rate_end: float = 1e-4
+    learning_rate_decay_steps: int = 0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    gradient_clip: float = 0.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Check ranges and round numbers; raises ValueError with every fault, each naming its field and value."""
+        faults: dict[str, str] = {}
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            try:
+                if kind == "float":
+                    value = nine_digits(value)
+                    if not math.isfinite(value):
+                        raise ValueError("should be a finite number")
+                elif kind == "int":
+                    if isinstance(value, bool) or int(value) != value:
+                        raise ValueError("should be a whole number")
+                    value = int(value)
+                elif field.name in ("latents", "hidden"):
+                    value = str(value)
+            except (TypeError, ValueError, OverflowError) as fault:
+                faults[field.name] = f"{field.name}: {fault}, got {getattr(self, field.name)!r}"
+                continue
+            object.__setattr__(self, field.name, value)
+        for name, (low, high, note) in RANGES.items():
+            if name not in faults and not low <= getattr(self, name) <= high:
+                faults[name] = f"{name} should be {note}, got {getattr(self, name)!r}"
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                faults[name] = f"{name} should be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+        try:
+            parse_hidden(self.hidden, len(parse_sizes(self.latents)))
+        except ValueError as fault:
+            faults["latents"] = str(fault)
+        if faults:
+            raise CellError(faults)
+
+    @property
+    def depth(self) -> int:
+        """Number of stochastic layers, L."""
+        return len(self.latent_sizes)
+
+    @cached_property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """Units of layers 1 … L."""
+        return parse_sizes(self.latents)
+
+    @cached_property
+    def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Hidden sizes of the maps of layers 1 … L."""
+        return parse_hidden(self.hidden, self.depth)
+
+    @property
+    def architecture(self) -> str:
+        """The network in words: `mlp 40-40-40-40 (200-200)`, with the activation where it is not tanh."""
+        activation = "" if self.activation == "tanh" else f" {self.activation}"
+        return f"{self.network} {self.latents} ({self.hidden}){activation}"
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether training smooths the generative networks."""
+        return self.objective == "ou"
+
+    def canonical(self) -> Cell:
+        """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
+        default = {field.name: field.default for field in fields(self)}
+        off: list[str] = []
+        if self.objective == "ou" and self.rho == 1.0:
+            off += ["objective"]
+        if self.objective == "vae" or self.rho == 1.0:
+            off += ["rho", "smoothing_samples", "smoothing"]
+        if self.likelihood == "bernoulli":
+            off += ["decoder_variance"]
+        if self.kl_warmup_steps == 0:
+            off += ["kl_weight_start"]
+        if self.learning_rate_decay_steps == 0:
+            off += ["learning_rate_end"]
+        changes = {name: default[name] for name in off}
+        if len(set(self.hidden_sizes)) == 1:
+            changes["hidden"] = self.hidden.split("/")[0]
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        """All fields as canonical JSON: sorted keys, no white space, shortest numbers."""
+        return canonical_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Cell:
+        """The cell that `to_json` wrote; unknown fields (of a newer version) raise TypeError."""
+        return cls(**json.loads(text))
+
+    def id(self, digest: str, semantics: Mapping[str, int]) -> str:
+        """The cell's id: SHA-256 of what decides its training, cut to 24 hexadecimal digits.
+
+        `digest` is that of the decoded data; `semantics` the numbers of the network, objective and procedure, raised
+        when the same fields come to mean another computation. `models.registry.cell_id` supplies both.
+        """
+        cell = self.canonical()
+        chosen = {f.name: getattr(cell, f.name) for f in fields(cell) if getattr(cell, f.name) != f.default}
+        identity = {"cell": chosen, "data": digest, "semantics": dict(semantics)}
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ID_LENGTH]
+
+    def shape(self) -> tuple[Any, ...]:
+        """What cells of one stack must share: all that decides the shape of a tensor or the code that runs."""
+        cell = self.canonical()
+        return tuple(
+            getattr(cell, name)
+            for name in SHAPE_FIELDS
+            if cell.objective == "ou" or name not in ("smoothing_samples", "smoothing")
+        )
+
+
+class CellError(ValueError):
+    """Fields of a cell out of range. `faults` maps each field's name to one sentence."""
+
+    def __init__(self, faults: Mapping[str, str]):
+        super().__init__("; ".join(faults.values()))
+        self.faults = dict(faults)
+
+
+SHAPE_FIELDS = (
+    "data", "likelihood", "network", "latents", "hidden", "activation", "objective", "smoothing_samples", "smoothing",
+    "procedure", "batch_size", "precision",
+)  # fmt: skip
+
+CHOICES = {
+    "likelihood": ("bernoulli", "gaussian"),
+    "activation": ("tanh", "relu", "leaky_relu", "elu"),
+    "smoothing": ("moments", "ratio"),
+    "precision": ("float32", "float64"),
+}
+
+_MOST = 10**9
+RANGES: dict[str, tuple[float, float, str]] = {
+    "rho": (0.0, 1.0, "in [0, 1]"),
+    "seed": (0, 2**63 - 1, "a whole number ≥ 0"),
+    "decoder_variance": (1e-9, 1e9, "above 0"),
+    "smoothing_samples": (1, 10_000, "a whole number ≥ 1"),
+    "kl_weight": (0.0, 1e6, "at least 0"),
+    "kl_weight_start": (0.0, 1e6, "at least 0"),
+    "kl_warmup_steps": (0, _MOST, "a whole number ≥ 0"),
+    "free_bits": (0.0, 1e6, "at least 0 (nats a layer; 0: off)"),
+    "batch_size": (1, 1_000_000, "a whole number ≥ 1"),
+    "learning_rate": (1e-12, 1e3, "above 0"),
+    "learning_rate_end": (1e-12, 1e3, "above 0"),
+    "learning_rate_decay_steps": (0, _MOST, "a whole number ≥ 0"),
+    "adam_beta1": (0.0, 0.999999, "in [0, 1)"),
+    "adam_beta2": (0.0, 0.999999999, "in [0, 1)"),
+    "adam_epsilon": (1e-30, 1.0, "above 0"),
+    "gradient_clip": (0.0, 1e9, "at least 0 (0: off)"),
+}
+
+
+def canonical_json(value: Any) -> str:
+    """JSON in the one form that is hashed: sorted keys, no white space, 1.0 as 1, no NaN."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value

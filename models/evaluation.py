@@ -1,0 +1,183 @@
+"""What a trained cell is worth: bounds, KL terms and active units, on images it never saw and never smoothed.
+
+One sweep over whole ancestral chains, `importance_samples` or more for each image, serves all of it:
+
+- ELBO, reconstruction and the layers' terms: averages over chains and images (the top term analytic);
+- importance-weighted bound: log-mean-exp over K chains of sampled log p(x, z) − log q(z|x), with no analytic KL and no
+  analytic entropy in the weights, which would make it no bound (Burda et al. 2016, eq. 8);
+- active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
+  (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
+
+Images and chains are taken in blocks of fixed size and summed in float64, so that memory is bounded for any K and a
+cell's numbers do not depend on the cells evaluated beside it. Noise and binarisation follow from the settings' seed
+alone and are the same for all cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.draws import Draws, Purpose
+from models.networks import Terms
+from models.settings import Evaluation
+from models.training import Stack
+
+IMAGES, CHAINS = 100, 10  # a block: 1,000 rows a cell
+SE_OF_A_DEAD_UNIT = 0.0025  # chains are added until V̂ of a dead unit with W = 1 is known this well
+
+
+def evaluate(stack: Stack, settings: Evaluation, quick: bool = False) -> list[dict[str, Any]]:
+    """Evaluate every cell of a stack as it stands.
+
+    Args:
+        stack: trained cells; nothing in it is changed.
+        settings: split, images, K, seed, threshold.
+        quick: take K chains only, too few to tell active from noisy units (then `active_units` is None).
+
+    Returns:
+        One dict a cell, keyed by the columns of a results row; nats an image, Python numbers and lists.
+    """
+    images = getattr(stack.dataset, settings.split)[: settings.images or None]
+    k = settings.importance_samples
+    chains = k if quick else max(k, chains_needed(len(images)))
+    sums = _Sums(stack, len(images), k)
+    source = Draws([settings.seed], stack.device, stack.dtype)
+    with torch.no_grad():
+        for first in range(0, len(images), IMAGES):
+            x = _pixels(stack, images[first : first + IMAGES], source, first)
+            for block, chain in enumerate(_blocks(k, chains)):
+                noise = [
+                    source.normal(Purpose.EVALUATE_LATENT, (len(chain), x.shape[2], units), first, layer, block)
+                    for layer, units in enumerate(stack.network.latents, start=1)
+                ]
+                terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
+                sums.add(terms, first, weigh=chain[0] < k, one_pass=chain[0] == 0)
+    return [sums.row(cell, settings, chains) for cell in range(len(stack.cells))]
+
+
+def chains_needed(images: int) -> int:
+    """Fewest chains R for which W √(2 / (R (R − 1) images)) ≤ 0.0025 at W = 1."""
+    return math.ceil(0.5 + math.sqrt(0.25 + 2.0 / (SE_OF_A_DEAD_UNIT**2 * images)))
+
+
+def _blocks(k: int, chains: int) -> list[range]:
+    """Chains 0 … k − 1 in blocks of `CHAINS`, then those beyond k, which enter no importance weight."""
+    cuts = [*range(0, k, CHAINS), *range(k, chains, CHAINS), chains]
+    return [range(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def _pixels(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:
+    """Images as the network sees them, binarised once and for all cells alike: (cells, 1, images, features)."""
+    x = torch.tensor(images).to(stack.device)
+    levels = stack.dataset.levels
+    if levels > 1:
+        x = source.uniform(Purpose.EVALUATE_BINARISE, x.shape, first)[0] * levels < x
+    return x.to(stack.dtype).expand(len(stack.cells), 1, *x.shape)
+
+
+class _Sums:
+    """Running sums over chains, float64, on the stack's device; N images, C cells, L layers."""
+
+    def __init__(self, stack: Stack, images: int, k: int):
+        def zeros(*shape: int, value: float = 0.0) -> Tensor:
+            return torch.full((len(stack.cells), *shape), value, dtype=torch.float64, device=stack.device)
+
+        latents = stack.network.latents
+        self.images, self.k, self.latents = images, k, latents
+        self.reconstruction = zeros(images)
+        self.terms = [zeros(images) for _ in latents]
+        self.top_per_unit = zeros(latents[-1])
+        self.largest = zeros(images, value=-float("inf"))  # of the log weights so far
+        self.weights, self.squares = zeros(images), zeros(images)  # Σ w and Σ w², in units of the largest
+        self.mean = [zeros(images, units) for units in latents]
+        self.mean_squared = [zeros(images, units) for units in latents]
+        self.one_pass = [zeros(images, units) for units in latents]
+
+    def add(self, terms: Terms, first: int, weigh: bool, one_pass: bool) -> None:
+        """A block of chains for the images from `first`; `weigh`: they enter the bounds; `one_pass`: it has chain 0."""
+        chains, n = terms.log_px.shape[1:]
+        here = slice(first, first + n)
+        for i, layer in enumerate(terms.layers):
+            mean = layer.q_mean.double().expand(-1, chains, -1, -1)
+            self.mean[i][:, here] += mean.sum(1)
+            self.mean_squared[i][:, here] += mean.square().sum(1)
+            if one_pass:
+                self.one_pass[i][:, here] = mean[:, 0]
+        if not weigh:
+            return
+        self.reconstruction[:, here] += terms.log_px.double().sum(1)
+        for i, layer in enumerate(terms.layers):
+            self.terms[i][:, here] += layer.term().double().expand(-1, chains, -1).sum(1)
+        top = terms.layers[-1].kl
+        if top is not None:
+            self.top_per_unit += top.double().expand(-1, chains, -1, -1).sum((1, 2))
+        log_w = terms.log_px.double()
+        for layer in terms.layers:
+            log_w = log_w + layer.log_p.double() - layer.log_q.double()
+        before = self.largest[:, here]
+        largest = torch.maximum(before, log_w.max(1).values)
+        rescale, w = (before - largest).exp(), (log_w - largest.unsqueeze(1)).exp()
+        self.weights[:, here] = self.weights[:, here] * rescale + w.sum(1)
+        self.squares[:, here] = self.squares[:, here] * rescale.square() + w.square().sum(1)
+        self.largest[:, here] = largest
+
+    def row(self, cell: int, settings: Evaluation, chains: int) -> dict[str, Any]:
+        """The results of one cell."""
+        n, k = self.images, self.k
+        reconstruction = self.reconstruction[cell] / k
+        terms = torch.stack([t[cell] / k for t in self.terms])  # (L, N)
+        elbo = reconstruction - terms.sum(0)
+        bound = self.largest[cell] + (self.weights[cell] / k).log()
+        spread = (k * self.squares[cell] / self.weights[cell].square() - 1.0).clamp_min(0.0) / max(k - 1, 1)
+        layers = terms.mean(1)
+        activity = [self._activity(i, cell, chains) for i in range(len(self.latents))]
+        threshold = settings.active_threshold
+        units = [int((v > threshold).sum()) for v, _, _ in activity] if chains > 1 else None
+        return {
+            "split": settings.split,
+            "images": n,
+            "elbo": float(elbo.mean()),
+            "elbo_se": _se(elbo),
+            "reconstruction": float(reconstruction.mean()),
+            "kl_total": float(layers.sum()),
+            "kl_per_layer": layers.tolist(),
+            "kl_cumulative": layers.flip(0).cumsum(0).flip(0).tolist(),
+            "kl_top": float(layers[-1]),
+            "kl_top_se": _se(terms[-1]),
+            "kl_top_per_unit": (self.top_per_unit[cell] / (n * k)).tolist(),
+            "active_units": units,
+            "active_units_one_pass": [int((t > threshold).sum()) for _, _, t in activity],
+            "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
+            "activity_variance": [v.tolist() for v, _, _ in activity] if chains > 1 else None,
+            "activity_noise": [w.tolist() for _, w, _ in activity] if chains > 1 else None,
+            "activity_passes": chains,
+            "active_threshold": threshold,
+            "iw_bound": float(bound.mean()),
+            "iw_samples": k,
+            "iw_images": n,
+            "iw_se": _se(bound),
+            "iw_se_mc": float(spread.sum().sqrt() / n) if k > 1 else None,
+        }
+
+    def _activity(self, layer: int, cell: int, chains: int) -> tuple[Tensor, Tensor, Tensor]:
+        """V̂, W and the one-pass T of each unit of a layer."""
+        total, squared = self.mean[layer][cell], self.mean_squared[layer][cell]
+        within = (squared - total.square() / chains).clamp_min(0.0) / max(chains - 1, 1)
+        noise = within.mean(0)
+        variance = (total / chains).var(0) - noise / chains
+        return variance, noise, self.one_pass[layer][cell].var(0)
+
+
+def _se(per_image: Tensor) -> float | None:
+    """Standard error of the mean over images (None for a single image)."""
+    return float(per_image.std() / math.sqrt(len(per_image))) if len(per_image) > 1 else None
+
+
+def columns_of_history() -> Sequence[str]:
+    """The columns of `evaluate`'s rows that a history row keeps."""
+    return ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")

@@ -1,0 +1,32 @@
+"""Objectives: from a network's terms to one number a cell to be minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from models.cell import Cell
+from models.draws import Draws
+from models.networks import Terms
+from models.smoothing import Smoothing
+
+
+class Objective(Protocol):
+    """The objective of the cells of one stack: their numbers as tensors, their formula as code.
+
+    `samples` is the number of ancestral chains an image in training (1 for the ELBO).
+    """
+
+    samples: int
+
+    def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
+
+    def smoothing(self, draws: Draws, step: int, latents: Sequence[int], batch: int) -> Smoothing | None:
+        """What the network shall smooth at this step, or None."""
+        ...
+
+    def value(self, terms: Terms, step: int) -> Tensor:
+        """The objective of each cell, (cells,), nats an image, to be maximised."""
+        ...
