@@ -1,0 +1,1 @@
+"""Where the transition is, from a store's rows alone: curves, critical ρ, tables, figures. Nothing here needs torch."""
