@@ -48,7 +48,7 @@ class Parameter:
         draws = uniform(self.shape, layer=self.layer, inner=self.place)
         if len(self.shape) == 1:
             first = torch.zeros_like(draws)
-            return first if self.value is None else first + torch.as_tensor(self.value).to(first)
+            return first if self.value is None else first + torch.tensor(self.value).to(first)
         bound = math.sqrt(6.0 / (self.shape[0] + self.shape[1]))
         return draws.mul_(2.0).sub_(1.0).mul_(bound)
 
