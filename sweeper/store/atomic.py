@@ -1,0 +1,108 @@
+"""Files that are either whole or not there, whatever kills the process and whenever.
+
+A file is written under a temporary name that starts with a dot in the same folder (readers of the folder skip it),
+flushed to the disk, and only then given its name: by a hard link where the first writer wins, by a rename where the
+last does. The folder is flushed after that. (Pillai et al., OSDI 2014, for why each of these is needed.)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sweeper.errors import StoreUnwritable
+
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp")
+
+
+def write_bytes(path: Path, data: bytes, *, exclusive: bool = False, durable: bool = True) -> bool:
+    """Write `data` to `path` as a whole. Returns False, with nothing changed, if `exclusive` and `path` exists.
+
+    `durable=False` leaves out the flushes to the disk, for what may be lost in a power cut. Raises StoreUnwritable.
+    """
+    with reported(path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            if exclusive:
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
+            else:
+                os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                os.unlink(temporary)
+        if durable:
+            sync_folder(path.parent)
+    return True
+
+
+def move(source: Path, target: Path) -> None:
+    """Move a file within the store, replacing what `target` was; nothing happens if `source` is gone already."""
+    with reported(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(source, target)
+        except FileNotFoundError:
+            if not target.parent.is_dir():
+                raise
+            return
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all in it, if it is there. A link is removed, never followed."""
+    with reported(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, if they are not there, and flush the entry to the disk."""
+    with reported(path):
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk; file systems that cannot (some network ones) are taken at their word."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn an OSError into StoreUnwritable: one sentence with the path, the reason and the free space."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnwritable(f"cannot read or write {path}: {error.strerror or error}{_free(path)}") from error
+
+
+def _free(path: Path) -> str:
+    for folder in path.parents:
+        with suppress(OSError):
+            return f" ({shutil.disk_usage(folder).free:,} bytes free)"
+    return ""

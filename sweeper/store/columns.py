@@ -1,0 +1,235 @@
+"""The columns of a store's rows: one table from which schemas, checks and docs/columns.md come.
+
+Any change here raises SCHEMA_VERSION: a store holds files of one schema, because readers of a folder of Parquet files
+take the first file's columns and silently drop what later files add.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `null` says in words when it is null (empty: never); `volatile`, that it may differ between runs."""
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+    volatile: bool = False
+    null: str = ""
+
+
+def _column(name: str, type: str, unit: str, meaning: str, null: str = "") -> Column:
+    return Column(name, type, unit, meaning, null=null)
+
+
+def _evaluated(name: str, type: str, unit: str, meaning: str) -> Column:
+    return Column(name, type, unit, meaning, null=DIVERGED)
+
+
+def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "") -> Column:
+    return Column(name, type, unit, meaning, volatile=True, null=null)
+
+
+DIVERGED = "the cell diverged"
+_BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+
+IDENTITY = [
+    _column("study", "string", "", "name of the study that committed the row"),
+    _column("cell_id", "string", "", "hash of all that decides the cell's training, and of nothing else"),
+    _column("data", "string", "", "data set"),
+    _column("data_digest", "string", "", "digest of the decoded data"),
+    _column("network", "string", "", "registered network"),
+    _column("architecture", "string", "", "the network in words: `mlp 40-40-40 (200-200)`"),
+    _column("depth", "int64", "layers", "stochastic layers, L"),
+    _column("latents", "list<int64>", "units", "units of the stochastic layers 1 … L, from the data up"),
+    _column("hidden", "string", "units", "hidden sizes of the maps, as in the study"),
+    _column("activation", "string", "", "activation of the hidden layers"),
+    _column("likelihood", "string", "", "`bernoulli` or `gaussian`"),
+    _column("decoder_variance", "double", "", "of a Gaussian likelihood; 1 for Bernoulli, where it has no effect"),
+    _column("objective", "string", "", "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`"),
+    _column("rho", "double", "", "strength ρ of Ornstein–Uhlenbeck smoothing in training; 1: none"),
+    _column("smoothing_samples", "int64", "samples", "S, samples of the smoothed maps; no effect where ρ = 1"),
+    _column("smoothing", "string", "", "what is averaged: `moments` or `ratio`; no effect where ρ = 1"),
+    _column("kl_weight", "double", "", "weight of the KL terms in training, once warmed up"),
+    _column("kl_weight_start", "double", "", "weight of the KL terms at step 0 of a warm-up"),
+    _column("kl_warmup_steps", "int64", "steps", "steps of the linear warm-up of the KL weight; 0: none"),
+    _column("free_bits", "double", "nats", "floor of each layer's KL term in training; 0: none"),
+    _column("procedure", "string", "", "registered training procedure"),
+    _column("batch_size", "int64", "images", "images in a training batch"),
+    _column("learning_rate", "double", "", "learning rate of Adam at step 0"),
+    _column("learning_rate_end", "double", "", "learning rate after its decay; no effect without one"),
+    _column("learning_rate_decay_steps", "int64", "steps", "steps of the geometric decay of the rate; 0: none"),
+    _column("adam_beta1", "double", "", "decay of Adam's first moment"),
+    _column("adam_beta2", "double", "", "decay of Adam's second moment"),
+    _column("adam_epsilon", "double", "", "Adam's ε"),
+    _column("gradient_clip", "double", "", "largest norm of the cell's gradient; 0: no clipping"),
+    _column("precision", "string", "", "`float32` or `float64`, of training"),
+    _column("seed", "int64", "", "seed of the cell's initialisation, batches and noise"),
+    _column("cell", "string", "", "all fields of the cell as canonical JSON"),
+]
+
+PROGRESS = [
+    _column("state", "string", "", "`done`, or `diverged`: the loss or a weight became NaN or infinite"),
+    _column("step", "int64", "steps", "training steps behind the row; of a diverged cell, those up to its divergence"),
+    _column("steps_asked", "int64", "steps", "training steps the study asked for"),
+    _column("diverged_at", "int64", "steps", "step at which the cell diverged", null="the cell is done"),
+]
+
+_V = (
+    "variance over images of q's mean averaged over whole ancestral chains, less its Monte-Carlo part (V); layer by "
+    "layer, unit by unit; of a dead unit it can be slightly negative"
+)
+
+EVALUATION = [
+    _evaluated("evaluation_id", "string", "", "hash of the settings of the evaluation"),
+    _evaluated("split", "string", "", "split evaluated: `test` or `validation`"),
+    _evaluated("images", "int64", "images", "images evaluated, n of the averages"),
+    _evaluated("elbo", "double", "nats/image", "evidence lower bound, never smoothed: a lower bound of log p(x)"),
+    _evaluated("elbo_se", "double", "nats/image", "standard error of `elbo` over images"),
+    _evaluated("reconstruction", "double", "nats/image", "E log p(x|z₁)"),
+    _evaluated("kl_total", "double", "nats/image", "sum of the KL terms of all layers: `reconstruction` − `elbo`"),
+    _evaluated(
+        "kl_per_layer", "list<double>", "nats/image",
+        "E[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples, layers 1 … L; only the last entry is a KL "
+        "divergence: below the top a term can be negative",
+    ),
+    _evaluated("kl_top", "double", "nats/image", "KL(q(z_L|z_{L−1}) ‖ N(0, I)), analytic: the order parameter"),
+    _evaluated("kl_top_se", "double", "nats/image", "standard error of `kl_top` over images"),
+    _evaluated(
+        "kl_cumulative", "list<double>", "nats/image",
+        "entry i is the sum of the terms of layers i … L: at least 0 in expectation, below it only by sampling noise",
+    ),
+    _evaluated("kl_top_per_unit", "list<double>", "nats/image", "`kl_top` unit by unit, which sum to it"),
+    _evaluated(
+        "active_units", "list<int64>", "units",
+        "units of layers 1 … L whose `activity_variance` exceeds `active_threshold` (over whole ancestral chains)",
+    ),
+    _evaluated(
+        "active_units_one_pass", "list<int64>", "units",
+        "the same count from one ancestral pass (V + W), which above layer 1 takes noise passed upward for "
+        "activity: dead units may be counted as active",
+    ),
+    _evaluated("relative_activity", "list<double>", "share", "`active_units` / units, layers 1 … L"),
+    _evaluated("activity_variance", "list<list<double>>", "", _V),
+    _evaluated(
+        "activity_noise", "list<list<double>>", "",
+        "mean over images of the variance of q's mean between ancestral chains of one image (W)",
+    ),
+    _evaluated("activity_passes", "int64", "passes", "ancestral chains per image behind the activities, R"),
+    _evaluated("active_threshold", "double", "", "variance above which a unit counts as active"),
+    _column(
+        "iw_bound", "double", "nats/image",
+        "importance-weighted bound of K sampled log-weights: on average below log p(x), closer with K",
+        null=_BOUND_OFF,
+    ),
+    _column("iw_samples", "int64", "samples", "K of `iw_bound`", null=_BOUND_OFF),
+    _column("iw_images", "int64", "images", "images behind `iw_bound`", null=_BOUND_OFF),
+    _column("iw_se", "double", "nats/image", "standard error of `iw_bound` over images", null=_BOUND_OFF),
+    _column("iw_se_mc", "double", "nats/image", "Monte-Carlo standard error of `iw_bound`, images fixed", null=_BOUND_OFF),
+]  # fmt: skip
+
+TRAINING = [
+    _column(
+        "train_objective", "double", "nats/image",
+        "mean of the training objective over the steps since the last history row; no bound of log p(x) where smoothed",
+        null="the cell diverged, or no step was trained",
+    ),
+    _column("parameters", "int64", "", "trained parameters of the cell"),
+]  # fmt: skip
+
+COST = [
+    _volatile("wall_s", "double", "s", "wall time of the cell's training, its share of the stack's, over all attempts"),
+    _volatile("step_s", "double", "s/step", "wall time of a step of the stack, divided by its cells"),
+    _volatile("evaluation_s", "double", "s", "wall time of the final evaluation, the cell's share of the stack's"),
+    _volatile("peak_memory_bytes", "int64", "bytes", "peak of the process (CPU) or the device (GPU)", "not measured"),
+    _volatile("stack_cells", "int64", "cells", "cells trained together in the stack"),
+]
+
+PROVENANCE = [
+    _volatile("device", "string", "", "`cpu` or `cuda`; draws are paired only within one type of device"),
+    _volatile("device_name", "string", "", "model of the device"),
+    _volatile("threads", "int64", "threads", "CPU threads of the process that trained"),
+    _volatile("host", "string", "", "name of the machine"),
+    _volatile("attempt", "string", "", "the stack's run that committed the row"),
+    _volatile("finished_at", "timestamp[us, UTC]", "", "time of the commit by the machine's clock"),
+    _volatile("git_revision", "string", "", "revision of the source", "not run from a git checkout"),
+    _volatile("version_sweeper", "string", "", "version of sweeper"),
+    _volatile("version_python", "string", "", "version of Python"),
+    _volatile("version_torch", "string", "", "version of PyTorch"),
+    _volatile("version_numpy", "string", "", "version of NumPy"),
+    _volatile("draws", "string", "", "generator of the random draws: cells are paired only under the same one"),
+    _column("schema_version", "int64", "", "version of this table of columns"),
+]
+
+CELL_COLUMNS = [*IDENTITY, *PROGRESS, *EVALUATION, *TRAINING, *COST, *PROVENANCE]
+
+HISTORY_COLUMNS = [
+    _column("cell_id", "string", "", "as in the cells"),
+    _column("study", "string", "", "as in the cells"),
+    _column("step", "int64", "steps", "training steps behind the row; 0: before training"),
+    _column("split", "string", "", "split evaluated"),
+    _column("images", "int64", "images", "images evaluated"),
+    _column("elbo", "double", "nats/image", "evidence lower bound, never smoothed"),
+    _column("reconstruction", "double", "nats/image", "E log p(x|z₁)"),
+    _column("kl_total", "double", "nats/image", "sum of the KL terms of all layers"),
+    _column("kl_per_layer", "list<double>", "nats/image", "KL terms, layers 1 … L; can be negative below L"),
+    _column("kl_top", "double", "nats/image", "KL of the top layer, analytic"),
+    _column("active_units_one_pass", "list<int64>", "units", "active units by one ancestral pass, layers 1 … L"),
+    _column(
+        "train_objective", "double", "nats/image",
+        "mean of the training objective over the steps since the previous row; no bound where smoothed", null="step 0",
+    ),
+    _column("learning_rate", "double", "", "learning rate at this step"),
+    _column("kl_weight", "double", "", "weight of the KL terms at this step"),
+]  # fmt: skip
+
+_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "list<int64>": pa.list_(pa.int64()),
+    "list<double>": pa.list_(pa.float64()),
+    "list<list<double>>": pa.list_(pa.list_(pa.float64())),
+    "timestamp[us, UTC]": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _schema(columns: list[Column]) -> pa.Schema:
+    return pa.schema([pa.field(column.name, _TYPES[column.type], nullable=bool(column.null)) for column in columns])
+
+
+CELL_SCHEMA = _schema(CELL_COLUMNS)
+HISTORY_SCHEMA = _schema(HISTORY_COLUMNS)
+SCHEMAS = {"cells": CELL_SCHEMA, "history": HISTORY_SCHEMA}
+VOLATILE = frozenset(column.name for column in CELL_COLUMNS if column.volatile)
+
+
+def fingerprint(schema: pa.Schema) -> str:
+    """Sixteen hexadecimal digits that name a schema's columns, types and which may be null."""
+    text = ";".join(f"{field.name}:{field.type}:{field.nullable}" for field in schema)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def column_dictionary() -> str:
+    """The columns as a page of Markdown: docs/columns.md."""
+    lines = [
+        "# Columns",
+        "",
+        f"Schema version {SCHEMA_VERSION}. Written by `sweeper.store.columns`; a test keeps page and code the same.",
+        "Nats are natural logarithms. Lists per layer run from the data up: layer 1 … L. Where *varies* is marked, two",
+        "undisturbed runs may differ; all other columns are the same bit for bit on one CPU thread a trial.",
+    ]
+    for title, columns in (("Cells", CELL_COLUMNS), ("History", HISTORY_COLUMNS)):
+        lines += ["", f"## {title}", "", "| column | type | unit | meaning | null when | varies |", "|---" * 6 + "|"]
+        for c in columns:
+            meaning = c.meaning.replace("|", "\\|")
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {'yes' if c.volatile else ''} |")
+    return "\n".join(lines) + "\n"

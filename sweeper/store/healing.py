@@ -1,0 +1,158 @@
+"""Verifying a store's files, and setting aside what is torn or altered so that its cell is trained again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
+from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
+from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths, parse_row
+from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
+from sweeper.store.records import read_record, read_tensors, record_paths
+from sweeper.store.rows import Damaged, check_seal
+
+Verified = dict[str, Stamp]
+
+
+def supersede(paths: StorePaths, cell_id: str | None = None, keep: str | None = None) -> None:
+    """Move every row but the one that counts out of `cells/`, and its history with it.
+
+    `keep` names the file that wins among those with most steps (that of the commit under way).
+    """
+    rows = [row for row in scan(paths, paths.cells) if cell_id in (None, row.cell_id)]
+    for several in newest(rows).values():
+        winner = next((row for row in several if row.path.name == keep and row.steps == several[0].steps), several[0])
+        for row in several:
+            if row is not winner:
+                move(row.path, paths.superseded / "cells" / row.path.name)
+                move(paths.history / row.path.name, paths.superseded / "history" / row.path.name)
+
+
+def set_aside(paths: StorePaths, path: Path, reason: str) -> Damaged:
+    """Move a file to `aside/`, with the reason beside it; returns where it was and why."""
+    name = f"{path.parent.name}-{path.name}"
+    target = paths.aside / name
+    number = 1
+    while target.exists():
+        number += 1
+        target = paths.aside / f"{name}.{number}"
+    note = {"path": str(path.relative_to(paths.root)), "reason": reason}
+    write_bytes(target.with_name(f"{target.name}.reason.json"), json.dumps(note).encode())
+    move(path, target)
+    return Damaged(path, reason)
+
+
+def were_set_aside(paths: StorePaths) -> list[Damaged]:
+    """What lies in `aside/`: where each file was and why it was moved."""
+    found = []
+    for entry in paths.entries(paths.aside):
+        if entry.name.endswith(".reason.json"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                content = json.loads((paths.aside / entry.name).read_bytes())
+                found.append(Damaged(paths.root / content["path"], str(content["reason"])))
+    return found
+
+
+def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[Damaged]:
+    """Files of `cells/` and `history/` that are torn, altered, foreign or missing; `verified` is brought up to date.
+
+    A file whose stamp stands in `verified` is not read again. Raises StoreNewer.
+    """
+    for kind in ("cells", "history"):
+        now: Verified = {}
+        for entry in paths.entries(paths.rows(kind)):
+            name, path = entry.name, paths.rows(kind) / entry.name
+            if name[0] in "._":
+                continue  # readers of the folder skip these
+            if parse_row(path) is None or not entry.is_file(follow_symlinks=False):
+                yield Damaged(path, "not a file of this store")
+                continue
+            try:
+                now[name] = stamp(path)
+                if verified.get(kind, {}).get(name) != now[name]:
+                    check_seal(path.read_bytes(), kind, name)
+            except FileNotFoundError:
+                now.pop(name, None)  # superseded meanwhile
+            except StoreNewer as fault:
+                raise StoreNewer(f"{path}: {fault}") from fault
+            except (StoreDamaged, OSError) as fault:
+                now.pop(name, None)
+                yield Damaged(path, str(fault))
+        verified[kind] = now
+    for name in verified["cells"].keys() - verified["history"].keys():
+        if (paths.cells / name).exists():
+            yield Damaged(paths.history / name, "missing")
+
+
+def heal(paths: StorePaths) -> list[Damaged]:
+    """Finish what a killed run left half done and set aside what is damaged: only under the lock, before any worker.
+
+    A row and its history are one commit: when either is damaged both leave, and the planner sees the cell as missing.
+    """
+    sweep_temporary(paths)
+    for attempt in paths.subfolders(paths.running, ATTEMPT):
+        remove(attempt / "progress.json")
+    supersede(paths)
+    verified = _read_verified(paths)
+    before = json.dumps(verified, sort_keys=True)
+    damaged = list(damaged_rows(paths, verified))
+    for fault in damaged:
+        if fault.path.exists() or fault.path.is_symlink():
+            set_aside(paths, fault.path, fault.reason)
+        kind = fault.path.parent.name
+        twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
+        if parse_row(twin) and twin.exists():
+            set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
+    for name in verified["history"].keys() - verified["cells"].keys():
+        # Of a commit that was killed before its row, or between the two moves of an older row.
+        if (paths.superseded / "cells" / name).exists():
+            move(paths.history / name, paths.superseded / "history" / name)
+        else:
+            remove(paths.history / name)
+    if json.dumps(verified, sort_keys=True) != before:
+        with suppress(StoreUnwritable):
+            write_bytes(paths.verified, json.dumps(verified, sort_keys=True).encode(), durable=False)
+    return damaged
+
+
+def check(paths: StorePaths) -> list[Damaged]:
+    """Every file verified by reading all of it: rows, histories (superseded ones too) and checkpoints."""
+    damaged = list(damaged_rows(paths, {}))
+    known = {fault.path for fault in damaged}
+    for kind in ("cells", "history"):
+        for folder in (paths.rows(kind), paths.superseded / kind):
+            for committed in scan(paths, folder):
+                try:
+                    if committed.path not in known:
+                        read_file(committed.path, kind)
+                except FileNotFoundError:
+                    continue  # superseded meanwhile
+                except StoreDamaged as fault:
+                    damaged.append(Damaged(committed.path, str(fault)))
+    for folder in paths.subfolders(paths.running, ATTEMPT) + paths.subfolders(paths.checkpoints, CELL_ID):
+        for path in record_paths(folder):
+            try:
+                read_tensors(read_record(path))
+            except StoreDamaged as fault:
+                damaged.append(Damaged(path, str(fault).removeprefix(f"{path}: ")))
+    return damaged
+
+
+def sweep_temporary(paths: StorePaths) -> None:
+    """Remove what killed writers left: files whose temporary name never became a real one."""
+    for folder, _, names in os.walk(paths.root):
+        for name in names:
+            if TEMPORARY.fullmatch(name):
+                remove(Path(folder) / name)
+
+
+def _read_verified(paths: StorePaths) -> dict[str, Verified]:
+    try:
+        content = json.loads(paths.verified.read_bytes())
+        return {kind: {name: (v[0], v[1], v[2]) for name, v in content[kind].items()} for kind in ("cells", "history")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return {}

@@ -1,0 +1,156 @@
+"""Where everything of a store lies, and what its files may be called. No other module joins these paths.
+
+    study.yaml                        the resolved study of the last run
+    store.json                        that this folder is a store, and of which version
+    cells/<cell id>-<steps>-<evaluation id>.parquet     a row per finished cell: the commit
+    history/<the same name>           its curves over steps
+    running/<attempt>/<steps>.safetensors, .json        checkpoints of a running stack
+    checkpoints/<cell id>/<steps>.safetensors, .json    kept state of a committed cell
+    superseded/ aside/ log/ analysis/ cache/
+
+A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. Names are checked before they
+become paths, so nothing written by a name can leave the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.store.atomic import reported
+
+DIVERGED = "diverged"
+CELL_ID = re.compile(r"[0-9a-f]{8,64}")
+EVALUATION_ID = re.compile(r"[0-9a-f]{4,64}")
+ATTEMPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+ROW_FILE = re.compile(r"([0-9a-f]{8,64})-([0-9]{9,12})-([0-9a-f]{4,64}|diverged)\.parquet")
+RECORD_FILE = re.compile(r"([0-9]{9,12})\.json")
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A finished cell as its file's name tells it. `evaluation_id` is None where the cell diverged at `steps`."""
+
+    cell_id: str
+    steps: int
+    evaluation_id: str | None
+    path: Path
+
+    @property
+    def state(self) -> str:
+        """`done` or `diverged`, as in the row."""
+        return "done" if self.evaluation_id else DIVERGED
+
+    def covers(self, steps: int) -> bool:
+        """Whether training to `steps` needs nothing more. A diverged cell covers every number: more cannot mend it."""
+        return self.evaluation_id is None or steps <= self.steps
+
+    def satisfies(self, steps: int, evaluation_id: str) -> bool:
+        """Whether neither training to `steps` nor these evaluation settings need anything more."""
+        return self.evaluation_id is None or (steps <= self.steps and evaluation_id == self.evaluation_id)
+
+
+def checked(name: str, pattern: re.Pattern[str], what: str) -> str:
+    """`name`, if all of it matches `pattern`; else ValueError."""
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        raise ValueError(f"{what} should match {pattern.pattern}, got {name!r}")
+    return name
+
+
+def row_name(cell_id: str, steps: int, evaluation_id: str | None) -> str:
+    """The name of a cell's row and history file; `evaluation_id` None: diverged. Raises ValueError."""
+    checked(cell_id, CELL_ID, "cell id")
+    ending = DIVERGED if evaluation_id is None else checked(evaluation_id, EVALUATION_ID, "evaluation id")
+    return f"{cell_id}-{step_name(steps)}-{ending}.parquet"
+
+
+def step_name(step: int) -> str:
+    """`step` as it stands in file names, so that names sort as numbers do. Raises ValueError."""
+    if not 0 <= step < 10**12:
+        raise ValueError(f"a number of steps should be in [0, 10^12), got {step!r}")
+    return f"{step:09d}"
+
+
+def parse_row(path: Path) -> Committed | None:
+    """What a file's name says was committed; None if it is no name of a row."""
+    match = ROW_FILE.fullmatch(path.name)
+    if not match:
+        return None
+    cell_id, steps, ending = match.groups()
+    return Committed(cell_id, int(steps), None if ending == DIVERGED else ending, path)
+
+
+class StorePaths:
+    """Every path of the store at `root`."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+        self.study = self.root / "study.yaml"
+        self.version = self.root / "store.json"
+        self.lock = self.root / ".lock"
+        self.lock_info = self.root / ".lock.json"
+        self.stop = self.root / ".stop.json"
+        self.cells = self.root / "cells"
+        self.history = self.root / "history"
+        self.running = self.root / "running"
+        self.checkpoints = self.root / "checkpoints"
+        self.superseded = self.root / "superseded"
+        self.aside = self.root / "aside"
+        self.log = self.root / "log"
+        self.failures = self.log / "failures"
+        self.analysis = self.root / "analysis"
+        self.cache = self.root / "cache"
+        self.verified = self.cache / "verified.json"
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that a store has from its start."""
+        return [
+            self.cells, self.history, self.running, self.checkpoints, self.superseded / "cells",
+            self.superseded / "history", self.aside, self.log, self.failures, self.analysis, self.cache,
+        ]  # fmt: skip
+
+    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """What lies in a folder of the store, by name; nothing if the folder is not there though the store is.
+
+        (A store under version control has no empty folders.) Raises StoreUnwritable if the store itself is gone.
+        """
+        with reported(folder):
+            try:
+                with os.scandir(folder) as entries:
+                    return sorted(entries, key=lambda entry: entry.name)
+            except FileNotFoundError:
+                if not self.version.exists():
+                    raise
+                return []
+
+    def subfolders(self, folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+        """The real folders in `folder` whose names match."""
+        entries = self.entries(folder)
+        return [folder / e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+
+    def rows(self, kind: str) -> Path:
+        """The folder of `kind`, `cells` or `history`."""
+        return {"cells": self.cells, "history": self.history}[kind]
+
+    def compacted(self, kind: str) -> Path:
+        """The cache of `kind` that `load` reads; it may be deleted at any time."""
+        return self.cache / f"{kind}.parquet"
+
+    def attempt(self, attempt: str) -> Path:
+        """Folder of one running stack. Raises ValueError on a name that could leave the store."""
+        return self.running / checked(attempt, ATTEMPT, "attempt")
+
+    def progress(self, attempt: str) -> Path:
+        """What the stack last said of itself."""
+        return self.attempt(attempt) / "progress.json"
+
+    def kept(self, cell_id: str) -> Path:
+        """Folder of a committed cell's kept state."""
+        return self.checkpoints / checked(cell_id, CELL_ID, "cell id")
+
+    def failure(self, cell_id: str) -> Path:
+        """Record of a cell's failure in the last run."""
+        return self.failures / f"{checked(cell_id, CELL_ID, 'cell id')}.json"

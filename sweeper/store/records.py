@@ -1,0 +1,108 @@
+"""Tensors on disk: one safetensors file, and beside it JSON that says what it holds and its SHA-256.
+
+The JSON is written second, so a record without one was never finished; it carries a checksum of itself too, because the
+history in it becomes results. safetensors alone would take a flipped bit for a weight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from sweeper.errors import StoreDamaged
+from sweeper.store.atomic import make_folder, remove, write_bytes
+from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, step_name
+
+FORMAT = "sweeper-record-1"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished checkpoint: the cells along the leading axis of its tensors, their step, and the caller's `meta`."""
+
+    path: Path  # of the JSON
+    step: int
+    cell_ids: tuple[str, ...]
+    sha256: str
+    size: int  # bytes of the tensors' file
+    meta: Mapping[str, Any] = field(hash=False, compare=False)
+
+    @property
+    def attempt(self) -> str:
+        """Name of the record's folder: the attempt, or of a kept state the cell."""
+        return self.path.parent.name
+
+    @property
+    def tensors(self) -> Path:
+        """The safetensors file."""
+        return self.path.with_suffix(".safetensors")
+
+
+def write_record(
+    folder: Path, step: int, cell_ids: Sequence[str], tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any],
+    generations: int,
+) -> None:  # fmt: skip
+    """Write a record of `step` into `folder` and remove all but the newest `generations`. Raises StoreUnwritable."""
+    body = {"format": FORMAT, "step": step, "cell_ids": [checked(name, CELL_ID, "cell id") for name in cell_ids]}
+    data = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    body |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "meta": dict(meta)}
+    text = json.dumps(body, sort_keys=True)
+    make_folder(folder)
+    path = folder / f"{step_name(step)}.json"
+    write_bytes(path.with_suffix(".safetensors"), data)
+    write_bytes(path, f'{{"checksum": "{hashlib.sha256(text.encode()).hexdigest()}", "record": {text}}}'.encode())
+    for old in record_paths(folder)[generations:]:
+        remove(old)  # first, so that no record ever lacks its tensors
+        remove(old.with_suffix(".safetensors"))
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """The JSON files of `folder`'s records, most steps first; none if there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if RECORD_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names, key=lambda name: int(name[:-5]), reverse=True)]
+
+
+def read_record(path: Path) -> Record:
+    """What a record says of itself, checksum verified; its tensors are only looked at for their size.
+
+    Raises StoreDamaged.
+    """
+    try:
+        envelope = json.loads(path.read_bytes())
+        body = envelope["record"]
+        text = json.dumps(body, sort_keys=True)
+        if hashlib.sha256(text.encode()).hexdigest() != envelope["checksum"] or body["format"] != FORMAT:
+            raise ValueError("its checksum does not match")
+        if body["step"] != int(path.stem):
+            raise ValueError(f"it is of step {body['step']}")
+        cell_ids = tuple(checked(name, CELL_ID, "cell id") for name in body["cell_ids"])
+        record = Record(path, body["step"], cell_ids, body["sha256"], body["size"], body["meta"])
+        if record.tensors.is_symlink() or record.tensors.stat().st_size != record.size:
+            raise ValueError(f"its tensors are not the {record.size} bytes that were written")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+        raise StoreDamaged(f"{path}: {fault}") from fault
+    return record
+
+
+def read_tensors(record: Record) -> dict[str, np.ndarray]:
+    """A record's tensors, SHA-256 verified. Raises StoreDamaged."""
+    try:
+        data = record.tensors.read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise ValueError("altered: its SHA-256 does not match")
+        return load(data)
+    except (OSError, ValueError, KeyError, SafetensorError) as fault:
+        raise StoreDamaged(f"{record.tensors}: {fault}") from fault

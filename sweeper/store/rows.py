@@ -1,0 +1,157 @@
+"""Sealed Parquet files: one flipped bit anywhere is noticed.
+
+Parquet's own checksums (on here) cover pages but not the footer, and readers ignore them by default. So every file
+carries a seal in its key-value metadata: schema version, fingerprint of the columns, and the SHA-256 of its kind, its
+name and all its bytes, with these 64 digits themselves taken as zeros. Checking a seal needs no Parquet reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeper.errors import StoreDamaged, StoreNewer
+from sweeper.store.columns import CELL_COLUMNS, DIVERGED, SCHEMA_VERSION, SCHEMAS, fingerprint
+from sweeper.store.paths import row_name
+
+_SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
+_MARK = b"sweeper-seal:"
+_BLANK = b"0" * 64
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file of the store that is torn, altered or foreign, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def encode(table: pa.Table, kind: str, name: str, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a sealed Parquet file that is to stand under `name` as a file of `kind`."""
+    many = table.num_rows > 1  # of a single row, dictionaries and statistics are only ballast
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(
+        buffer, table.schema, compression="zstd", use_dictionary=many, write_statistics=many, write_page_checksum=True
+    ) as writer:
+        writer.write_table(table)
+        seal = f"{_MARK.decode()}{SCHEMA_VERSION}:{fingerprint(table.schema)}:{_BLANK.decode()}"
+        writer.add_key_value_metadata({"schema_version": str(SCHEMA_VERSION), "seal": seal, **(metadata or {})})
+    data = bytearray(buffer.getvalue())
+    match = _SEAL.match(data, data.rfind(_MARK))
+    assert match is not None
+    data[match.start(3) : match.end(3)] = _digest(data, match.span(3), kind, name).encode()
+    return bytes(data)
+
+
+def check_seal(data: bytes, kind: str, name: str) -> None:
+    """Raise StoreDamaged unless `data` is, bit for bit, what `encode` wrote; StoreNewer if a later version wrote it."""
+    start = data.rfind(_MARK)
+    match = _SEAL.match(data, start) if start >= 0 else None
+    if match is None:
+        raise StoreDamaged("no seal: torn, or not written by sweeper")
+    if _digest(data, match.span(3), kind, name) != match[3].decode():
+        raise StoreDamaged("altered: its SHA-256 does not match, or it was renamed")
+    if int(match[1]) > SCHEMA_VERSION:
+        raise StoreNewer(f"schema version {int(match[1])}; this sweeper knows up to {SCHEMA_VERSION}")
+    if kind in SCHEMAS and match[2].decode() != fingerprint(SCHEMAS[kind]):
+        raise StoreDamaged(f"its columns are not those of schema version {SCHEMA_VERSION}")
+
+
+def decode(data: bytes, kind: str, name: str) -> pa.Table:
+    """The table in a sealed file's bytes, every checksum verified. Raises StoreDamaged."""
+    check_seal(data, kind, name)
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+    except (pa.ArrowException, OSError) as fault:
+        raise StoreDamaged(f"not readable as Parquet: {fault}") from fault
+
+
+def _digest(data: bytes | bytearray, blank: tuple[int, int], kind: str, name: str) -> str:
+    view = memoryview(data)
+    digest = hashlib.sha256(f"{kind}/{name}\n".encode())
+    for part in (view[: blank[0]], _BLANK, view[blank[1] :]):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def row_table(row: Mapping[str, Any]) -> tuple[str, pa.Table]:
+    """A cell's row as its file's name and a table of one row. Raises ValueError naming every wrong column."""
+    table = _table([row], "cells", "row")
+    faults = []
+    diverged = row["state"] == "diverged"
+    if row["state"] not in ("done", "diverged"):
+        faults.append(f"state should be done or diverged, got {row['state']!r}")
+    if row["schema_version"] != SCHEMA_VERSION:
+        faults.append(f"schema_version should be {SCHEMA_VERSION}, got {row['schema_version']!r}")
+    if (row["diverged_at"] is not None) != diverged:
+        faults.append(f"diverged_at should be {'a step' if diverged else 'null'}, got {row['diverged_at']!r}")
+    for column in CELL_COLUMNS:
+        if column.null == DIVERGED and (row[column.name] is None) != diverged:
+            faults.append(f"{column.name} should be {'null' if diverged else 'given'} where the cell is {row['state']}")
+    if faults:
+        raise ValueError("row: " + "; ".join(faults))
+    return row_name(row["cell_id"], row["step"], row["evaluation_id"]), table
+
+
+def history_table(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> pa.Table:
+    """The history that belongs to `row`, ordered by step. Raises ValueError naming every wrong column."""
+    table = _table(sorted(rows, key=lambda entry: entry.get("step", 0)), "history", "history row")
+    steps = table.column("step").to_pylist()
+    if set(table.column("cell_id").to_pylist()) - {row["cell_id"]}:
+        raise ValueError(f"history rows should all be of cell {row['cell_id']}")
+    if len(set(steps)) != len(steps) or any(not 0 <= step <= row["step"] for step in steps):
+        raise ValueError(f"history steps should be distinct and within 0 … {row['step']}, got {steps}")
+    return table
+
+
+def _fits(value: Any, type: pa.DataType) -> bool:
+    """Whether a value is of a column's type: pyarrow alone would cut 1.5 to 1 for an int64."""
+    if pa.types.is_list(type):
+        several = isinstance(value, Iterable) and not isinstance(value, str)
+        return several and all(_fits(item, type.value_type) for item in value)
+    if pa.types.is_string(type):
+        return isinstance(value, str)
+    if pa.types.is_timestamp(type):
+        return isinstance(value, datetime) and value.tzinfo is not None
+    if isinstance(value, bool):
+        return False
+    if pa.types.is_int64(type):
+        return isinstance(value, Integral) and -(2**63) <= int(value) < 2**63
+    return isinstance(value, Real)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], kind: str, what: str) -> pa.Table:
+    schema = SCHEMAS[kind]
+    for row in rows:
+        if set(row) != set(schema.names):
+            missing = [name for name in schema.names if name not in row]
+            unknown = [name for name in row if name not in schema.names]
+            raise ValueError(f"{what}: missing columns {missing}, unknown columns {unknown}")
+    arrays, faults = [], []
+    for field in schema:
+        values = [row[field.name] for row in rows]
+        if not field.nullable and any(value is None for value in values):
+            faults.append(f"{field.name} should not be null")
+            continue
+        wrong = [value for value in values if value is not None and not _fits(value, field.type)]
+        if wrong:
+            faults.append(f"{field.name} should be {field.type}, got {wrong[0]!r}")
+        else:
+            arrays.append(pa.array(values, type=field.type))
+    if faults:
+        raise ValueError(f"{what}: " + "; ".join(faults))
+    return pa.Table.from_arrays(arrays, schema=schema)

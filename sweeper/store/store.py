@@ -1,0 +1,175 @@
+"""The store of a study's results: open, lock, commit, read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable, StudyError
+from sweeper.store import healing, lock, reading
+from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
+from sweeper.store.checkpoints import Checkpoints
+from sweeper.store.columns import SCHEMA_VERSION, SCHEMAS
+from sweeper.store.notes import Notes
+from sweeper.store.paths import Committed, StorePaths
+from sweeper.store.rows import Damaged, encode, history_table, row_table
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Store(Checkpoints, Notes):
+    """A folder of results. Readers need no lock; a run holds `lock()` and begins with `heal()`.
+
+    Every method raises StoreUnwritable when the disk fails it, naming path and free space.
+    """
+
+    def __init__(self, root: Path | str):
+        """Use `Store.open` or `Store.create`: this checks nothing."""
+        self.paths = StorePaths(root)
+
+    # --- opening ---
+
+    @classmethod
+    def open(cls, root: Path | str, create: bool = False) -> Store:
+        """The store at `root`, made if `create` and the folder is new or empty.
+
+        Raises StoreNewer (written by a later version; untouched), StoreDamaged, StudyError (a folder of something
+        else), StoreUnwritable (no such folder, or it cannot be read).
+        """
+        store = cls(root)
+        with reported(store.paths.version):
+            if store.paths.version.exists():
+                store._check_version()
+                if create:
+                    store._make_folders()
+                return store
+            names = [path.name for path in store.paths.root.iterdir()] if store.paths.root.is_dir() else None
+        if names is not None and [name for name in names if not TEMPORARY.fullmatch(name)]:
+            raise StudyError(f"{root} holds other files and is no store of sweeper: name another folder")
+        if not create:
+            raise StoreUnwritable(f"no store at {root}")
+        return cls.create(root)
+
+    @classmethod
+    def create(cls, root: Path | str) -> Store:
+        """A new store at `root`. The file that makes it one is written first, so that a kill leaves no other folder."""
+        store = cls(root)
+        make_folder(store.paths.root)
+        note = {"format": "sweeper store", "schema_version": SCHEMA_VERSION}
+        write_bytes(store.paths.version, (json.dumps(note) + "\n").encode(), exclusive=True)
+        store._check_version()
+        store._make_folders()
+        return store
+
+    def _make_folders(self) -> None:
+        for folder in self.paths.folders:
+            make_folder(folder)
+
+    def _check_version(self) -> None:
+        try:
+            version = json.loads(self.paths.version.read_bytes())["schema_version"]
+        except (ValueError, KeyError, TypeError) as fault:
+            raise StoreDamaged(f"{self.paths.version} is torn: of a whole store it says the version") from fault
+        if not isinstance(version, int) or version < 1:
+            raise StoreDamaged(f"{self.paths.version}: schema version should be a number ≥ 1, got {version!r}")
+        if version > SCHEMA_VERSION:
+            raise StoreNewer(
+                f"{self.paths.root} was written by a newer sweeper (schema version {version}, this one knows up to "
+                f"{SCHEMA_VERSION}); nothing was changed: install that version"
+            )
+        for folder in self.paths.folders:
+            if any(part.is_symlink() for part in (folder, folder.parent) if part != self.paths.root):
+                raise StoreDamaged(f"{folder} is a link: a store's folders should be its own")
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the store for a run. Raises StoreInUse with host, process and age; a dead process holds nothing."""
+        return lock.locked(self.paths)
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who runs on the store (host, pid, started_at, command), or None."""
+        return lock.holder(self.paths)
+
+    # --- rows ---
+
+    def committed(self) -> dict[str, list[Committed]]:
+        """The finished rows of each cell, by file names alone; the first of a cell's is the one that counts."""
+        return reading.newest(reading.scan(self.paths, self.paths.cells))
+
+    def commit(self, row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> bool:
+        """Add a finished cell: its history whole first, then its row. Older rows of the cell move to superseded/.
+
+        `row` and each of `history` have exactly the columns of `columns.CELL_COLUMNS` and `HISTORY_COLUMNS`. Returns
+        False, with nothing changed, if this commit or one with more steps is there. Raises ValueError naming wrong
+        columns.
+        """
+        name, table = row_table(row)
+        histories = history_table(history, row)
+        cell_id, target = row["cell_id"], self.paths.cells / name
+        present = self.committed().get(cell_id, [])
+        if any(other.path.name == name or other.steps > row["step"] for other in present):
+            return False
+        write_bytes(self.paths.history / name, encode(histories, "history", name))
+        if not write_bytes(target, encode(table, "cells", name), exclusive=True):
+            return False
+        healing.supersede(self.paths, cell_id, keep=name)
+        remove(self.paths.failure(cell_id))
+        return True
+
+    def read_row(self, path: Path) -> dict[str, Any]:
+        """The row in one file of `cells/` or `superseded/cells/`, verified. Raises StoreDamaged, StoreNewer."""
+        try:
+            row: dict[str, Any] = reading.read_file(path, "cells").to_pylist()[0]
+        except FileNotFoundError as fault:
+            raise StoreDamaged(f"{path}: no such file") from fault
+        except StoreDamaged as fault:
+            raise type(fault)(f"{path}: {fault}") from fault
+        return row
+
+    def read(self, kind: str) -> tuple[pa.Table, list[Damaged]]:
+        """`cells` (a row a cell, most steps) or `history` (a row a cell and step), ordered by cell id, and the files
+        that could not be used.
+        """
+        if kind not in SCHEMAS:
+            raise ValueError(f"what to read should be one of {', '.join(SCHEMAS)}, got {kind!r}")
+        return reading.read_folder(self.paths, kind)
+
+    def cells(self) -> pandas.DataFrame:
+        """One row a cell; columns as in docs/columns.md. Warns, naming them, of files that could not be used."""
+        return self._frame("cells")
+
+    def history(self) -> pandas.DataFrame:
+        """One row a cell and evaluated step; columns as in docs/columns.md. Warns of files that could not be used."""
+        return self._frame("history")
+
+    def _frame(self, kind: str) -> pandas.DataFrame:
+        table, damaged = self.read(kind)
+        for fault in damaged:
+            warnings.warn(f"left out {fault}", stacklevel=3)
+        return table.to_pandas()
+
+    # --- repair ---
+
+    def heal(self) -> list[Damaged]:
+        """Set aside damaged files and finish what a killed run left; what was set aside. Under the lock only."""
+        self._make_folders()
+        return healing.heal(self.paths)
+
+    def check(self) -> list[Damaged]:
+        """Every file verified by reading it all, checkpoints too; changes nothing."""
+        with reported(self.paths.root):
+            return healing.check(self.paths)
+
+    def set_aside(self, path: Path, reason: str) -> Damaged:
+        """Move a file to aside/, with the reason beside it. Under the lock only."""
+        return healing.set_aside(self.paths, path, reason)
+
+    def aside(self) -> list[Damaged]:
+        """Files that were set aside: where they were and why."""
+        return healing.were_set_aside(self.paths)

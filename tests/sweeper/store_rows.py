@@ -1,0 +1,45 @@
+"""Rows as a driver would commit them, for the tests of the store."""
+
+from datetime import UTC, datetime
+
+from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION
+
+EVALUATED = {column.name for column in CELL_COLUMNS if column.null.startswith("the cell diverged")}
+
+
+def cell_id(number: int) -> str:
+    """A cell id that names the number in hexadecimal."""
+    return f"{number:024x}"
+
+
+def row(number: int = 1, steps: int = 500, evaluation_id: str | None = "abcd1234", layers: int = 3, **changes):
+    """A whole row of cell `number`; `evaluation_id` None: it diverged at `steps`."""
+    numbers = [number + 0.1 * layer for layer in range(layers)]
+    values = {
+        "string": "text", "int64": number, "double": number + 0.25, "list<int64>": [40] * layers,
+        "list<double>": numbers, "list<list<double>>": [[value, -value] for value in numbers],
+        "timestamp[us, UTC]": datetime(2026, 1, 2, 3, 4, 5, number % 1000, tzinfo=UTC),
+    }  # fmt: skip
+    built = {column.name: values[column.type] for column in CELL_COLUMNS}
+    built |= {
+        "cell_id": cell_id(number), "state": "done", "step": steps, "steps_asked": steps, "diverged_at": None,
+        "evaluation_id": evaluation_id, "schema_version": SCHEMA_VERSION, "depth": layers, "git_revision": None,
+        "rho": 1 / (number + 1), "seed": number,
+    }  # fmt: skip
+    if evaluation_id is None:
+        built |= dict.fromkeys(EVALUATED) | {"state": "diverged", "diverged_at": steps}
+    return built | changes
+
+
+def history(number: int = 1, steps: int = 500, layers: int = 3):
+    """Its history: three rows, the first before training."""
+    return [
+        {
+            "cell_id": cell_id(number), "study": "text", "step": step, "split": "validation", "images": 100,
+            "elbo": -100.0 - number + step / 1000, "reconstruction": -80.5, "kl_total": 19.5 + number,
+            "kl_per_layer": [0.5 + layer for layer in range(layers)], "kl_top": 1.5,
+            "active_units_one_pass": [3] * layers, "train_objective": -99.5 if step else None,
+            "learning_rate": 0.001, "kl_weight": 1.0,
+        }
+        for step in (0, steps // 2, steps)
+    ]  # fmt: skip
