@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
@@ -24,11 +25,11 @@ def nine_digits(value: float) -> float:
     return float(f"{float(value):.9g}")
 
 
-def parse_sizes(text: str | int) -> tuple[int, ...]:
-    """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError unless every size is a whole number ≥ 1."""
+def parse_sizes(text: str | int, what: str = "sizes") -> tuple[int, ...]:
+    """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError, naming `what`, unless every size is a whole number ≥ 1."""
     parts = str(text).split("-")
     if not all(re.fullmatch(r"[1-9][0-9]{0,6}", part) for part in parts):
-        raise ValueError(f"sizes are whole numbers joined by '-', as in 40-40-40-40; got {text!r}")
+        raise ValueError(f"{what} are whole numbers joined by '-', as in 40-40-40-40; got {text!r}")
     return tuple(int(part) for part in parts)
 
 
@@ -37,7 +38,7 @@ def parse_hidden(text: str | int, depth: int) -> tuple[tuple[int, ...], ...]:
 
     Returns one tuple a stochastic layer, from the data up. Raises ValueError if the number of layers does not match.
     """
-    layers = tuple(parse_sizes(part) for part in str(text).split("/"))
+    layers = tuple(parse_sizes(part, "hidden: sizes") for part in str(text).split("/"))
     if len(layers) == 1:
         return layers * depth
     if len(layers) != depth:
@@ -96,16 +97,20 @@ class Cell:
         for field in fields(self):
             value, kind = getattr(self, field.name), str(field.type)
             try:
+                if kind in ("float", "int") and (isinstance(value, bool) or not isinstance(value, Real)):
+                    raise ValueError("should be a number")
                 if kind == "float":
                     value = nine_digits(value)
                     if not math.isfinite(value):
                         raise ValueError("should be a finite number")
                 elif kind == "int":
-                    if isinstance(value, bool) or int(value) != value:
+                    if int(value) != value:
                         raise ValueError("should be a whole number")
                     value = int(value)
                 elif field.name in ("latents", "hidden"):
                     value = str(value)
+                elif not isinstance(value, str):
+                    raise ValueError("should be a name")
             except (TypeError, ValueError, OverflowError) as fault:
                 faults[field.name] = f"{field.name}: {fault}, got {getattr(self, field.name)!r}"
                 continue
@@ -116,10 +121,13 @@ class Cell:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 faults[name] = f"{name} should be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+        sizes = "latents"
         try:
-            parse_hidden(self.hidden, len(parse_sizes(self.latents)))
+            depth = len(parse_sizes(self.latents, "latents: sizes"))
+            sizes = "hidden"
+            parse_hidden(self.hidden, depth)
         except ValueError as fault:
-            faults["latents"] = str(fault)
+            faults[sizes] = str(fault)
         if faults:
             raise CellError(faults)
 

@@ -16,7 +16,6 @@ alone and are the same for all cells.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -173,11 +172,6 @@ class _Sums:
         return variance, noise, self.one_pass[layer][cell].var(0)
 
 
-def _se(per_image: Tensor) -> float | None:
-    """Standard error of the mean over images (None for a single image)."""
-    return float(per_image.std() / math.sqrt(len(per_image))) if len(per_image) > 1 else None
-
-
-def columns_of_history() -> Sequence[str]:
-    """The columns of `evaluate`'s rows that a history row keeps."""
-    return ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
+def _se(per_image: Tensor) -> float:
+    """Standard error of the mean over images (NaN for a single image)."""
+    return float(per_image.std() / math.sqrt(len(per_image))) if len(per_image) > 1 else math.nan

@@ -14,39 +14,64 @@ from importlib import import_module
 from typing import Any
 
 from models.cell import Cell
+from models.sizes import Size
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a registered name's code lives (`module:attribute`) and what identity needs of it."""
+    """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
+
+    - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
+    - `features`: of a data set, numbers in an image.
+    - `size`: of a network, `module:function` of (cell, features) → `models.sizes.Size`, importable without torch.
+    """
 
     target: str
     semantics: int = 1
     digest: str = ""
+    features: int = 0
+    size: str = ""
 
     def load(self) -> Any:
         """Import and return the registered object."""
-        module, attribute = self.target.split(":")
-        return getattr(import_module(module), attribute)
+        return _imported(self.target)
+
+    def measure(self, cell: Cell, features: int) -> Size:
+        """What one cell of this network needs."""
+        size: Size = _imported(self.size)(cell, features)
+        return size
+
+
+def _imported(target: str) -> Any:
+    module, attribute = target.split(":")
+    return getattr(import_module(module), attribute)
 
 
 DATASETS: dict[str, Entry] = {
     "digits": Entry(
-        "models.data.digits:load", digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206"
+        "models.data.digits:load",
+        digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
+        features=64,
     ),
     "mnist": Entry(
-        "models.data.mnist:load", digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436"
+        "models.data.mnist:load",
+        digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
+        features=784,
     ),
     "mnist_static": Entry(
-        "models.data.mnist:load_static", digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644"
+        "models.data.mnist:load_static",
+        digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
+        features=784,
     ),
     "omniglot": Entry(
-        "models.data.omniglot:load", digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7"
+        "models.data.omniglot:load",
+        digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
+        features=784,
     ),
 }
 
 NETWORKS: dict[str, Entry] = {
-    "mlp": Entry("models.networks.mlp:HierarchicalMLP"),
+    "mlp": Entry("models.networks.mlp:HierarchicalMLP", size="models.sizes:mlp"),
 }
 
 OBJECTIVES: dict[str, Entry] = {
@@ -81,3 +106,8 @@ def cell_id(cell: Cell) -> str:
     cell = cell.canonical()
     semantics = {field: find(field, getattr(cell, field)).semantics for field in ("network", "objective", "procedure")}
     return cell.id(find("data", cell.data).digest, semantics)
+
+
+def cell_size(cell: Cell) -> Size:
+    """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
+    return find("network", cell.network).measure(cell, find("data", cell.data).features)

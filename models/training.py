@@ -103,11 +103,13 @@ class Stack:
         self.objective_steps = self.objective_steps + self.active.long()
 
     def mean_objective(self) -> list[float | None]:
-        """Mean training objective of each cell since the last call (None: no step), nats an image; starts anew."""
-        steps = self.objective_steps.tolist()
-        means = [total / n if n else None for total, n in zip(self.objective_sum.tolist(), steps, strict=True)]
+        """Mean training objective of each cell since `restart_mean` (None: no step), nats an image."""
+        totals, steps = self.objective_sum.tolist(), self.objective_steps.tolist()
+        return [total / n if n else None for total, n in zip(totals, steps, strict=True)]
+
+    def restart_mean(self) -> None:
+        """Begin a new mean of the training objective."""
         self.objective_sum, self.objective_steps = self.objective_sum * 0, self.objective_steps * 0
-        return means
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state but `step`, every tensor with its leading axis of cells: what a checkpoint holds."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from models.cell import Cell
 from models.draws import Draws
 from models.networks import Terms
+from models.objectives.parts import KlWeight
 from models.smoothing import Smoothing
 
 
@@ -20,6 +21,7 @@ class Objective(Protocol):
     """
 
     samples: int
+    kl_weight: KlWeight
 
     def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
 

@@ -1,0 +1,23 @@
+"""The executor without workers: one order after the other in this process, for tests, debugging and tiny studies."""
+
+from __future__ import annotations
+
+from sweeper.driver import Assignment
+from sweeper.store import Store
+
+
+class Inline:
+    """Carries out orders here."""
+
+    def execute(self, work: Assignment) -> None:
+        """Every order in turn, until a stop is requested."""
+        from sweeper.driver.worker import Stopped, carry_out
+
+        store = Store.open(work.root)
+        for number, order in enumerate(work.orders):
+            if work.stopping():
+                return
+            try:
+                carry_out(order, store, work.attempt(number), work.stopping)
+            except Stopped:
+                return

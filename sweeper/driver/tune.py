@@ -1,0 +1,171 @@
+"""The executor over Ray Tune: a trial is an order, on one GPU (or a share) or on as many cores as it has threads.
+
+Tune schedules, packs and restarts; it decides nothing. Its own state is written to a temporary folder and thrown away
+(`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Orders stream in
+through a searcher, requests to stop travel through the store, and what became of an order stands there too.
+
+Ray listens on all interfaces even on one machine: token authentication is on, its folder and token are private.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sweeper.driver import Assignment
+from sweeper.errors import SweeperError
+from sweeper.plan import Order
+from sweeper.provenance import source_digest
+from sweeper.store import Store
+
+RESTARTS = 2  # of a trial whose process died
+OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+}
+
+
+class RayTune:
+    """Carries out orders on the workers of a Ray cluster: this machine's own, or the one at `address`."""
+
+    def __init__(self, address: str | None = None, gpu_share: float = 1.0):
+        self.address, self.gpu_share = address, gpu_share
+
+    def execute(self, work: Assignment) -> None:
+        """Start or join Ray, run Tune over the orders, and leave nothing behind."""
+        with _ray(self.address, work) as scratch:
+            self._tune(work, scratch)
+
+    def _tune(self, work: Assignment, scratch: Path) -> None:
+        from ray import tune
+
+        first = work.orders[0]
+        resources = {"gpu": self.gpu_share, "cpu": 1} if first.device == "cuda" else {"cpu": first.threads}
+        trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(work),
+                num_samples=-1,
+                max_concurrent_trials=work.workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=work.run_id,
+                storage_path=str(scratch),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+            ),
+        )
+        results = tuner.fit()
+        store = Store.open(work.root)
+        for error in results.errors:
+            _record(error, work, store)
+
+
+def _record(error: Exception, work: Assignment, store: Store) -> None:
+    """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed."""
+    text = str(error)
+    committed = store.committed()
+    for number, order in enumerate(work.orders):
+        attempt = work.attempt(number)
+        if attempt in text or len(work.orders) == 1:
+            missing = [name for name in order.cell_ids if name not in committed]
+            store.record_failure(missing, attempt, text, str(store.paths.log))
+
+
+def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
+    """One order in a worker process."""
+    if source_digest() != digest:
+        raise SweeperError(
+            f"this worker has another version of sweeper's source ({source_digest()}) than the driver ({digest}): "
+            "install the same on every node"
+        )
+    from sweeper.driver.worker import Stopped, carry_out
+
+    store = Store.open(root)
+    order = Order.from_dict(config["order"])
+    try:
+        carry_out(order, store, config["attempt"], lambda: store.stop_requested(run_id))
+    except Stopped:
+        return {"stopped": 1}
+    return {"stopped": 0}
+
+
+def _searcher(work: Assignment) -> Any:
+    """Hands out the orders one by one as workers become free, and none once a stop is requested."""
+    from ray.tune.search import Searcher
+
+    class Orders(Searcher):  # type: ignore[misc]
+        def __init__(self, orders: Iterator[tuple[int, Order]], stopping: Callable[[], bool]):
+            super().__init__(metric="stopped", mode="min")
+            self.orders, self.stopping = orders, stopping
+
+        def suggest(self, trial_id: str) -> Any:
+            number, order = (None, None) if self.stopping() else next(self.orders, (None, None))
+            if number is None or order is None:
+                return Searcher.FINISHED
+            return {"order": order.to_dict(), "attempt": work.attempt(number)}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+        def save(self, checkpoint_path: str) -> None:  # Tune's state is thrown away
+            pass
+
+        def restore(self, checkpoint_path: str) -> None:
+            pass
+
+    return Orders(iter(enumerate(work.orders)), work.stopping)
+
+
+@contextmanager
+def _ray(address: str | None, work: Assignment) -> Iterator[Path]:
+    """Ray up and running, and a private scratch folder; both gone afterwards."""
+    scratch = Path(tempfile.mkdtemp(prefix="sw-"))  # mode 0700, and short: sockets live under it
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if not address:
+        token = scratch / "token"
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    import ray  # reads all of these
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if address:
+            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        else:
+            first = work.orders[0]
+            ray.init(
+                num_cpus=max(1, work.workers * first.threads),
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(scratch / "ray"),
+            )
+        try:
+            yield scratch
+        finally:
+            ray.shutdown()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

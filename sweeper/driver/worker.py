@@ -1,0 +1,317 @@
+"""What a worker does with an order: train its stack from wherever the store says it stands, evaluate, commit.
+
+The store decides everything: a worker that starts after a kill reads there how far its cells are. So an order may be run
+again at any time, by any process, and does only what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+import models.data
+from models import draws, registry
+from models.cell import Cell
+from models.evaluation import evaluate
+from models.registry import cell_id, cell_size
+from models.settings import Evaluation
+from models.training import Stack
+from sweeper.errors import StoreDamaged, StoreUnwritable
+from sweeper.plan import Order
+from sweeper.provenance import processor, provenance
+from sweeper.store import Store
+from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
+from sweeper.store.records import Record
+
+ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
+LOOK_S = 0.5  # between two looks at the clock's tasks: progress, stop requests
+_HISTORY = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
+_COUNTERS = ("active", "diverged_at", "objective_sum", "objective_steps")
+
+Stop = Callable[[], bool]
+
+
+class Stopped(Exception):
+    """The run was asked to stop; a checkpoint was written."""
+
+
+def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
+    """Do an order, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
+
+    Args:
+        attempt: a name of its own for this order's folder in `running/`.
+        stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
+
+    Raises:
+        Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
+    """
+    torch.set_num_threads(order.threads)
+    for number in range(1, ATTEMPTS + 1):
+        whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
+        failures = {}
+        for part_number, part in enumerate(whole):
+            name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
+            try:
+                _Worker(part, store, name, stop).run()
+            except (Stopped, StoreUnwritable):
+                raise
+            except Exception:
+                failures[part] = traceback.format_exc()
+                print(failures[part], file=sys.stderr, flush=True)
+        if not failures:
+            return
+    for part, text in failures.items():
+        store.record_failure(part.cell_ids, attempt, text, str(store.paths.log))
+
+
+class _Worker:
+    """One try at an order."""
+
+    def __init__(self, order: Order, store: Store, attempt: str, stop: Stop):
+        self.order, self.store, self.attempt, self.stop = order, store, attempt, stop
+        self.looked = self.saved = time.monotonic()
+
+    def run(self) -> None:
+        """Everything of the order that is missing, one stack for each step its cells stand at."""
+        for start, cells in sorted(self._by_start().items()):
+            self._train(cells, start)
+        self.store.remove_running(self.attempt)
+
+    def _by_start(self) -> dict[int, list[Cell]]:
+        """The order's unfinished cells by the step of the best state that loads."""
+        committed, evaluation = self.store.committed(), self.order.evaluation.id()
+        self.states: dict[str, dict[str, np.ndarray]] = {}
+        self.metas: dict[str, dict[str, Any]] = {}
+        groups: dict[int, list[Cell]] = defaultdict(list)
+        for cell in self.order.cells:
+            name = cell_id(cell)
+            if not any(row.satisfies(self.order.steps, evaluation) for row in committed.get(name, [])):
+                groups[self._find_state(name)].append(cell)
+        return groups
+
+    def _find_state(self, name: str) -> int:
+        """Load a cell's most advanced state that is whole, and return its step (0: none)."""
+        kept = self.store.states().get(name, 0)
+        found: list[tuple[int, Record | None]] = [(kept, None)] if 0 < kept <= self.order.steps else []
+        found += [(r.step, r) for r in self.store.running() if name in r.cell_ids and 0 < r.step <= self.order.steps]
+        for step, record in sorted(found, key=lambda entry: -entry[0]):
+            try:
+                if record is None:
+                    tensors, meta = self.store.load_state(name)
+                    tensors = {k: np.asarray(t)[None] for k, t in tensors.items()}
+                else:
+                    tensors, meta = self.store.load_running(record.attempt, record.step, [name])
+                    meta = meta["cells"][name]
+            except StoreDamaged as fault:
+                print(f"left aside: {fault}", file=sys.stderr, flush=True)
+                continue
+            if not any(k.startswith("adam.m/") for k in tensors) and step < self.order.steps:
+                continue  # weights alone cannot be trained further
+            self.states[name], self.metas[name] = tensors, meta
+            return step
+        return 0
+
+    def _train(self, cells: Sequence[Cell], start: int) -> None:
+        order = self.order
+        ids = [cell_id(cell) for cell in cells]
+        stack = Stack(cells, models.data.load(cells[0].data), order.device)
+        if start:
+            stack.load(self._stacked(stack, ids), start)
+        self.history = {name: list(self.metas[name]["history"]) if start else [] for name in ids}
+        self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
+        self.stack, self.ids, self.start = stack, ids, start
+        self._start_clock()
+        if not start and order.every:
+            self._record_history()
+        while stack.step < order.steps and self.ids:
+            stack.procedure.step(stack)
+            if order.every and stack.step % order.every == 0:
+                self._let_go_of_diverged()
+                self._record_history()
+            if time.monotonic() - self.looked >= LOOK_S:
+                self._look()
+        self._let_go_of_diverged()
+        if self.ids:
+            self._finish()
+
+    def _stacked(self, stack: Stack, ids: Sequence[str]) -> dict[str, torch.Tensor]:
+        """The loaded states as one stack; moments that were not kept are zero (such a state is only evaluated)."""
+        stacked = {}
+        for key, like in stack.tensors().items():
+            parts = [self.states[name].get(key) for name in ids]
+            whole = [p for p in parts if p is not None]
+            stacked[key] = torch.from_numpy(np.concatenate(whole)) if len(whole) == len(parts) else like
+        for name in ids:
+            del self.states[name]
+        return stacked
+
+    # the clock -----------------------------------------------------------------------------------------------------
+
+    def _start_clock(self) -> None:
+        self.begun = time.monotonic()
+        self.at_begin = self.stack.step
+
+    def _stop_clock(self) -> None:
+        """Charge the time since the clock started to the cells, each its share."""
+        spent = time.monotonic() - self.begun
+        for name in self.ids:
+            self.train_s[name] += spent / len(self.ids)
+        self.begun = time.monotonic()
+
+    def _look(self) -> None:
+        """Say how far the stack is; checkpoint when it is time, or when the run is to stop."""
+        now = self.looked = time.monotonic()
+        stopping = self.stop()
+        if stopping or now - self.saved >= self.order.checkpoint_s:
+            self._let_go_of_diverged()
+            if self.ids:
+                self._checkpoint()
+            if stopping:
+                raise Stopped
+        self._say("training")
+
+    def _say(self, phase: str) -> None:
+        stack, order = self.stack, self.order
+        trained = stack.step - self.at_begin
+        self.store.write_progress(
+            self.attempt,
+            {
+                "order": order.name,
+                "phase": phase,
+                "cells": len(self.ids),
+                "architecture": order.cells[0].architecture,
+                "data": order.cells[0].data,
+                "step": stack.step,
+                "start": self.start,
+                "steps": order.steps,
+                "stack_step_s": (time.monotonic() - self.begun) / trained if trained else None,
+                "pid": os.getpid(),
+                "host": provenance()["host"],
+                "at": time.time(),
+            },
+        )
+
+    # what is written -----------------------------------------------------------------------------------------------
+
+    def _record_history(self) -> None:
+        """A row of the curves for each cell, from the first validation images and one chain an image."""
+        stack, order = self.stack, self.order
+        if not self.ids:
+            return
+        quick = Evaluation(
+            importance_samples=1, images=order.validation_images, split="validation", seed=order.evaluation.seed
+        )
+        rates = stack.optimizer.learning_rate(stack.step).flatten().tolist()
+        weights = stack.objective.kl_weight.at(stack.step).tolist()
+        rows = evaluate(stack, quick, quick=True)
+        for name, row, objective, rate, weight in zip(
+            self.ids, rows, stack.mean_objective(), rates, weights, strict=True
+        ):
+            self.history[name].append(
+                {key: row[key] for key in _HISTORY}
+                | {"cell_id": name, "study": order.study, "step": stack.step, "train_objective": objective}
+                | {"learning_rate": rate, "kl_weight": weight}
+            )
+        stack.restart_mean()
+
+    def _checkpoint(self) -> None:
+        self._stop_clock()
+        self.at_begin = self.stack.step
+        cells = {name: {"history": self.history[name], "train_s": self.train_s[name]} for name in self.ids}
+        meta = {"cell_ids": self.ids, "cells": cells}
+        self.store.save_running(self.attempt, self.stack.step, _numpy(self.stack.tensors()), meta)
+        self.saved = time.monotonic()
+
+    def _let_go_of_diverged(self) -> None:
+        """Commit the cells that diverged and take them out of the stack."""
+        gone = [i for i, at in enumerate(self.stack.diverged_at.tolist()) if at >= 0]
+        if not gone:
+            return
+        self._stop_clock()
+        self.at_begin = self.stack.step
+        for i in gone:
+            self._commit(i, None, 0.0)
+        stay = [i for i in range(len(self.ids)) if i not in gone]
+        if stay:
+            self.stack.select(stay)
+        self.ids = [self.ids[i] for i in stay]
+
+    def _finish(self) -> None:
+        """Final evaluation, kept states, commits."""
+        order, stack = self.order, self.stack
+        self._stop_clock()
+        if stack.step > self.start:
+            self._checkpoint()  # the evaluation may take long, and must not cost the training
+        self._say("evaluating")
+        begun = time.monotonic()
+        rows = evaluate(stack, order.evaluation)
+        evaluation_s = (time.monotonic() - begun) / len(self.ids)
+        for i, row in enumerate(rows):
+            if order.keep != "none" and stack.step > self.start:
+                self._keep(i)
+            self._commit(i, row, evaluation_s)
+
+    def _keep(self, i: int) -> None:
+        tensors = _numpy(self.stack.tensors())
+        if self.order.keep == "weights":
+            tensors = {k: t for k, t in tensors.items() if k.startswith("param/") or k in _COUNTERS}
+        meta = {"history": self.history[self.ids[i]], "train_s": self.train_s[self.ids[i]]}
+        self.store.save_state(self.ids[i], self.stack.step, {k: t[i] for k, t in tensors.items()}, meta)
+
+    def _commit(self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float) -> None:
+        """The cell's row and history; `evaluated` None: it diverged."""
+        order, stack, name = self.order, self.stack, self.ids[i]
+        cell = stack.cells[i]
+        diverged_at = None if evaluated else int(stack.diverged_at[i])
+        steps = stack.step if evaluated else diverged_at
+        trained_s = self.train_s[name]
+        row = (
+            asdict(cell)
+            | {"latents": list(cell.latent_sizes), "depth": cell.depth, "architecture": cell.architecture}
+            | {"study": order.study, "cell_id": name, "cell": cell.to_json(), "schema_version": SCHEMA_VERSION}
+            | {"data_digest": registry.find("data", cell.data).digest}
+            | {"state": "done" if evaluated else "diverged", "step": steps, "steps_asked": order.steps}
+            | {"diverged_at": diverged_at, "evaluation_id": order.evaluation.id() if evaluated else None}
+            | (evaluated or dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id"))
+            | {"train_objective": self._last_objective(i) if evaluated else None}
+            | {"parameters": cell_size(cell).parameters}
+            | {"wall_s": trained_s, "step_s": trained_s / max(steps or 0, 1), "evaluation_s": evaluation_s}
+            | {"peak_memory_bytes": _peak_memory(stack.device), "stack_cells": len(self.ids)}
+            | {"device": stack.device.type, "device_name": _device_name(stack.device), "threads": order.threads}
+            | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": draws.NAME}
+            | provenance()
+        )
+        self.store.commit(row, [h for h in self.history[name] if h["step"] <= (steps or 0)])
+
+    def _last_objective(self, i: int) -> float | None:
+        """Mean training objective since the last history row, or over the interval that ended there."""
+        since = self.stack.mean_objective()[i]
+        history = self.history[self.ids[i]]
+        return since if since is not None or not history else history[-1]["train_objective"]
+
+
+def _numpy(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Largest memory so far, bytes: of the process, or on the GPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

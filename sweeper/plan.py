@@ -1,0 +1,212 @@
+"""From a study and its store to the work that is missing: cells → orders for stacks. No torch, nothing written.
+
+What is asked for less what is committed is what a run does; resuming is nothing else. A cell that has a checkpoint goes
+on from it, one that is trained but evaluated otherwise is evaluated anew, and the rest start at step 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from models.cell import Cell
+from models.registry import cell_id, cell_size
+from models.settings import Evaluation
+from sweeper.machine import Machine, machine
+from sweeper.store import Store
+from sweeper.study import Study
+
+CPU_STACK = 12  # beyond about this a stack on a CPU is no faster, and a finished cell waits longer for its commit
+GPU_STACK = 256
+MEMORY_SHARE = 0.5  # of what is available, for all workers together: the model of memory is rough
+
+
+@dataclass(frozen=True)
+class Item:
+    """One cell of the study and what is to be done with it.
+
+    `action`: `done`, `diverged` (finished as well), `train`, `continue` or `evaluate`; `start`: step it goes on from;
+    `why`: a few words for people.
+    """
+
+    cell: Cell
+    cell_id: str
+    action: str
+    start: int
+    why: str
+
+    @property
+    def missing(self) -> bool:
+        """Whether a run has anything to do for it."""
+        return self.action not in ("done", "diverged")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one worker is asked to do: cells of one shape, from one step, to be trained and evaluated as one stack."""
+
+    name: str
+    study: str
+    cells: tuple[Cell, ...]
+    steps: int
+    start: int
+    evaluation: Evaluation
+    every: int
+    validation_images: int
+    checkpoint_s: float
+    keep: str
+    device: str
+    threads: int
+
+    @property
+    def cell_ids(self) -> tuple[str, ...]:
+        """Ids of the cells, in order."""
+        return tuple(cell_id(cell) for cell in self.cells)
+
+    @property
+    def work(self) -> float:
+        """Floating-point operations of its training: to take the longest first."""
+        return sum(float(cell_size(cell).flops) for cell in self.cells) * (self.steps - self.start)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values, the form in which it travels to a worker."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Order:
+        """The inverse of `to_dict`."""
+        cells = tuple(Cell(**fields) for fields in values["cells"])
+        return cls(**(values | {"cells": cells, "evaluation": Evaluation(**values["evaluation"])}))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study with what is missing of them, and the orders that would supply it."""
+
+    study: Study
+    items: tuple[Item, ...]
+    orders: tuple[Order, ...]
+    workers: int
+    device: str
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Cells by action."""
+        return dict(Counter(item.action for item in self.items))
+
+    @cached_property
+    def missing(self) -> tuple[Item, ...]:
+        """Cells that a run has something to do for."""
+        return tuple(item for item in self.items if item.missing)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the largest stack, estimated."""
+        return max((sum(cell_size(c).memory_bytes for c in order.cells) for order in self.orders), default=0)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the kept states of the missing cells, and two generations of checkpoints of the running stacks."""
+        per_number = {"full": 12, "weights": 4, "none": 0}[self.study.train.keep]
+        kept = sum(cell_size(item.cell).parameters * per_number for item in self.missing)
+        largest = max((sum(cell_size(c).parameters for c in order.cells) for order in self.orders), default=0)
+        return kept + 2 * 12 * largest * self.workers
+
+
+def make_plan(study: Study, store: Store | None, here: Machine | None = None) -> Plan:
+    """What a run of `study` on `store` would do (None: the store does not exist yet)."""
+    here = here or machine()
+    device = study.run.device if study.run.device != "auto" else ("cuda" if here.gpu_memory_bytes else "cpu")
+    items = _items(study, store)
+    workers = study.run.workers or (max(1, len(here.gpu_memory_bytes)) if device == "cuda" else here.cores)
+    if study.run.executor == "inline":
+        workers = 1
+    elif not study.run.workers and device == "cpu":
+        workers = max(1, here.cores // study.run.threads)
+    orders = _orders(study, [item for item in items if item.missing], workers, device, here)
+    return Plan(study, tuple(items), tuple(orders), min(workers, max(len(orders), 1)), device)
+
+
+def _items(study: Study, store: Store | None) -> list[Item]:
+    committed = store.committed() if store else {}
+    running: dict[str, int] = {}
+    for record in store.running() if store else []:  # most steps first
+        if record.step <= study.steps:
+            running.update({name: record.step for name in record.cell_ids if name not in running})
+    states = store.states() if store else {}
+    evaluation, asked = study.evaluation_settings().id(), study.steps
+    items = []
+    for cell in study.cells:
+        name = cell_id(cell)
+        rows = committed.get(name, [])
+        state = states.get(name)
+        if any(row.satisfies(asked, evaluation) for row in rows):
+            gone = all(row.state == "diverged" for row in rows)
+            items.append(Item(cell, name, "diverged" if gone else "done", asked, "finished"))
+            continue
+        most = max((row.steps for row in rows), default=-1)
+        if most >= asked and state == most:
+            items.append(Item(cell, name, "evaluate", most, "evaluated with other settings"))
+            continue
+        start = running.get(name, 0)
+        if state is not None and start < state <= asked:
+            start = state
+        if most >= asked:
+            why = "evaluated with other settings, and its state was not kept"
+        elif rows:
+            why = f"{asked} steps asked, {most} done" + ("" if start else ", and its state was not kept")
+        else:
+            why = f"stopped at step {start}" if start else "new"
+        items.append(Item(cell, name, "continue" if start else "train", start, why))
+    return items
+
+
+def _orders(study: Study, items: Sequence[Item], workers: int, device: str, here: Machine) -> list[Order]:
+    """Stacks of one shape, start and end, small enough for memory and for every worker to have one; longest first."""
+    groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
+    for item in items:
+        groups[(item.cell.shape(), item.start, item.action == "evaluate")].append(item)
+    works = {key: sum(cell_size(i.cell).flops for i in group) for key, group in groups.items()}
+    share = sum(works.values()) / workers if works else 0.0
+    orders = []
+    for key, group in groups.items():
+        most = _largest_stack(group[0].cell, study, workers, device, here)
+        for_all_workers = math.ceil(works[key] / share) if share else 1
+        stacks = max(math.ceil(len(group) / most), min(for_all_workers, len(group)))
+        for number in range(stacks):
+            part = group[number * len(group) // stacks : (number + 1) * len(group) // stacks]
+            steps = part[0].start if key[2] else study.steps
+            orders.append(_order(study, part, steps, device))
+    return sorted(orders, key=lambda order: -order.work)
+
+
+def _largest_stack(cell: Cell, study: Study, workers: int, device: str, here: Machine) -> int:
+    """Most cells of this shape in one stack: as memory, the study and the device's habits allow."""
+    budget = study.run.memory_gb * 1e9
+    if not budget:
+        available = min(here.gpu_memory_bytes) if device == "cuda" and here.gpu_memory_bytes else here.memory_bytes
+        budget = MEMORY_SHARE * available / (1 if device == "cuda" else workers)
+    fits = max(1, int(budget // cell_size(cell).memory_bytes))
+    return min(fits, study.run.max_stack or (GPU_STACK if device == "cuda" else CPU_STACK))
+
+
+def _order(study: Study, items: Sequence[Item], steps: int, device: str) -> Order:
+    first = items[0]
+    return Order(
+        name=f"{first.cell_id[:8]}-{len(items)}",
+        study=study.name,
+        cells=tuple(item.cell for item in items),
+        steps=steps,
+        start=first.start,
+        evaluation=study.evaluation_settings(),
+        every=study.evaluation.every,
+        validation_images=study.evaluation.validation_images,
+        checkpoint_s=study.train.checkpoint_s,
+        keep=study.train.keep,
+        device=device,
+        threads=study.run.threads,
+    )

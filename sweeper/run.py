@@ -1,0 +1,137 @@
+"""A run: asked for − committed, brought to workers, and the store's word on what became of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.driver import Assignment, Executor
+from sweeper.errors import DataMissing, Interrupted
+from sweeper.machine import Machine
+from sweeper.plan import Plan, make_plan
+from sweeper.store import Damaged, Failure, Store
+from sweeper.store.atomic import write_bytes
+from sweeper.study import Study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: the plan before and after it, cells that failed, files that were set aside at its start."""
+
+    before: Plan
+    after: Plan
+    failures: tuple[Failure, ...]
+    set_aside: tuple[Damaged, ...]
+
+
+class StopRequest:
+    """A request to stop, by signal. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.on_first: Callable[[], None] = lambda: None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Catch SIGINT, SIGTERM and SIGUSR1 (a batch system's warning) while inside; only in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        before = {name: signal.signal(name, self._received) for name in names}
+        try:
+            yield self
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+    def _received(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        self.on_first()
+
+
+def run_study(
+    study: Study,
+    store: Store,
+    executor: Callable[[Plan], Executor],
+    announce: Callable[[Plan, tuple[Damaged, ...]], object] = lambda plan, damaged: None,
+    watching: Callable[[Plan, Store], object] | None = None,
+    here: Machine | None = None,
+) -> Outcome:
+    """Do what is missing of `study` in `store`.
+
+    Args:
+        executor: makes the executor once the plan is known; not called when nothing is missing.
+        announce: told the plan, and the files set aside, before anything is trained.
+        watching: makes a context manager that shows progress while the workers work.
+
+    Raises:
+        StoreInUse, StoreUnwritable, StoreNewer: of the store. DataMissing: before any training.
+        Interrupted: a signal asked to stop, and checkpoints were written.
+    """
+    stop = StopRequest()
+    with store.lock(), stop.listening():
+        damaged = tuple(store.heal())
+        store.clear_failures()
+        store.clear_stop()
+        write_bytes(store.paths.study, study.to_yaml().encode())
+        plan = make_plan(study, store, here)
+        announce(plan, damaged)
+        if plan.missing:
+            _fetch_data(plan)
+            run_id = secrets.token_hex(6)
+            store.sweep_running([item.cell_id for item in plan.missing])
+            stop.on_first = lambda: store.request_stop(run_id)
+            work = Assignment(plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop))
+            with _quietly(watching, plan, store):
+                executor(plan).execute(work)
+        after = make_plan(study, store, here)
+        failures = tuple(store.failures())
+        if stop.signal is not None and after.missing:
+            done = len(after.items) - len(after.missing)
+            raise Interrupted(
+                f"stopped on request: {done} of {len(after.items)} cells done, checkpoints written; "
+                "the same command goes on from here",
+                15 if stop.signal == signal.SIGTERM else 2 if stop.signal == signal.SIGINT else stop.signal,
+            )
+        if not after.missing:
+            store.sweep_running([])
+    return Outcome(plan, after, failures, damaged)
+
+
+@contextmanager
+def _quietly(watching: Callable[[Plan, Store], object] | None, plan: Plan, store: Store) -> Iterator[None]:
+    if watching is None:
+        yield
+    else:
+        with watching(plan, store):  # type: ignore[attr-defined]
+            yield
+
+
+def _fetch_data(plan: Plan) -> None:
+    """Load every data set once here, so that a missing or damaged one ends the run before any training."""
+    from models.data import DataCorrupt
+    from models.data import DataMissing as Missing
+    from models.data import load
+
+    for name in sorted({item.cell.data for item in plan.missing}):
+        try:
+            load(name)
+        except (Missing, DataCorrupt, OSError) as fault:
+            raise DataMissing(str(fault)) from fault
+
+
+def default_store(study: Study) -> Path:
+    """Where a study's results go unless told otherwise."""
+    return Path("results") / study.name
