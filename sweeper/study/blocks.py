@@ -1,4 +1,4 @@
-"""One block of a study's `cells`: the product of its grids, as canonical cells."""
+"""The blocks of a study's `cells`: products of grids, joined into canonical cells."""
 
 from __future__ import annotations
 
@@ -20,35 +20,16 @@ class BlockBase(BaseModel):
     """Any field of a cell: a value, or a grid (a list of values and ranges). The block is their product."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    _cells: tuple[Cell, ...] = PrivateAttr(())
+    _axes: dict[str, tuple[Any, ...]] = PrivateAttr(default_factory=dict)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The block's cells, canonical, each once: a product with later fields of `Cell` varying faster."""
-        return self._cells
+    def count(self) -> int:
+        """Cells of the product, before those that are the same are merged."""
+        return math.prod(len(values) for values in self._axes.values())
 
     @model_validator(mode="after")
-    def _product(self) -> BlockBase:
-        axes = self._axes()
-        count = math.prod(len(values) for values in axes.values())
-        if count > MOST_CELLS:
-            sizes = " × ".join(f"{len(v)} {name}" for name, v in axes.items() if len(v) > 1)
-            raise _fault(f"{count:,} cells ({sizes}), the most is {MOST_CELLS:,}")
-        cells: dict[Cell, None] = {}
-        seeds = axes.pop("seed")
-        written: dict[str, set[Any]] = {name: set() for name, values in axes.items() if len(values) > 1 or name == "rho"}
-        for values in product(*axes.values()):
-            cell = self._cell({**dict(zip(axes, values, strict=True)), "seed": seeds[0]})
-            for name, kept in written.items():
-                kept.add(getattr(cell, name))
-            cells.update(dict.fromkeys(_replicates(cell, seeds)))
-        for name, kept in written.items():
-            self._check_effect(name, axes[name], kept, axes)
-        self._cells = tuple(cells)
-        return self
-
-    def _axes(self) -> dict[str, tuple[Any, ...]]:
-        """The values of each field that the file gives, in the order of `Cell`, with latents made of depth × width."""
+    def _set_axes(self) -> BlockBase:
+        """Keep the values of each field that the file gives, in the order of `Cell`; depth × width become latents."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
         depths, widths = given.pop("depth", None), given.pop("width", None)
         if "latents" in given and (depths or widths):
@@ -58,7 +39,30 @@ class BlockBase(BaseModel):
                 what = "depth without width" if depths else "width without depth" if widths else "latents is missing"
                 raise _fault(f"{what}; give latents (as in 40-40-40), or depth and width")
             given["latents"] = tuple("-".join([str(width)] * depth) for depth, width in product(depths, widths))
-        return {f.name: given[f.name] for f in fields(Cell) if f.name in given}
+        self._axes = {f.name: given[f.name] for f in fields(Cell) if f.name in given}
+        return self
+
+    def sizes(self) -> str:
+        """The product in words: `2 data × 3 seed × 13 rho`."""
+        return " × ".join(f"{len(values):,} {name}" for name, values in self._axes.items() if len(values) > 1)
+
+    def cells(self) -> tuple[Cell, ...]:
+        """The block's cells, canonical, each once: a product in the order of `Cell`'s fields, seeds varying fastest.
+
+        Raises PydanticCustomError for values that do not go together or that training would ignore.
+        """
+        axes = {name: values for name, values in self._axes.items() if name != "seed"}
+        seeds = self._axes["seed"]
+        kept: dict[str, set[Any]] = {name: set() for name, values in axes.items() if len(values) > 1 or name == "rho"}
+        cells: dict[Cell, None] = {}
+        for values in product(*axes.values()):
+            cell = self._cell({**dict(zip(axes, values, strict=True)), "seed": seeds[0]})
+            for name, seen in kept.items():
+                seen.add(getattr(cell, name))
+            cells.update(dict.fromkeys(_replicates(cell, seeds)))
+        for name, seen in kept.items():
+            self._check_effect(name, seen, axes)
+        return tuple(cells)
 
     @staticmethod
     def _cell(values: Mapping[str, Any]) -> Cell:
@@ -68,8 +72,9 @@ class BlockBase(BaseModel):
             raise _fault("; ".join(fault.faults.values()), "hidden") from None
 
     @staticmethod
-    def _check_effect(name: str, values: tuple[Any, ...], kept: set[Any], axes: Mapping[str, tuple[Any, ...]]) -> None:
-        """Refuse a grid that leaves every cell the same, which is never what was meant."""
+    def _check_effect(name: str, kept: set[Any], axes: Mapping[str, tuple[Any, ...]]) -> None:
+        """Refuse values of field `name` that training would ignore; `kept` are those of the canonical cells."""
+        values = axes[name]
         if name == "rho" and kept == {1.0} and set(values) != {1.0}:
             objective = " and ".join(axes.get("objective", ("vae",)))
             raise _fault(f"rho has no effect with objective {objective}: use objective: ou", "rho")
@@ -86,5 +91,26 @@ def _replicates(cell: Cell, seeds: tuple[int, ...]) -> Iterator[Cell]:
         yield copy
 
 
-def _fault(why: str, *at: str) -> PydanticCustomError:
+def _fault(why: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("block", "{why}", {"why": why, "at": at})
+
+
+def joined(blocks: list[BlockBase]) -> tuple[Cell, ...]:
+    """The cells of all `blocks`, each once. Refuses more than `MOST_CELLS` before forming any."""
+    total = 0
+    for index, block in enumerate(blocks):
+        total += block.count
+        if total > MOST_CELLS:
+            before = f", {total:,} with the grids before" if index else ""
+            raise _fault(f"{block.count:,} cells ({block.sizes()}){before}; the most is {MOST_CELLS:,}", index)
+    cells: dict[Cell, None] = {}
+    faults = []
+    for index, block in enumerate(blocks):
+        try:
+            cells.update(dict.fromkeys(block.cells()))
+        except PydanticCustomError as fault:
+            context = fault.context or {}
+            faults.append((context["why"], (index, *context["at"])))
+    if faults:
+        raise PydanticCustomError("blocks", "{faults}", {"faults": faults})
+    return tuple(cells)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models.cell import RANGES
 from sweeper.study.schema import SECTIONS, CellBlock, StudyFile
@@ -20,7 +21,7 @@ _TYPES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "string_type": "text",
-    "list_type": "a list",
+    "list_type": "a mapping (key: value) or a list of such",
     "model_type": "a mapping (key: value)",
     "model_attributes_type": "a mapping (key: value)",
     "finite_number": "a finite number",
@@ -35,12 +36,28 @@ _BOUNDS = {
 
 def faults_of(error: ValidationError, tree: Node) -> list[str]:
     """Every fault that pydantic found in the plain value of `tree`, with its place there, in the order of the file."""
-    return [_line(detail, tree) for detail in error.errors(include_url=False)]
+    details = chain.from_iterable(map(_single, error.errors(include_url=False)))
+    return sorted((_line(detail, tree) for detail in details), key=_order)
+
+
+def _single(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """One finding that holds the faults of several blocks, as one finding each."""
+    if detail["type"] != "blocks":
+        yield detail
+        return
+    for why, at in detail["ctx"]["faults"]:
+        yield {**detail, "type": "block", "ctx": {"why": why, "at": at}}
+
+
+def _order(line: str) -> tuple[int, int, int]:
+    """Sorts lines by place; those of overrides, which have none in the file, come last."""
+    place = re.match(r"(?!--set ).*?:(\d+):(\d+): ", line)
+    return (0, int(place[1]), int(place[2])) if place else (1, 0, 0)
 
 
 def _line(detail: Mapping[str, Any], tree: Node) -> str:
     context = detail.get("ctx", {})
-    path, node, place = _descend(tree, [*detail["loc"], *context.get("at", ())])
+    path, node = _descend(tree, [*detail["loc"], *context.get("at", ())])
     kind, value = detail["type"], detail["input"]
     name = next((str(step) for step in reversed(path) if isinstance(step, str)), "study")
     key = ".".join(str(step) for step in path if isinstance(step, str))
@@ -49,21 +66,23 @@ def _line(detail: Mapping[str, Any], tree: Node) -> str:
     if kind == "missing":
         missing = str(detail["loc"][-1])
         full = f"{key}.{missing}" if key else missing
-        return f"{place}: {full}: missing; {_description(path, missing)}"
-    why = _why(kind, context, name, value, path)
-    return f"{place}: {key}: {why}" if key else f"{place}: {why}"
+        return f"{node.place}: {full}: missing; {_description(path, missing)}"
+    why = _why(kind, context, name, value, path) or detail["msg"]
+    return f"{node.place}: {key}: {why}"
 
 
 def _why(kind: str, context: Mapping[str, Any], name: str, value: Any, path: Sequence[Any]) -> str:
     if kind in ("grid", "block"):
         return str(context["why"])
     if kind == "value_error":
-        return str(context["error"])
+        return str(context["error"]).removeprefix(f"{name}: ")
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        owner = next((step for step in path if step in RANGES), None) if path[0] == "cells" else None
-        limit = context[bound]
-        return f"{name} should be {RANGES[owner][2] if owner else f'{words} {limit:.12g}'}, got {shown(value)}"
+        expected = f"{words} {context[bound]:.12g}"
+        if path[0] == "cells" and name not in ("step", "points"):  # a field, or an end of its range
+            owner = next((step for step in path if step in RANGES), None)
+            expected = RANGES[owner][2] if owner else expected
+        return f"{name} should be {expected}, got {shown(value)}"
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
         near = get_close_matches(str(value), names, n=1)
@@ -73,7 +92,7 @@ def _why(kind: str, context: Mapping[str, Any], name: str, value: Any, path: Seq
         return f"{name} should be 1 to 64 letters, digits, '.', '_' or '-', first a letter or digit, got {shown(value)}"
     if kind == "too_short":
         return "empty; give at least one value"
-    return f"{name} should be {_TYPES[kind]}, got {shown(value)}" if kind in _TYPES else f"{name}: {kind} {context}"
+    return f"{name} should be {_TYPES[kind]}, got {shown(value)}" if kind in _TYPES else ""
 
 
 def shown(value: Any) -> str:
@@ -89,21 +108,19 @@ def shown(value: Any) -> str:
     return f"the text {text}" if isinstance(value, str) else text
 
 
-def _descend(tree: Node, loc: Iterable[Any]) -> tuple[list[Any], Node, str]:
-    """Follow pydantic's `loc` through the tree as far as it goes; returns the path of keys and indices walked, the
-    node there and its place. Steps that are not in the file are passed over: names of union branches, the 0 of the
+def _descend(tree: Node, loc: Iterable[Any]) -> tuple[list[Any], Node]:
+    """Follow pydantic's `loc` through the tree as far as it goes; returns the path of keys and indices walked and
+    the node there. Steps that are not in the file are passed over: names of union branches, the 0 of the
     one block that stands for a list, keys that are missing."""
     path: list[Any] = []
     node = tree
     for step in loc:
-        if isinstance(node.value, dict) and isinstance(step, str) and step in node.value:
+        known = isinstance(node.value, dict) and step in node.value
+        known = known or (isinstance(node.value, list) and isinstance(step, int))
+        if known:
             node = node.value[step]
-        elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-        else:
-            continue
-        path.append(step)
-    return path, node, node.place
+            path.append(step)
+    return path, node
 
 
 def _key_place(tree: Node, path: Sequence[Any]) -> str:
@@ -127,7 +144,8 @@ def _hint(path: Sequence[Any]) -> str:
     key, known = str(path[-1]), _keys(path[:-1])
     if near := get_close_matches(key, known, n=1):
         return f", did you mean {near[0]!r}?"
-    for section, model in {**SECTIONS, "cells": CellBlock}.items():
+    models: dict[str, type[BaseModel]] = {**SECTIONS, "cells": CellBlock}
+    for section, model in models.items():
         if key in model.model_fields:
             return f"; it belongs in {section}"
     return f"; known here: {', '.join(known)}" if len(known) < 10 else ""
@@ -135,6 +153,7 @@ def _hint(path: Sequence[Any]) -> str:
 
 def _description(path: Sequence[Any], missing: str) -> str:
     names = [step for step in path if isinstance(step, str)]
-    model = StudyFile if not names else CellBlock if names[0] == "cells" else SECTIONS[names[0]]
-    field = model.model_fields.get(missing)
-    return (field.description if field else None) or "it has no default"
+    if len(names) > 1:
+        return "a range is {from, to, step} or {from, to, points}"
+    model: type[BaseModel] = StudyFile if not names else CellBlock if names[0] == "cells" else SECTIONS[names[0]]
+    return model.model_fields[missing].description or "it has no default"

@@ -2,7 +2,7 @@
 
     rho: [0.5, {from: 0.7, to: 0.9, step: 0.1}, {from: 0.98, to: 0.999, points: 5, spacing: geometric}, 1]
 
-Steps and linear points are computed in decimal, so the third value of the first range is 0.9 and not 0.8999999999999999.
+Steps and linear points are computed in decimal, so 0.7 + 2 × 0.1 is 0.9 and not 0.8999999999999999.
 """
 
 from __future__ import annotations
@@ -10,14 +10,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from models.cell import nine_digits
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 100_000  # of all grids of a study
 
 
 class Range(BaseModel):
@@ -48,15 +59,15 @@ class Range(BaseModel):
             raise ValueError(f"more than {MOST_VALUES:,} values")
         return self
 
-    def values(self, field: str) -> list[float]:
-        """The range's values in rising order, for the cell field `field`. Raises ValueError where it has none."""
+    def values(self, field: str) -> list[Any]:
+        """The values in rising order for cell field `field`, float or Decimal. Raises ValueError if there are none."""
         if self.spacing == "geometric":
             return self._geometric(complement=field == "rho")
         low, high = _decimal(self.start), _decimal(self.to)
         if self.points is not None:
-            return [float(low + (high - low) * i / (self.points - 1)) for i in range(self.points)]
+            return [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
         step = _decimal(self.step or 0.0)
-        return [float(low + step * i) for i in range(int((high - low) / step) + 1)]
+        return [low + step * i for i in range(int((high - low) / step) + 1)]
 
     def _geometric(self, complement: bool) -> list[float]:
         """Points at a constant ratio of the value, or of 1 − value where `complement`; the ends are exact."""
@@ -82,27 +93,39 @@ def grid_type(name: str, item: Any, kind: str) -> Any:
     `item` is the type of one value, `kind` what it is a type of: `int`, `float` or `str`.
     Validates to the tuple of its values. Refuses an empty grid and a value given twice.
     """
-    single = Annotated[item, Tag("value")]
-    entry: Any = single
+    single: Any = Annotated[item, Tag("value")]
+    entry = single
+    forms = ["list"]
     if kind != "str":
         ends: dict[str, Any] = {
             "start": (item, Field(alias="from", description="first value")),
             "to": (item, Field(description="last value; for a step, the value not to pass")),
         }
         spread = create_model(f"range of {name}", __base__=Range, __doc__=Range.__doc__, **ends)
-        entry = Annotated[single | Annotated[spread, Tag("range")], Discriminator(_kind)]
         single = single | Annotated[spread, Tag("range")]
-    several = Annotated[list[entry], Tag("list"), Field(min_length=1)]
-    chosen = Annotated[single | several, Discriminator(_kind)]
+        entry = Annotated[single, _form_of("range")]
+        forms.append("range")
+    several: Any = Annotated[GenericAlias(list, (entry,)), Tag("list"), Field(min_length=1)]
+    chosen: Any = Annotated[single | several, _form_of(*forms)]
     return Annotated[chosen, AfterValidator(partial(_expand, name, kind == "int"))]
 
 
-def _kind(value: Any) -> str:
-    return "range" if isinstance(value, dict) else "list" if isinstance(value, list) else "value"
+def _form_of(*forms: str) -> Discriminator:
+    """Tells which of `forms` (`range`, `list`) what is written has; anything else is judged as a value."""
+
+    def form_of(value: Any) -> str:
+        form = "range" if isinstance(value, dict) else "list" if isinstance(value, list) else "value"
+        return form if form in forms else "value"
+
+    return Discriminator(form_of)
 
 
-def _expand(name: str, whole: bool, grid: Any) -> tuple[Any, ...]:
-    """The values of a grid in the order written. A fault carries the place of its item in `at`."""
+def _expand(name: str, whole: bool, grid: Any, info: ValidationInfo) -> tuple[Any, ...]:
+    """The values of a grid in the order written. A fault carries the place of its item in `at`.
+
+    `info.context`, a dictionary that goes with one study, counts the values of all its grids.
+    """
+    counts: dict[str, int] = info.context if info.context is not None else {}
     items: Sequence[Any] = grid if isinstance(grid, list) else [grid]
     seen: dict[Any, None] = {}
     for index, item in enumerate(items):
@@ -112,13 +135,14 @@ def _expand(name: str, whole: bool, grid: Any) -> tuple[Any, ...]:
             for value in values:
                 if whole and value != int(value):
                     raise ValueError(f"{name} should be a whole number, this range gives {value:.9g}")
-                value = int(value) if whole else value
-                value = nine_digits(value) if isinstance(value, float) else value
+                if not isinstance(value, str):
+                    value = int(value) if whole else nine_digits(value)
                 if value in seen:
-                    raise ValueError(f"{value} is given twice")
+                    raise ValueError(f"{value if isinstance(value, str) else format(value, '.12g')} is given twice")
                 seen[value] = None
+            counts["values"] = counts.get("values", 0) + len(values)
+            if counts["values"] > MOST_VALUES:
+                raise ValueError(f"more than {MOST_VALUES:,} values in the study's grids")
         except ValueError as fault:
             raise PydanticCustomError("grid", "{why}", {"why": str(fault), "at": at}) from None
-        if len(seen) > MOST_VALUES:
-            raise PydanticCustomError("grid", "{why}", {"why": f"more than {MOST_VALUES:,} values", "at": at})
     return tuple(seen)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from models.cell import Cell
 from sweeper.errors import StudyError
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import StudyFile
@@ -31,19 +31,17 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         except StudyError as fault:
             faults += fault.faults
     try:
-        file = StudyFile.model_validate(tree.plain())
+        file = StudyFile.model_validate(tree.plain(), context={})
     except ValidationError as error:
         raise StudyError(faults_of(error, tree) + faults) from None
     if faults:
         raise StudyError(faults)
+    cells: Any = file.cells  # the schema has joined the blocks to a tuple of cells
     blocks = tree.value["cells"].plain()
-    cells: dict[Cell, None] = {}
-    for block in file.cells:
-        cells.update(dict.fromkeys(block.cells))
     return Study(
         name=file.name,
         question=file.question,
-        cells=tuple(cells),
+        cells=cells,
         train=file.train,
         evaluation=file.evaluation,
         analysis=file.analysis,

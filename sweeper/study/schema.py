@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from models.cell import CHOICES, RANGES, Cell, parse_sizes
 from models.registry import REGISTRIES, find
 from models.settings import Evaluation
-from sweeper.study.blocks import BlockBase
+from sweeper.study.blocks import BlockBase, joined
 from sweeper.study.grid import grid_type
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -25,14 +25,9 @@ def whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def whole(low: int, high: int = 10**9) -> Any:
-    """The type of a whole number in [low, high]."""
-    return Annotated[int, Field(strict=True, ge=low, le=high), BeforeValidator(whole_number)]
-
-
-Count: Any = whole(0)
-Positive: Any = whole(1)
-Seed: Any = whole(0, 2**63 - 1)
+Count = Annotated[int, Field(strict=True, ge=0, le=10**9), BeforeValidator(whole_number)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=10**9), BeforeValidator(whole_number)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1), BeforeValidator(whole_number)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True)]
 
@@ -57,7 +52,7 @@ class Train(Section):
 class EvaluationSection(Section):
     """The final evaluation of each cell, and the cheap one on validation images along the way."""
 
-    every: Annotated[Count, Field(description="steps between evaluations on validation images; 0: at the end only")] = 1000
+    every: Annotated[Count, Field(description="steps between evaluations along the way; 0: none")] = 1000
     importance_samples: Annotated[
         Positive, Field(description="K of the importance-weighted bound, and chains an image of the other averages")
     ] = Evaluation.importance_samples
@@ -125,6 +120,11 @@ _SIZES_JSON = {
 }
 
 
+def whole(low: int, high: int) -> Any:
+    """The type of a whole number in [low, high]."""
+    return Annotated[int, Field(strict=True, ge=low, le=high), BeforeValidator(whole_number)]
+
+
 def field_type(name: str, kind: str) -> Any:
     """The pydantic type of one value of cell field `name`, declared as `kind` (`int`, `float`, `str`) in `Cell`."""
     if name in _SIZES:
@@ -173,7 +173,10 @@ def _cell_block() -> type[BlockBase]:
     return create_model("CellBlock", __base__=BlockBase, __doc__=BlockBase.__doc__, **members)
 
 
-CellBlock = _cell_block()
+if TYPE_CHECKING:
+    CellBlock = BlockBase
+else:
+    CellBlock = _cell_block()
 
 
 def _as_list(value: Any) -> Any:
@@ -189,8 +192,9 @@ class StudyFile(Section):
     ]
     question: Annotated[Text, Field(description="what the study is to answer")] = ""
     cells: Annotated[
-        list[CellBlock],  # type: ignore[valid-type]
+        list[CellBlock],
         BeforeValidator(_as_list),
+        AfterValidator(joined),
         Field(min_length=1, description="a grid over any field of a cell, or a list of grids to be joined"),
     ]
     train: Train

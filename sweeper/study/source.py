@@ -1,4 +1,4 @@
-"""YAML 1.2 text → a tree of plain values that remember where they were written.
+"""YAML 1.2 text → a tree of plain values that remember where they were written; and back, on one line.
 
 A study file may come from a stranger, so the text is read event by event under limits and nothing is ever constructed
 from a tag. Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema): `no` is text,
@@ -7,12 +7,13 @@ from a tag. Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -37,6 +38,8 @@ MOST_WRITTEN = 10_000  # values in the text; ruamel.yaml reads about 20,000 a se
 MOST_EXPANDED = 100_000  # values after every alias is replaced by what it names
 
 _NUL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_UNPRINTABLE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {
@@ -79,6 +82,18 @@ def scalar(text: str) -> Any:
     if _INT.fullmatch(text) and len(text) <= 100:
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def flow(value: Any) -> str:
+    """`value` as YAML on one line, which `parse` reads back unchanged."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and scalar(value) == value:
+        return value
+    text = json.dumps(value, ensure_ascii=False)  # YAML 1.2 reads JSON, but for these characters, and only escaped
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def read_tree(path: Path | str) -> Node:
@@ -152,13 +167,13 @@ class _Reader:
                 tree = self.node(event, events, 1)
         return tree
 
-    def refuse(self, event: Event, why: str) -> None:
+    def refuse(self, event: Event, why: str) -> NoReturn:
         raise StudyError(f"{self.of(event)}: {why}")
 
     def of(self, event: Event) -> str:
         return self.where(event.start_mark.line, event.start_mark.column)
 
-    def node(self, event: Event, events: Iterator[Event], depth: int) -> Node:
+    def node(self, event: Any, events: Iterator[Event], depth: int) -> Node:
         """The node that starts with `event`, `depth` levels down."""
         self.written += 1
         if self.written > MOST_WRITTEN:

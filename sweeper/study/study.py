@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from models.cell import Cell
 from models.settings import Evaluation
 from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Run, Train
+from sweeper.study.source import flow
 
 
 @dataclass(frozen=True)
@@ -41,22 +39,25 @@ class Study:
         return Evaluation(**{f.name: getattr(self.evaluation, f.name) for f in fields(Evaluation)})
 
     def to_yaml(self) -> str:
-        """The study as a study file: overrides and the defaults of its sections written out. Loads to an equal study."""
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = None  # innermost lists and mappings on one line
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-        yaml.allow_unicode = True
-        yaml.width = 160
-        stream = io.StringIO()
-        yaml.dump(self._resolved(), stream)
-        return stream.getvalue()
+        """The study as a study file, overrides and the sections' defaults written out. Loads to an equal study."""
+        lines = []
+        for key, value in self._resolved().items():
+            if key == "cells":
+                lines.append("cells:")
+                for block in self.blocks:
+                    entries = [f"  {name}: {flow(grid)}" for name, grid in block.items()]
+                    if len(self.blocks) > 1:
+                        entries[0] = f"- {entries[0][2:]}"
+                    lines += entries
+            else:
+                lines.append(f"{key}: {flow(value)}")
+        return "\n".join(lines) + "\n"
 
     def _resolved(self) -> dict[str, Any]:
-        blocks: Any = [dict(block) for block in self.blocks]
         return {
             "name": self.name,
             "question": self.question,
-            "cells": blocks[0] if len(blocks) == 1 else blocks,
+            "cells": self.blocks,
             **{section: getattr(self, section).model_dump() for section in SECTIONS},
         }
 
@@ -96,13 +97,4 @@ def _changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
 
 
 def _text(values: Mapping[str, Any], key: str) -> str:
-    """A value as a study file would have it on one line."""
-    return _flow(values[key]) if key in values else "(not given)"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
-    return str(value) if value != "" else "''"
+    return flow(values[key]) if key in values else "(not given)"

@@ -1,0 +1,117 @@
+"""YAML 1.2 scalars, and text that would blow up or mislead a naive reader."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeper.errors import StudyError
+from sweeper.study import load_study
+from sweeper.study.source import MOST_BYTES, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"), ("on", "on"), ("y", "y"), ("off", "off"),  # YAML 1.1: False, True, …
+        ("1e-3", 0.001), ("1E3", 1000.0), ("1.", 1.0), (".5", 0.5), ("-.5e+1", -5.0),  # 1.1: the text '1e-3'
+        ("012", 12), ("0o17", 15), ("0x1F", 31), ("+3", 3),  # 1.1: 10
+        ("22:30", "22:30"), ("1_000", "1_000"),  # 1.1: 1350, 1000
+        ("2000-10-10", "2000-10-10"),  # 1.1: a date
+        ("true", True), ("False", False), ("~", None), ("null", None), ("", None), ("none", "none"),
+        ("'true'", "true"), ('"3"', "3"), ("10-10-10", "10-10-10"), ("200-200/100", "200-200/100"),
+        ("-.inf", float("-inf")), ("nan", "nan"), ("1e400", float("inf")), ("9" * 30, int("9" * 30)),
+    ],
+)  # fmt: skip
+def test_a_scalar_is_what_yaml_1_2_says(text: str, value: Any) -> None:
+    found = parse(f"key: {text}\n", "s.yaml").value["key"].value
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_places_count_from_one() -> None:
+    tree = parse("a:\n  - 1\n  - {b: 2}\n", "s.yaml")
+    assert (tree.keys["a"], tree.value["a"].place) == ("s.yaml:1:1", "s.yaml:2:3")
+    assert tree.value["a"].value[1].value["b"].place == "s.yaml:3:9"
+    assert tree.plain() == {"a": [1, {"b": 2}]}
+
+
+def bomb(levels: int = 9) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (bomb(), "more than 100,000 values once aliases are expanded"),
+        ("a: &a [" + "x, " * 2000 + "]\nb: [" + "*a, " * 60 + "]", "more than 100,000 values once aliases"),
+        ("a: &a 1\nb: [" + "*a, " * 101 + "]", "more than 100 aliases"),
+        ("a: &a [*a]", "names no anchor before it"),
+        ("[" * 5000, "nested more than 50 levels deep"),
+        ("[\n" * 5000, "nested more than 50 levels deep"),
+        ("- " * 5000, "nested more than 50 levels deep"),
+        ("{a: " * 5000, "nested more than 50 levels deep"),
+        ("\n".join(f"{' ' * n}a:" for n in range(300)), "nested more than 50 levels deep"),
+        ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30, "nested more than 50 levels deep"),
+        ("a: [" + "1, " * 20_000 + "]", "more than 10,000 values"),
+        ("#" * (MOST_BYTES + 1), "larger than 250,000 bytes"),
+        ("a: " + "x " * 499_000, "larger than 250,000 bytes"),
+        ("a: 1\n---\nb: 2\n", "a second document starts here"),
+        ("%TAG ! tag:evil,2000:\n---\na: 1\n", "%TAG is not allowed"),
+        ("a: !!python/object/apply:os.system [id]", "tags are not allowed"),
+        ("a: \x00", "control character"),
+        ("a: \x1b[31m", "control character"),
+    ],
+)
+def test_what_would_explode_or_execute_is_refused_fast(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text, encoding="utf-8")
+    start = time.perf_counter()
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    assert time.perf_counter() - start < 3  # below 1 s on an idle core
+    assert fault in str(error.value)
+    assert len(error.value.faults) == 1
+    assert len(str(error.value)) < 300 + len(str(path))
+
+
+def test_bytes_that_are_no_text_are_placed(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"name: s\nquestion: caf\xe9\n")
+    with pytest.raises(StudyError, match=r"s\.yaml:2:14: not UTF-8 text \(byte 0xe9\)"):
+        load_study(path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    text = "name: s\ncells: {data: digits, latents: 5, seed: 0}\ntrain: {steps: 1}\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_study(path).name == "s"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_any_question_survives_being_written(tmp_path_factory: pytest.TempPathFactory, question: str) -> None:
+    """Text that looks like a number, a date, null or YAML stays text on the way to a store and back."""
+    path = tmp_path_factory.mktemp("q") / "s.yaml"
+    path.write_text(
+        "name: s\ncells: {data: digits, latents: 2000-10-10, seed: 0}\ntrain: {steps: 1}\n", encoding="utf-8"
+    )
+    study = load_study(path)
+    asked = study.__class__(**{**vars(study), "question": question})
+    path.write_text(asked.to_yaml(), encoding="utf-8", newline="")
+    assert load_study(path) == asked
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("abn[]{}:,-#&*!|>'\"%@?~ \n\t0.1", max_size=60))
+def test_no_text_raises_anything_but_a_study_error(text: str) -> None:
+    try:
+        parse(text, "s.yaml")
+    except StudyError as error:
+        assert all(fault.startswith("s.yaml:") for fault in error.faults)
