@@ -76,19 +76,18 @@ class RayTune:
         )
         results = tuner.fit()
         store = Store.open(work.root)
-        for error in results.errors:
-            _record(error, work, store)
+        for result in results:
+            if result.error is not None:
+                _record(result, work, store)
 
 
-def _record(error: Exception, work: Assignment, store: Store) -> None:
+def _record(result: Any, work: Assignment, store: Store) -> None:
     """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed."""
-    text = str(error)
     committed = store.committed()
-    for number, order in enumerate(work.orders):
-        attempt = work.attempt(number)
-        if attempt in text or len(work.orders) == 1:
-            missing = [name for name in order.cell_ids if name not in committed]
-            store.record_failure(missing, attempt, text, str(store.paths.log))
+    orders = {work.attempt(number): order for number, order in enumerate(work.orders)}
+    attempt = result.config["attempt"]
+    missing = [name for name in orders[attempt].cell_ids if name not in committed]
+    store.record_failure(missing, attempt, str(result.error), str(store.paths.log))
 
 
 def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
@@ -149,7 +148,8 @@ def _ray(address: str | None, work: Assignment) -> Iterator[Path]:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     import ray  # reads all of these
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported from the store
     try:
         if address:
             ray.init(address=address, logging_level="ERROR", log_to_driver=False)
