@@ -171,7 +171,7 @@ class Cell:
             off += ["kl_weight_start"]
         if self.learning_rate_decay_steps == 0:
             off += ["learning_rate_end"]
-        changes = {name: default[name] for name in off}
+        changes: dict[str, Any] = {name: default[name] for name in off}
         if len(set(self.hidden_sizes)) == 1:
             changes["hidden"] = self.hidden.split("/")[0]
         return replace(self, **changes)
