@@ -7,6 +7,7 @@ A curve holds the cells that share every field but ρ and the seed. Plain cells 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -143,6 +144,6 @@ def _with_variants(found: Sequence[Curve]) -> list[Curve]:
     return named
 
 
-def _natural(text: str) -> tuple[int, str]:
-    """Shallower networks first."""
-    return text.count("-"), text
+def _natural(text: str) -> tuple[int, list[tuple[int, str]]]:
+    """Shallower networks first, then sizes as numbers."""
+    return text.split(" (")[0].count("-"), [(int(part or 0), part) for part in re.split(r"\D+", text)]

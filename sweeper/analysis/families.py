@@ -30,15 +30,15 @@ Shape = Callable[[Array, Array], Array]
 
 
 def _broken(x: Array, theta: Array) -> Array:
-    return np.maximum(x - theta[0], 0.0)
+    return np.asarray(np.maximum(x - theta[0], 0.0))
 
 
 def _onset(x: Array, theta: Array) -> Array:
-    return np.log1p(np.maximum(np.exp(x) - np.exp(theta[0]), 0.0) / np.exp(theta[1]))
+    return np.asarray(np.log1p(np.maximum(np.exp(x) - np.exp(theta[0]), 0.0) / np.exp(theta[1])))
 
 
 def _logistic(x: Array, theta: Array) -> Array:
-    return 1 / (1 + np.exp(np.clip(-(x - theta[0]) / np.exp(theta[1]), -700, 700)))
+    return np.asarray(1 / (1 + np.exp(np.clip(-(x - theta[0]) / np.exp(theta[1]), -700, 700))))
 
 
 @dataclass(frozen=True)

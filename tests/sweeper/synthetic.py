@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from models.cell import Cell
 
-GRID = 1 - np.array([0.25, 0.2, 0.16, 0.13, 0.11, 0.095, 0.08, 0.07, 0.06, 0.05, 0.04, 0.02, 0.0])
+GRID = np.array([0.75, 0.8, 0.84, 0.87, 0.89, 0.905, 0.92, 0.93, 0.94, 0.95, 0.96, 0.98, 1.0])
 REFERENCE = 0.8
 
 Shape = Callable[[np.ndarray, float], np.ndarray]  # u and u_c to the order parameter, nats
@@ -109,10 +109,7 @@ def _history(row: dict, cell: Cell, place: float, shape: Shape, steps: int, rng:
         grown = 1 - np.exp(-3 * step / steps)
         moved = place * (0.8 + 0.2 * grown)
         kl = max(float(shape(np.array([round(1 - cell.rho, 12)]), moved)[0]) * grown + 0.02 * rng.normal(), 0.001)
-        rows.append(
-            {
-                "cell_id": row["cell_id"], "study": "planted", "step": int(step), "split": "validation",
-                "elbo": -25.0 - 500 * np.exp(-12 * step / steps) - 0.2 * kl, "kl_top": kl,
-            }  # fmt: skip
-        )
+        elbo = -25.0 - 500 * np.exp(-25 * step / steps) - 0.2 * kl
+        same = {"cell_id": row["cell_id"], "study": "planted", "split": "validation"}
+        rows.append({**same, "step": int(step), "elbo": elbo, "kl_top": kl})
     return rows

@@ -1,0 +1,21 @@
+"""Figures: each has a function that returns its data, one that draws it on given axes, and one that makes the figure.
+
+Nothing is shown and no state of pyplot is touched. `styled()` sets the look; figures made and saved inside it are the
+same, byte for byte, whatever matplotlibrc the user has.
+"""
+
+from sweeper.analysis.figures.activity import activity_by_layer_figure, activity_grid_figure
+from sweeper.analysis.figures.page import save, styled
+from sweeper.analysis.figures.phase import phase_figure
+from sweeper.analysis.figures.steps import steps_figure
+from sweeper.analysis.figures.training import training_figure
+
+__all__ = [
+    "activity_by_layer_figure",
+    "activity_grid_figure",
+    "phase_figure",
+    "save",
+    "steps_figure",
+    "styled",
+    "training_figure",
+]

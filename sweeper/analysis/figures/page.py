@@ -1,0 +1,81 @@
+"""What all figures share: the style, saving, captions, colours and words for order parameters."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from sweeper.analysis.curves import Curve
+
+STYLE = Path(__file__).with_name("sweeper.mplstyle")
+MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
+QUANTITIES = {
+    "kl_top": "KL of the top layer (nats)",
+    "kl_total": "total KL (nats)",
+    "elbo": "ELBO (nats)",
+    "iw_bound": "importance-weighted bound (nats)",
+    "reconstruction": "reconstruction (nats)",
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """The look of all figures, from matplotlib's defaults and not the user's settings."""
+    return matplotlib.style.context([STYLE], after_reset=True)
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `folder/name.png` (200 dpi) and `.svg`, without dates; returns the paths. Raises OSError."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    figure.savefig(paths[0], metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Put `text` under the figure, wrapped to its width."""
+    letters = int(figure.get_figwidth() * 20)
+    figure.supxlabel("\n".join(textwrap.wrap(text, letters)), x=0.01, ha="left", fontsize=7, linespacing=1.3)
+
+
+def wrapped(title: str, width: float) -> str:
+    """`title` in lines that fit a panel of `width` inches."""
+    return "\n".join(textwrap.wrap(title, int(width * 14), break_on_hyphens=False))
+
+
+def quantity(order_parameter: str) -> str:
+    """The axis label of an order parameter, with its unit."""
+    return QUANTITIES.get(order_parameter, order_parameter.replace("_", " "))
+
+
+def counted(curves: Sequence[Curve]) -> str:
+    """`n = 3 seeds, 6,000 steps`, with ranges where curves differ."""
+    seeds = sorted({len(curve.seeds) for curve in curves})
+    steps = sorted({step for curve in curves for step in curve.steps})
+    return f"n = {_range(seeds)} seed{'' if seeds == [1] else 's'}, {_range(steps)} training steps"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    ends = sorted({numbers[0], numbers[-1]})
+    return "–".join(f"{number:,}" for number in ends)
+
+
+def columns(count: int, most: int = 3) -> int:
+    """Panels a row: as few rows as `most` allows, then as even as that leaves."""
+    return -(-count // -(-count // most))
+
+
+def arrange(panels: Sequence[tuple[str, str]]) -> tuple[int, int, list[tuple[int, int]]]:
+    """Where panels of (data set, what else) go: rows, columns, and each panel's row and column.
+
+    Several data sets stand side by side, one column each; the panels of one are laid out row by row.
+    """
+    data, rest = (list(dict.fromkeys(names)) for names in zip(*panels, strict=True))
+    if len(data) > 1:
+        return len(rest), len(data), [(rest.index(other), data.index(name)) for name, other in panels]
+    across = columns(len(panels))
+    return -(-len(panels) // across), across, [divmod(index, across) for index in range(len(panels))]

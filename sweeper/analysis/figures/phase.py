@@ -1,0 +1,99 @@
+"""The order parameter against ρ, with the critical ρ: the picture of the transition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sweeper.analysis.curves import Curve
+from sweeper.analysis.figures.page import MARKERS, arrange, caption, counted, quantity, styled, wrapped
+from sweeper.analysis.figures.rho_axis import RhoAxis
+
+WIDTH, HEIGHT = 3.3, 2.4  # inches a panel
+
+
+def phase_data(curve: Curve) -> pd.DataFrame:
+    """One row a ρ: `rho`, `mean`, and `seed_<seed>` for each seed (NaN where there is no value)."""
+    data = pd.DataFrame(curve.values.T, columns=[f"seed_{seed}" for seed in curve.seeds])
+    data.insert(0, "rho", curve.rho)
+    data.insert(1, "mean", data.drop(columns="rho").mean(axis=1))
+    return data
+
+
+def draw_phase(axes: Axes, curves: Sequence[Curve], axis: RhoAxis) -> None:
+    """Draw curves of one panel on `axes`: seeds faint, mean strong, onset with its interval, midpoint lighter."""
+    for index, curve in enumerate(curves):
+        data, colour, marker = phase_data(curve), f"C{index % 6}", MARKERS[index % 6]
+        inner, end = data[data["rho"] < 1], data[data["rho"] == 1]
+        for name in data.columns[2:]:
+            axes.plot(axis(data["rho"]), data[name], marker, color=colour, alpha=0.45, markersize=3, markeredgewidth=0)
+            axes.plot(axis(inner["rho"]), inner[name], color=colour, alpha=0.3, linewidth=0.5)
+        axes.plot(axis(inner["rho"]), inner["mean"], color=colour)
+        axes.plot(axis(end["rho"]), end["mean"], marker="_", color=colour, markersize=8, markeredgewidth=1.2)
+        axes.plot([], [], marker=marker, color=colour, label=curve.variant or "mean")
+        onset, midpoint = curve.transition.criticals
+        if midpoint.rho is not None:
+            axes.axvline(float(axis(midpoint.rho)), color=colour, linewidth=0.8, linestyle=":", alpha=0.8)
+        if onset.rho is not None:
+            for low, high, alpha in ((onset.low_wide, onset.high_wide, 0.10), (onset.low, onset.high, 0.25)):
+                axes.axvspan(float(axis(low)), float(axis(high)), color=colour, alpha=alpha, linewidth=0)  # type: ignore[arg-type]
+            axes.axvline(float(axis(onset.rho)), color=colour, linewidth=1.0, linestyle="--")
+
+
+def limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Limits of the order parameter's axis that show 0 and all values of `curves`."""
+    values = np.concatenate([curve.values[np.isfinite(curve.values)] for curve in curves])
+    low, high = min(values.min(initial=0.0), 0.0), values.max(initial=0.0)
+    return low - 0.03 * (high - low), high + 0.05 * (high - low) or 1.0
+
+
+def verdict(curve: Curve) -> str:
+    """`onset 0.947 [0.942, 0.951]`, or the reason's first words."""
+    onset = curve.transition.onset
+    if onset.rho is None:
+        return f"no critical ρ: {str(onset.reason).split(':')[0]}"
+    return f"onset {onset.rho:.3f} [{onset.low:.3f}, {onset.high:.3f}]"
+
+
+def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Figure:
+    """All curves that have a ρ below 1, a panel a data set and architecture, variants in one panel.
+
+    Raises ValueError if there is no such curve.
+    """
+    shown = [curve for curve in curves if (curve.rho < 1).any()]
+    axis = RhoAxis(rho for curve in shown for rho in curve.rho)
+    panels: dict[tuple[str, str], list[Curve]] = {}
+    for curve in shown:
+        panels.setdefault((curve.data, curve.architecture), []).append(curve)
+    down, across, places = arrange(list(panels))
+    with styled():
+        figure = Figure(figsize=(max(WIDTH * across, 4.2), HEIGHT * down + 0.7))
+        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
+        for axes in grid.ravel():
+            axes.set_visible(False)
+        for (row, column), ((name, architecture), members) in zip(places, panels.items(), strict=True):
+            axes = grid[row][column]
+            axes.set_visible(True)
+            draw_phase(axes, members, axis)
+            axis.set(axes, label=row + 1 == down or (row + 2 == down and len(places) < down * across))
+            axes.set_ylim(
+                *limits([c for at, m in zip(places, panels.values(), strict=True) if at[0] == row for c in m])
+            )
+            axes.tick_params(labelbottom=True, labelleft=column == 0)
+            title = wrapped(f"{name} · {architecture}", WIDTH)
+            axes.set_title(title + (f"\n{verdict(members[0])}" if len(members) == 1 else ""))
+            if column == 0:
+                axes.set_ylabel(quantity(order_parameter))
+            if len(members) > 1:
+                axes.legend(loc="upper right")
+        caption(
+            figure,
+            f"Line: mean over seeds; points and faint lines: seeds ({counted(shown)}). Dashed: onset, 10 % of the way "
+            f"from the floor to ρ = {shown[0].rho_ref:g}, with its 95 % t interval over seeds in log(1 − ρ) (dark) and "
+            f"the same widened to half a grid step (light); dotted: midpoint, 50 %.",
+        )
+    return figure

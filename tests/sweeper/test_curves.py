@@ -1,0 +1,124 @@
+"""Rows of a store become the right curves, with nothing dropped unseen."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sweeper.analysis.curves import curves, select
+from sweeper.analysis.report import report
+from sweeper.analysis.tables import critical_table, points_table
+from tests.sweeper.synthetic import GRID, flat, store
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return store(data=("mnist", "omniglot"), latents=("40-40", "40-40-40"))
+
+
+def test_plain_cells_are_the_end_of_every_smoothed_curve_of_their_kind():
+    """Two values of S share one set of plain cells; the variant says which is which."""
+    cells, _ = store(smoothing_samples=(2, 5))
+    found = curves(cells)
+    assert [curve.variant for curve in found] == ["smoothing samples 2", "smoothing samples 5"]
+    for curve in found:
+        assert curve.rho.tolist() == sorted(GRID) and curve.values.shape == (3, len(GRID))
+        assert np.isfinite(curve.values).all() and curve.objective == "ou" and curve.steps == (6000, 6000)
+    assert np.array_equal(found[0].values[:, -1], found[1].values[:, -1])
+
+
+def test_one_curve_a_data_set_and_architecture(rows):
+    found = curves(rows[0])
+    assert [curve.label for curve in found] == [
+        f"{data} · mlp {latents} (64-64)" for data in ("mnist", "omniglot") for latents in ("40-40", "40-40-40")
+    ]
+
+
+def test_plain_cells_alone_are_a_curve_without_a_number(rows):
+    cells = rows[0][rows[0]["objective"] == "vae"]
+    found = curves(cells)
+    assert len(found) == 4 and found[0].transition.onset.reason.startswith("rho_ref outside the grid")
+
+
+def test_only_asked_cells_and_the_row_with_most_steps_count(rows):
+    cells = rows[0]
+    longer = cells.iloc[[0]].assign(step=9000, kl_top=77.0)
+    kept = select(pd.concat([longer, cells]), asked=set(cells["cell_id"][:5]))
+    assert len(kept) == 5
+    assert kept.set_index("cell_id").loc[cells["cell_id"][0], "kl_top"] == 77.0
+
+
+def test_any_column_of_numbers_can_be_the_order_parameter(rows):
+    assert curves(rows[0], "elbo")[0].values.max() < 0
+    with pytest.raises(ValueError, match=r"no column of numbers 'kl_tip'.*kl_top"):
+        curves(rows[0], "kl_tip")
+    with pytest.raises(ValueError, match="'active_units'"):
+        curves(rows[0], "active_units")
+
+
+def test_diverged_cells_are_points_without_a_value(rows):
+    cells = rows[0].copy()
+    place = cells.index[(cells["rho"] == 0.87) & (cells["seed"] == 1)][0]
+    cells.loc[place, ["state", "kl_top", "step"]] = ["diverged", np.nan, 17]
+    curve = next(c for c in curves(cells) if c.diverged.any())
+    assert curve.diverged[1, curve.rho.tolist().index(0.87)] and curve.steps == (6000, 6000)
+    onset = curve.transition.onset
+    assert (onset.n_diverged, onset.n_missing) == (1, 0) and onset.rho is not None
+    points = points_table([curve]).set_index("rho").loc[0.87]
+    assert (points["seeds"], points["n_diverged"]) == (2, 1)
+
+
+def test_critical_table_has_number_or_reason(rows):
+    """One row a curve and kind; columns keep their types where no curve has a number."""
+    table = critical_table(curves(rows[0]))
+    assert len(table) == 8 and set(table["kind"]) == {"onset", "midpoint"}
+    assert (table["rho"].notna() ^ table["reason"].notna()).all()
+    assert (table["low_wide"] <= table["low"]).all() and (table["high"] <= table["high_wide"]).all()
+    assert table.filter(like="weight_").sum(axis=1).to_numpy() == pytest.approx(1)
+    none = critical_table(curves(store(shape=flat)[0]))
+    assert none["reason"].str.startswith("flat curve").all() and none.dtypes["rho"] == table.dtypes["rho"]
+
+
+def test_report_of_a_study(rows, tmp_path):
+    """Headline, notes, JSON and files; cells that the study does not ask for are counted and left out."""
+    cells, history = rows
+    asked = set(cells["cell_id"][cells["data"] == "mnist"]) | {"not yet there"}
+    found = report(cells, history, tmp_path / "analysis", study_name="planted", asked=asked)
+    lines = found.headline()
+    assert len(lines) == 2
+    assert lines[0].startswith("mnist · mlp 40-40 (64-64): critical ρ (onset) 0.94")
+    assert "95 % t interval over 3 seeds" in lines[0] and "; midpoint 0.9" in lines[0]
+    assert found.notes == [
+        "1 of the study's 79 cells without a result yet",
+        "78 cells of the store not in the study, left out",
+    ]
+    assert all(path.stat().st_size > 500 for path in found.tables + found.figures)
+    assert {path.stem for path in found.figures} == {
+        "phase", "activity_by_layer", "activity_grid", "training", "critical_by_step",
+    }  # fmt: skip
+    told = json.loads(found.to_json())
+    assert told["curves"][0]["onset"]["seeds"] == [0, 1, 2]
+    back = pd.read_parquet(tmp_path / "analysis" / "critical.parquet")
+    assert back["rho"].to_numpy() == pytest.approx(pd.read_csv(tmp_path / "analysis" / "critical.csv")["rho"], abs=1e-8)
+
+
+def test_report_of_nothing(tmp_path):
+    found = report(pd.DataFrame(), pd.DataFrame(), tmp_path / "analysis", study_name="none", asked={"a"})
+    assert found.headline() == [] and found.notes == ["1 of the study's 1 cell without a result yet"]
+    assert not (tmp_path / "analysis").exists()
+
+
+def test_report_without_a_number_says_why(tmp_path):
+    cells, history = store(shape=flat)
+    found = report(cells, history, tmp_path, study_name="flat")
+    assert found.headline()[0].startswith("digits · mlp 10-10-10 (64-64): no critical ρ: flat curve")
+
+
+def test_analysis_needs_no_torch_and_no_pyplot():
+    code = (
+        "import sys, sweeper.analysis.report; sys.exit(sum(m in sys.modules for m in ('torch', 'matplotlib.pyplot')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

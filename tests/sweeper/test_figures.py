@@ -1,0 +1,143 @@
+"""Figures show the numbers they should, are written whole, and come out the same each time."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from sweeper.analysis import figures
+from sweeper.analysis.curves import curves
+from sweeper.analysis.figures.activity import activity_data, activity_grid_data, draw_activity
+from sweeper.analysis.figures.phase import draw_phase, phase_data
+from sweeper.analysis.figures.rho_axis import RhoAxis
+from sweeper.analysis.figures.steps import steps_data
+from sweeper.analysis.figures.training import training_data
+from tests.sweeper.synthetic import GRID, flat, store
+
+
+@pytest.fixture(scope="module")
+def planted():
+    cells, history = store(data=("mnist", "omniglot"), latents=("10-10", "20-20", "20-20-20"))
+    return curves(cells), cells, history
+
+
+def made(planted):
+    found, cells, history = planted
+    return {
+        "phase": figures.phase_figure(found),
+        "layers": figures.activity_by_layer_figure(found, cells),
+        "grid": figures.activity_grid_figure(found, cells),
+        "training": figures.training_figure(found, history),
+        "steps": figures.steps_figure(found, history),
+    }
+
+
+def test_rho_axis_opens_towards_one_and_sets_it_apart():
+    axis = RhoAxis([0.5, 0.9, 0.99, 1.0])
+    assert axis([0.9, 0.99]) == pytest.approx([1.0, 2.0])
+    assert axis(1.0) == axis.end > 2 + axis.gap / 2
+    assert axis.last < axis(0.9999999) < axis.end  # an interval's end beyond the grid stops before the break
+    axes = Figure().subplots()
+    axis.set(axes)
+    labels = [text.get_text() for text in axes.get_xticklabels()]
+    assert labels[-1] == "1" or "1" in labels
+    assert {"0.5", "0.9", "0.99"} <= set(labels)
+    with pytest.raises(ValueError, match="below 1"):
+        RhoAxis([1.0])
+
+
+def test_phase_data_holds_seeds_and_their_mean(planted):
+    data = phase_data(planted[0][0])
+    assert data["rho"].tolist() == sorted(GRID)
+    assert data["mean"].to_numpy() == pytest.approx(data[["seed_0", "seed_1", "seed_2"]].mean(axis=1).to_numpy())
+
+
+def test_critical_rho_is_drawn_where_it_was_found(planted):
+    curve = planted[0][0]
+    axis, axes = RhoAxis(curve.rho), Figure().subplots()
+    draw_phase(axes, [curve], axis)
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert [float(line.get_xdata()[0]) for line in dashed] == pytest.approx([float(axis(curve.transition.onset.rho))])
+
+
+def test_activity_data_and_its_heatmap(planted):
+    """Counts are means over seeds; the top layer is drawn on top, and each field says its count."""
+    found, cells, _ = planted
+    data = activity_data(found[0], cells)
+    assert set(data["layer"]) == {1, 2} and (data["fraction"] == data["active"] / data["units"]).all()
+    chosen = cells[
+        (cells["data"] == "mnist") & (cells["architecture"] == found[0].architecture) & (cells["rho"] == 0.9)
+    ]
+    row = data[(data["layer"] == 2) & (data["rho"] == 0.9)]
+    assert (row["active"] == chosen["active_units"].map(lambda counts: counts[1]).mean()).all()
+    axes = Figure().subplots()
+    image = draw_activity(axes, data)
+    assert image.origin == "lower" and image.get_array().shape == (2, len(GRID))
+    assert axes.get_yticklabels()[1].get_text() == "2 (of 10)"
+    assert len(axes.texts) == 2 * len(GRID)
+
+
+def test_activity_grid_compares_plain_and_smoothed(planted):
+    found, cells, _ = planted
+    data = activity_grid_data(found, cells, 0.8)
+    assert set(data["rho"]) == {0.8, 1.0} and set(data["group"]) == {"mnist", "omniglot"}
+    assert len(data) == 2 * 2 * 3 and (data["seeds"] == 3).all()
+    assert data[data["rho"] == 0.8]["fraction"].min() > data[data["rho"] == 1]["fraction"].max()
+
+
+def test_one_architecture_has_no_grid_but_layers():
+    cells, _ = store(latents=("10-10-10",))
+    assert figures.activity_grid_figure(curves(cells), cells) is None
+    assert figures.activity_by_layer_figure(curves(cells), cells) is not None
+
+
+def test_training_data_averages_seeds(planted):
+    found, _, history = planted
+    data = training_data(found[0], history)
+    assert (data["seeds"] == 3).all() and data["rho"].nunique() == len(GRID) and data["step"].nunique() == 7
+    ids = [name for name in found[0].cell_ids[:, 0]]
+    expected = history[history["cell_id"].isin(ids) & (history["step"] == 6000)]["kl_top"].mean()
+    assert data[(data["rho"] == GRID.min()) & (data["step"] == 6000)]["kl_top"].item() == pytest.approx(expected)
+
+
+def test_place_moves_with_steps_as_planted(planted):
+    """The planted place grows in u by 6 % between the first and the last step with a number."""
+    found, _, history = planted
+    data = steps_data(found[0], history)
+    assert data["step"].tolist() == [1000, 2000, 3000, 4000, 5000, 6000]  # none at step 0, where nothing is learned
+    assert (np.diff(data["rho"]) < 0).all()
+    assert ((data["low"] < data["rho"]) & (data["rho"] < data["high"])).all()
+
+
+def test_files_hold_labels_and_are_not_blank(planted, tmp_path):
+    words = {
+        "phase": ["KL of the top layer (nats)", "omniglot · mlp 20-20-20 (64-64)", "n = 3 seeds", "onset 0.9"],
+        "layers": ["layer (units)", "fraction active", "2 (of 20)"],
+        "grid": ["plain, ρ = 1", "smoothed, ρ = 0.75", "units a layer"],
+        "training": ["ELBO (nats)", "training steps", "validation"],
+        "steps": ["critical ρ, onset", "mnist · mlp 10-10 (64-64)"],
+    }
+    for name, figure in made(planted).items():
+        with figures.styled():
+            png, svg = figures.save(figure, tmp_path, name)
+        text = svg.read_text(encoding="utf-8")
+        assert all(word in text for word in words[name]), name
+        pixels = imread(png)[..., :3]
+        assert 0.01 < (pixels.min(axis=-1) < 0.9).mean() < 0.95, name
+
+
+def test_figures_are_the_same_bytes_each_time(planted, tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        with figures.styled():
+            figures.save(figures.phase_figure(planted[0]), tmp_path / folder, "phase")
+    for name in ("phase.png", "phase.svg"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_no_number_still_gives_a_picture():
+    """The title says why there is no critical ρ; nothing is drawn against steps."""
+    cells, history = store(shape=flat)
+    figure = figures.phase_figure(curves(cells))
+    assert "no critical ρ: flat curve" in figure.axes[0].get_title(loc="left")
+    assert figures.steps_figure(curves(cells), history) is None
