@@ -94,8 +94,8 @@ class Cell:
     def __post_init__(self) -> None:
         """Check ranges and round numbers; raises ValueError with every fault, each naming its field and value."""
         faults: dict[str, str] = {}
-        for field in fields(self):
-            value, kind = getattr(self, field.name), str(field.type)
+        for name, kind in _KINDS:
+            value = getattr(self, name)
             try:
                 if kind in ("float", "int") and (isinstance(value, bool) or not isinstance(value, Real)):
                     raise ValueError("should be a number")
@@ -107,14 +107,14 @@ class Cell:
                     if int(value) != value:
                         raise ValueError("should be a whole number")
                     value = int(value)
-                elif field.name in ("latents", "hidden"):
+                elif name in ("latents", "hidden"):
                     value = str(value)
                 elif not isinstance(value, str):
                     raise ValueError("should be a name")
             except (TypeError, ValueError, OverflowError) as fault:
-                faults[field.name] = f"{field.name}: {fault}, got {getattr(self, field.name)!r}"
+                faults[name] = f"{name}: {fault}, got {getattr(self, name)!r}"
                 continue
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, name, value)
         for name, (low, high, note) in RANGES.items():
             if name not in faults and not low <= getattr(self, name) <= high:
                 faults[name] = f"{name} should be {note}, got {getattr(self, name)!r}"
@@ -159,7 +159,6 @@ class Cell:
 
     def canonical(self) -> Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
-        default = {field.name: field.default for field in fields(self)}
         off: list[str] = []
         if self.objective == "ou" and self.rho == 1.0:
             off += ["objective"]
@@ -171,10 +170,11 @@ class Cell:
             off += ["kl_weight_start"]
         if self.learning_rate_decay_steps == 0:
             off += ["learning_rate_end"]
-        changes: dict[str, Any] = {name: default[name] for name in off}
+        changes: dict[str, Any] = {name: _DEFAULTS[name] for name in off}
         if len(set(self.hidden_sizes)) == 1:
             changes["hidden"] = self.hidden.split("/")[0]
-        return replace(self, **changes)
+        same = all(getattr(self, name) == value for name, value in changes.items())
+        return self if same else replace(self, **changes)
 
     def to_json(self) -> str:
         """All fields as canonical JSON: sorted keys, no white space, shortest numbers."""
@@ -192,7 +192,8 @@ class Cell:
         when the same fields come to mean another computation. `models.registry.cell_id` supplies both.
         """
         cell = self.canonical()
-        chosen = {f.name: getattr(cell, f.name) for f in fields(cell) if getattr(cell, f.name) != f.default}
+        values = {name: getattr(cell, name) for name, _ in _KINDS}
+        chosen = {name: value for name, value in values.items() if value != _DEFAULTS[name]}
         identity = {"cell": chosen, "data": digest, "semantics": dict(semantics)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ID_LENGTH]
 
@@ -204,6 +205,10 @@ class Cell:
             for name in SHAPE_FIELDS
             if cell.objective == "ou" or name not in ("smoothing_samples", "smoothing")
         )
+
+
+_KINDS = [(field.name, str(field.type)) for field in fields(Cell)]
+_DEFAULTS = {field.name: field.default for field in fields(Cell)}
 
 
 class CellError(ValueError):
