@@ -150,7 +150,7 @@ def test_no_transition_gives_no_number(seeds):
 @pytest.mark.parametrize(("name", "kind"), [("broken", "onset"), ("onset", "onset"), ("logistic", "midpoint")])
 def test_coverage(name, kind, seeds):
     """200 replicates of nominal 95 %, where the estimand is the family's own; noise 1 % of the drop, spread 0.03 in
-    log u. Measured coverages stand in docs."""
+    log u. The module's docstring has those of 2,000."""
     shape, u_c = SHAPES[name]
     raw, wide = covered(shape, u_c, kind, seeds, 200)
     low, high = binom.ppf([0.002, 0.999], 200, 0.94)
