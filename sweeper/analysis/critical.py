@@ -22,8 +22,8 @@ The rules, each with its reason:
 
 Measured coverage of the raw interval, nominal 95 %, at 3, 5 and 10 seeds (2,000 planted curves each, 13 points, noise
 1 % of the drop, spread 0.03 in log u): broken line, onset 94.6, 95.1, 94.5 %; onset-log, onset 92.5, 93.3, 93.0 %;
-logistic, midpoint 95.0, 95.4, 96.0 %, but its onset 90.7, 86.2, 76.7 %, because a chord between grid points lies above a
-curve that bends (bias −0.015 in log u). The wide interval covers all of these.
+logistic, midpoint 95.0, 95.4, 96.0 %, but its onset 90.7, 86.2, 76.7 %, because a chord between grid points lies above
+a curve that bends (bias −0.015 in log u). The wide interval covers all of these.
 """
 
 from __future__ import annotations
