@@ -133,7 +133,7 @@ EVALUATION = [
     _column("iw_samples", "int64", "samples", "K of `iw_bound`", null=_BOUND_OFF),
     _column("iw_images", "int64", "images", "images behind `iw_bound`", null=_BOUND_OFF),
     _column("iw_se", "double", "nats/image", "standard error of `iw_bound` over images", null=_BOUND_OFF),
-    _column("iw_se_mc", "double", "nats/image", "Monte-Carlo standard error of `iw_bound`, images fixed", null=_BOUND_OFF),
+    _column("iw_se_mc", "double", "nats/image", "Monte-Carlo error of `iw_bound`, images fixed", null=_BOUND_OFF),
 ]  # fmt: skip
 
 TRAINING = [

@@ -62,6 +62,7 @@ def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[D
 
     A file whose stamp stands in `verified` is not read again. Raises StoreNewer.
     """
+    seen: set[str] = set()
     for kind in ("cells", "history"):
         now: Verified = {}
         for entry in paths.entries(paths.rows(kind)):
@@ -71,6 +72,8 @@ def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[D
             if parse_row(path) is None or not entry.is_file(follow_symlinks=False):
                 yield Damaged(path, "not a file of this store")
                 continue
+            if kind == "history":
+                seen.add(name)
             try:
                 now[name] = stamp(path)
                 if verified.get(kind, {}).get(name) != now[name]:
@@ -83,7 +86,7 @@ def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[D
                 now.pop(name, None)
                 yield Damaged(path, str(fault))
         verified[kind] = now
-    for name in verified["cells"].keys() - verified["history"].keys():
+    for name in sorted(verified["cells"].keys() - seen):
         if (paths.cells / name).exists():
             yield Damaged(paths.history / name, "missing")
 
@@ -107,7 +110,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
         twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
         if parse_row(twin) and twin.exists():
             set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
-    for name in verified["history"].keys() - verified["cells"].keys():
+    for name in sorted(verified["history"].keys() - verified["cells"].keys()):
         # Of a commit that was killed before its row, or between the two moves of an older row.
         if (paths.superseded / "cells" / name).exists():
             move(paths.history / name, paths.superseded / "history" / name)

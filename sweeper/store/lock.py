@@ -26,6 +26,7 @@ def locked(paths: StorePaths) -> Iterator[None]:
     """Hold the store. Raises StoreInUse, naming the holder, or StoreUnwritable. A dead holder's lock is free."""
     lock = FileLock(paths.lock)
     with reported(paths.lock):
+        paths.version.stat()  # taking the lock would make the folder of a store that is gone
         try:
             lock.acquire(timeout=PATIENCE_S, poll_interval=0.05)
         except Timeout:

@@ -146,7 +146,7 @@ def test_a_damaged_cache_is_ignored(store):
     right = store.cells()
     path = store.paths.compacted("cells")
     data = bytearray(path.read_bytes())
-    for at in range(0, len(data), max(1, len(data) // 30)):
+    for at in range(0, len(data), max(1, len(data) // 8)):
         broken = bytearray(data)
         broken[at] ^= 1
         path.write_bytes(broken)
