@@ -1,0 +1,134 @@
+"""KL weight, free bits and learning rate: what they do, and that they follow the absolute step alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.cell import Cell
+from models.objectives.elbo import Vae
+from models.objectives.parts import FreeBits, KlWeight
+from models.optimizer import Adam
+from tests.models.planted import TWO, LinearGaussian, corners, stack_of
+
+LIKE = torch.zeros(1, dtype=torch.float64)
+X = 1.3
+
+
+def cell(**fields):
+    """A cell of no matter which sizes."""
+    return Cell(**(dict(data="digits", latents="4-3", seed=0) | fields))
+
+
+def test_kl_weight_warms_up_linearly_and_then_stays():
+    """β goes from its start to its end over the steps asked, each cell by its own numbers; 0 steps: always the end."""
+    cells = [
+        cell(kl_weight=0.5, kl_warmup_steps=10),
+        cell(kl_weight=2.0, kl_weight_start=1.0, kl_warmup_steps=4),
+        cell(kl_weight=0.7, kl_weight_start=0.2),
+    ]
+    weight = KlWeight(cells, LIKE)
+    at = {step: weight.at(step).tolist() for step in (0, 1, 4, 5, 10, 10_000)}
+    assert at[0] == pytest.approx([0.0, 1.0, 0.7])
+    assert at[1] == pytest.approx([0.05, 1.25, 0.7])
+    assert at[4] == pytest.approx([0.2, 2.0, 0.7])
+    assert at[5] == pytest.approx([0.25, 2.0, 0.7])
+    assert at[10] == at[10_000] == [0.5, 2.0, 0.7]
+
+
+def test_learning_rate_decays_geometrically_and_then_stays():
+    """Half of the decay's steps give the geometric mean of start and end; 0 steps: no decay."""
+    cells = [
+        cell(learning_rate=1e-2, learning_rate_end=1e-4, learning_rate_decay_steps=8),
+        cell(learning_rate=3e-3, learning_rate_end=1e-4),
+    ]
+    rate = Adam(cells, [torch.zeros(2, 3)]).learning_rate
+    at = {step: rate(step).flatten().tolist() for step in (0, 2, 4, 8, 100)}
+    assert at[0] == pytest.approx([1e-2, 3e-3], rel=1e-12)
+    assert at[2] == pytest.approx([1e-2 * 10**-0.5, 3e-3], rel=1e-12)
+    assert at[4] == pytest.approx([1e-3, 3e-3], rel=1e-12)
+    assert at[8] == at[100] == pytest.approx([1e-4, 3e-3], rel=1e-12)
+
+
+def test_training_uses_the_schedules_at_the_absolute_step():
+    """The first update of Adam moves every weight by the learning rate: so it does at β and rate of that step."""
+    images = np.full((4, 1), X)
+    stack = stack_of(TWO, images, learning_rate=0.01, learning_rate_end=0.0001, learning_rate_decay_steps=10)
+    before = stack.params["generative.1.mean.bias"].item()
+    stack.step = 5
+    stack.train(6)
+    moved = abs(stack.params["generative.1.mean.bias"].item() - before)
+    # bias corrections of the sixth update of moments that were zero: (1 − β₁)/(1 − β₁⁶) over √((1 − β₂)/(1 − β₂⁶))
+    corrected = (0.1 / (1 - 0.9**6)) / ((0.001 / (1 - 0.999**6)) ** 0.5)
+    assert moved == pytest.approx(0.001 * corrected, rel=1e-4)
+
+
+def value_and_gradients(model, step=0, **fields):
+    """Expected objective, terms and gradients of a planted model, exactly."""
+    stack = stack_of(model, **fields)
+    noise, _ = corners(1, len(model.b))
+    x = torch.full_like(noise[0], X)
+    terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
+    value = stack.objective.value(terms, step)
+    grads = torch.autograd.grad(value.sum(), list(stack.params.values()), allow_unused=True)
+    return value.item(), dict(zip(stack.params, grads, strict=True)), stack
+
+
+def test_kl_weight_multiplies_every_term_and_not_the_reconstruction():
+    """log p(x|z₁) − β (term₁ + term₂), and half of β half way through the warm-up."""
+    reconstruction, penalty = TWO.reconstruction(X), sum(TWO.terms(X))
+    value, _, _ = value_and_gradients(TWO, kl_weight=0.3)
+    assert value == pytest.approx(reconstruction - 0.3 * penalty, rel=1e-10)
+    value, _, _ = value_and_gradients(TWO, kl_weight=0.3, kl_warmup_steps=100, step=50)
+    assert value == pytest.approx(reconstruction - 0.15 * penalty, rel=1e-10)
+
+
+def test_free_bits_hold_the_batch_mean_of_each_layers_term():
+    """Layers below λ count λ, layers above it count themselves; β multiplies both."""
+    lower, top = TWO.terms(X)
+    assert top > lower + 0.05
+    between = (lower + top) / 2
+    value, _, _ = value_and_gradients(TWO, free_bits=between, kl_weight=0.5)
+    assert value == pytest.approx(TWO.reconstruction(X) - 0.5 * (between + top), rel=1e-9)
+    value, _, _ = value_and_gradients(TWO, free_bits=top + 1)
+    assert value == pytest.approx(TWO.reconstruction(X) - 2 * (top + 1), rel=1e-9)
+    value, _, _ = value_and_gradients(TWO, free_bits=lower / 2)
+    assert value == pytest.approx(TWO.objective(X), rel=1e-9)
+
+
+def test_free_bits_clamp_the_mean_over_the_batch_not_each_image():
+    """Terms of 0 and 2 nats in a batch have mean 1: a floor of 0.5 is not felt."""
+    bits = FreeBits([cell(free_bits=0.5)], LIKE)
+    assert bits(torch.tensor([0.0, 2.0]).mean().view(1)).item() == 1.0
+
+
+def test_a_layer_held_by_free_bits_gives_no_gradient():
+    """Below λ the term's gradient is cut, and with it all of p(z₁|z₂)'s; the reconstruction's stays."""
+    _, held, _ = value_and_gradients(TWO, free_bits=max(TWO.terms(X)) + 1)
+    _, free, _ = value_and_gradients(TWO)
+    for name, grad in held.items():
+        if name.startswith(("generative.2", "inference.2")):
+            assert grad is None or not grad.any()
+    assert free["generative.2.mean.weight"].any() and free["inference.2.mean.weight"].any()
+    torch.testing.assert_close(held["generative.1.mean.weight"], free["generative.1.mean.weight"])
+    assert held["inference.1.mean.weight"].any()
+
+
+def test_no_free_bits_leave_negative_terms_alone():
+    """A lower layer's term may be negative; λ = 0 does not lift it to 0, beside a cell with free bits neither."""
+    model = LinearGaussian(a=0.5, gamma=1.0, b=(0.1, 1.0), s=(1.0, 0.3), w=(1.0,), tau=(0.5,))
+    assert model.terms(X)[0] < -0.5
+    value, grads, _ = value_and_gradients(model)
+    assert value == pytest.approx(model.objective(X), rel=1e-10)
+    assert grads["generative.2.mean.weight"].any()
+    bits = FreeBits([cell(), cell(free_bits=0.2)], LIKE)
+    assert bits(torch.tensor([-1.0, -1.0], dtype=torch.float64)).tolist() == [-1.0, 0.2]
+
+
+def test_each_cell_of_a_stack_has_its_own_schedule():
+    """One objective serves cells of different β, warm-up and λ."""
+    cells = [cell(kl_weight=0.5), cell(kl_weight=2.0, kl_warmup_steps=10), cell(free_bits=0.3)]
+    objective = Vae(cells, LIKE)
+    assert objective.kl_weight.at(5).tolist() == [0.5, 1.0, 1.0]
+    assert objective.free_bits(torch.zeros(3, dtype=torch.float64)).tolist() == [0.0, 0.0, 0.3]
