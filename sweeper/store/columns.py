@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -212,6 +213,7 @@ SCHEMAS = {"cells": CELL_SCHEMA, "history": HISTORY_SCHEMA}
 VOLATILE = frozenset(column.name for column in CELL_COLUMNS if column.volatile)
 
 
+@lru_cache
 def fingerprint(schema: pa.Schema) -> str:
     """Sixteen hexadecimal digits that name a schema's columns, types and which may be null."""
     text = ";".join(f"{field.name}:{field.type}:{field.nullable}" for field in schema)
