@@ -16,6 +16,7 @@ alone and are the same for all cells.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def chains_needed(images: int) -> int:
 def _blocks(k: int, chains: int) -> list[range]:
     """Chains 0 … k − 1 in blocks of `CHAINS`, then those beyond k, which enter no importance weight."""
     cuts = [*range(0, k, CHAINS), *range(k, chains, CHAINS), chains]
-    return [range(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(cuts)]
 
 
 def _pixels(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:

@@ -101,7 +101,8 @@ class _Softplus(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
-        return (x - y).exp_().mul_(grad)  # sigmoid(x) = exp(x − softplus(x))
+        sigmoid: Tensor = (x - y).exp_()
+        return sigmoid.mul_(grad)
 
 
 class _BernoulliLogits(torch.autograd.Function):
@@ -120,7 +121,8 @@ class _BernoulliLogits(torch.autograd.Function):
 
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)), stable at both ends."""
-    return _Softplus.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    y: Tensor = _Softplus.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 def sigma(raw: Tensor) -> Tensor:

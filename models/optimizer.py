@@ -38,7 +38,8 @@ class Adam:
         self.clip = column([c.gradient_clip or float("inf") for c in cells], like, 2)
         self.clips = any(c.gradient_clip > 0 for c in cells)
         double = like.to(torch.float64)
-        self._beta1, self._beta2 = (column([getattr(c, b) for c in cells], double, 2) for b in ("adam_beta1", "adam_beta2"))
+        self._beta1 = column([c.adam_beta1 for c in cells], double, 2)
+        self._beta2 = column([c.adam_beta2 for c in cells], double, 2)
         self._rate = column([c.learning_rate for c in cells], double, 2)
         decay = [(c.learning_rate_end / c.learning_rate, c.learning_rate_decay_steps) for c in cells]
         self._decay = column([ratio for ratio, _ in decay], double, 2)

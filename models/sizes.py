@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from models.cell import Cell
 
@@ -43,4 +44,4 @@ def mlp(cell: Cell, features: int) -> Size:
 
 
 def _affine(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(sizes, sizes[1:], strict=False))
+    return list(pairwise(sizes))

@@ -1,13 +1,13 @@
 """Every error that sweeper raises on purpose, and the exit code of each.
 
-    SweeperError            1   cells failed, or a comparison did
-    ├── StudyError          2   the study or the command line is wrong: all faults at once, each with its place
-    ├── StoreDamaged       65   files of the store do not match their checksums or schema
-    │   └── StoreNewer     65   the store was written by a newer version; nothing was touched
-    ├── StoreUnwritable    74   input or output failed: disk full, read-only, vanished
-    ├── DataMissing        74   a data set is neither in SWEEPER_DATA nor in the cache, and could not be downloaded
-    ├── StoreInUse         75   another process runs on this store
-    └── Interrupted       130   Ctrl-C (143: SIGTERM); checkpoints were written
+SweeperError            1   cells failed, or a comparison did
+├── StudyError          2   the study or the command line is wrong: all faults at once, each with its place
+├── StoreDamaged       65   files of the store do not match their checksums or schema
+│   └── StoreNewer     65   the store was written by a newer version; nothing was touched
+├── StoreUnwritable    74   input or output failed: disk full, read-only, vanished
+├── DataMissing        74   a data set is neither in SWEEPER_DATA nor in the cache, and could not be downloaded
+├── StoreInUse         75   another process runs on this store
+└── Interrupted       130   Ctrl-C (143: SIGTERM); checkpoints were written
 """
 
 from __future__ import annotations

@@ -121,9 +121,8 @@ def _quietly(watching: Callable[[Plan, Store], object] | None, plan: Plan, store
 
 def _fetch_data(plan: Plan) -> None:
     """Load every data set once here, so that a missing or damaged one ends the run before any training."""
-    from models.data import DataCorrupt
+    from models.data import DataCorrupt, load
     from models.data import DataMissing as Missing
-    from models.data import load
 
     for name in sorted({item.cell.data for item in plan.missing}):
         try:

@@ -69,7 +69,7 @@ def corrupt(path: Path, what: str) -> DataCorrupt:
 
 def _download(url: str, path: Path) -> Path:
     """Download to a temporary file beside `path`, then rename; a bar if tqdm is installed. Raises OSError."""
-    import pooch  # type: ignore[import-untyped]
+    import pooch
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("ERROR")

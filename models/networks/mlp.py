@@ -74,7 +74,8 @@ class HierarchicalMLP:
                 found += affine(f"{up.name}.{head}", up.sizes[-1], units, i + 1, up.place + 1000 + 2 * place)
             found += [*down.parameters()]
             if i == 0:
-                found += affine(f"{down.name}.mean", down.sizes[-1], self.features, 1, down.place + 1000, self.output_bias)
+                bias = self.output_bias
+                found += affine(f"{down.name}.mean", down.sizes[-1], self.features, 1, down.place + 1000, bias)
             else:
                 for place, head in enumerate(("mean", "deviation")):
                     found += affine(

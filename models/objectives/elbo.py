@@ -2,8 +2,8 @@
 
     ELBO = E_q log p(x|z₁) − Σ_i term_i,   term_i = E_q[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples
 
-(Pervez & Gavves 2021, eq. 5; the top term is an analytic KL). Under `ou`, p(z_i|U_ρ μ_i, U_ρ σ_i) replaces p(z_i|z_{i+1}):
-that training objective is no bound on log p(x), and is never stored as one.
+(Pervez & Gavves 2021, eq. 5; the top term is an analytic KL). Under `ou`, p(z_i|U_ρ μ_i, U_ρ σ_i) replaces
+p(z_i|z_{i+1}): that training objective is no bound on log p(x), and is never stored as one.
 """
 
 from __future__ import annotations

@@ -26,9 +26,10 @@ class KlWeight:
 
 
 class FreeBits:
-    """Each layer's term, averaged over the batch, is held at λ nats or above (Kingma et al. 2016, eq. 15, a layer a group).
+    """Each layer's term, averaged over the batch, is held at λ nats or above (Kingma et al. 2016, eq. 15).
 
-    Below λ its gradient is cut, that of p(z_i|z_{i+1}) with it. λ = 0 is off: lower terms may then be negative.
+    A layer is a group. Below λ its gradient is cut, that of p(z_i|z_{i+1}) with it. λ = 0 is off: lower terms may
+    then be negative.
     """
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):

@@ -57,7 +57,9 @@ class RayTune:
         from ray import tune
 
         first = work.orders[0]
-        resources = {"gpu": self.gpu_share, "cpu": 1} if first.device == "cuda" else {"cpu": first.threads}
+        resources: dict[str, float] = {"cpu": first.threads}
+        if first.device == "cuda":
+            resources["gpu"] = self.gpu_share
         trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
@@ -76,7 +78,7 @@ class RayTune:
         )
         results = tuner.fit()
         store = Store.open(work.root)
-        for result in results:
+        for result in (results[i] for i in range(len(results))):
             if result.error is not None:
                 _record(result, work, store)
 
@@ -112,7 +114,7 @@ def _searcher(work: Assignment) -> Any:
     """Hands out the orders one by one as workers become free, and none once a stop is requested."""
     from ray.tune.search import Searcher
 
-    class Orders(Searcher):  # type: ignore[misc]
+    class Orders(Searcher):
         def __init__(self, orders: Iterator[tuple[int, Order]], stopping: Callable[[], bool]):
             super().__init__(metric="stopped", mode="min")
             self.orders, self.stopping = orders, stopping
@@ -152,13 +154,13 @@ def _ray(address: str | None, work: Assignment) -> Iterator[Path]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported from the store
     try:
         if address:
-            ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
             first = work.orders[0]
             ray.init(
                 num_cpus=max(1, work.workers * first.threads),
                 include_dashboard=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 log_to_driver=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(scratch / "ray"),

@@ -1,7 +1,7 @@
 """What a worker does with an order: train its stack from wherever the store says it stands, evaluate, commit.
 
-The store decides everything: a worker that starts after a kill reads there how far its cells are. So an order may be run
-again at any time, by any process, and does only what is missing.
+The store decides everything: a worker that starts after a kill reads there how far its cells are. So an order may be
+run again at any time, by any process, and does only what is missing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,256 @@
+"""The command line. Results go to stdout, everything else to stderr; modules load when a command needs them.
+
+Exit codes: 0 done, 1 cells failed, 2 usage or study error, 65 store damaged or newer, 74 input or output failed,
+75 store in use, 130 and 143 interrupted (checkpoints were written).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.analysis.report import Report
+    from sweeper.driver import Executor
+    from sweeper.estimate import Cost
+    from sweeper.plan import Plan
+    from sweeper.store import Damaged, Store
+    from sweeper.study import Study
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing the coloured one takes a fifth of a second
+    help="Train grids of hierarchical VAEs, resume whatever was interrupted, and find the critical ρ.",
+    epilog="Exit codes: 0 done, 1 cells failed, 2 usage or study error, 65 store damaged or newer, 74 I/O, "
+    "75 store in use, 130 and 143 interrupted.",
+)
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.")]
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of results.")]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="Folder of results.  [default: results/<study name>]")
+]
+Executors = Annotated[
+    str | None, typer.Option("--executor", help="ray, or inline: in this process.  [default: the study's]")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Stacks trained at a time; 0: as the machine allows.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override of the study, as in train.steps=1000; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", callback=lambda on: _debug(on))]
+
+
+def _debug(on: bool) -> None:
+    if on:
+        os.environ["SWEEPER_DEBUG"] = "1"
+
+
+@app.command()
+def run(
+    study: StudyPath,
+    store: StoreOption = None,
+    overrides: Sets = None,
+    executor: Executors = None,
+    workers: Workers = None,
+    address: Annotated[str | None, typer.Option(help="Join the Ray cluster at this address.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train what is missing of a study; run it again to go on after an interruption."""
+    from sweeper.progress import Watch
+    from sweeper.run import run_study
+    from sweeper.show import last_line, plan_dict, plan_lines, report_lines
+    from sweeper.wording import plural
+
+    loaded, opened = _study(study, overrides, executor, workers), _open(study, store, overrides, create=True)
+
+    def announce(plan: Plan, damaged: tuple[Damaged, ...]) -> None:
+        for line in plan_lines(plan, opened, damaged):
+            _say(line)
+
+    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch)
+    found = _report(loaded, opened)
+    failed = outcome.after.missing
+    if as_json:
+        failures = [{"cell_id": f.cell_id, "traceback": f.traceback, "log": f.log} for f in outcome.failures]
+        _print_json(plan_dict(outcome.after) | {"failures": failures, "report": found.to_dict()})
+    else:
+        for line in [*report_lines(found, opened), f"next: sweeper report {opened.paths.root}"]:
+            print(line)
+    if failed:
+        for failure in outcome.failures[:10]:
+            _say(f"failed: {failure.cell_id}: {last_line(failure.traceback)} (log: {failure.log})")
+        _say(f"{plural(len(failed), 'cell')} failed; the next run tries them afresh")
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    study: StudyPath,
+    store: StoreOption = None,
+    overrides: Sets = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Time a few steps of each shape here, to estimate.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a run would do, why, and what it would cost; nothing is trained or written."""
+    from sweeper import estimate
+    from sweeper.plan import make_plan
+    from sweeper.run import default_store
+    from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
+
+    loaded = _study(study, overrides)
+    root = store or default_store(loaded)
+    opened = _open(study, store, overrides, create=False) if root.exists() else None
+    made = make_plan(loaded, opened)
+    cost: Cost | None
+    if probe:
+        cost = estimate.estimate(made, estimate.probe(made), "from steps measured just now")
+    else:
+        cost = estimate.estimate(made, estimate.times_of(opened, made.device), "from cells finished earlier")
+    if as_json:
+        _print_json(plan_dict(made, cost) | {"store": str(root)})
+        return
+    for line in [*plan_lines(made, opened), *cost_lines(made, cost)]:
+        print(line)
+    _print_table(["data", "architecture", "objective", "state", "cells", "why"], plan_table(made.items))
+    if made.missing:
+        print(f"next: sweeper run {study}")
+
+
+@app.command()
+def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
+    """Say how far a store is, also while a run is going on."""
+    from sweeper.plan import make_plan
+    from sweeper.show import status_dict, status_lines
+    from sweeper.store import Store
+    from sweeper.study import load_study
+
+    opened = Store.open(store)
+    made = make_plan(load_study(opened.paths.study), opened) if opened.paths.study.exists() else None
+    found = status_dict(made, opened)
+    if as_json:
+        _print_json(found)
+    else:
+        for line in status_lines(found):
+            print(line)
+
+
+@app.command()
+def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
+    """Find the critical ρ and draw the figures again, from the store alone."""
+    from sweeper.errors import StudyError
+    from sweeper.show import report_lines
+    from sweeper.store import Store
+    from sweeper.study import load_study
+
+    opened = Store.open(store)
+    if not opened.paths.study.exists():
+        raise StudyError(f"{opened.paths.study}: no study was run on this store yet")
+    found = _report(load_study(opened.paths.study), opened)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        for line in report_lines(found, opened):
+            print(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from sweeper.study import json_schema
+
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def _study(path: Path, overrides: list[str] | None, executor: str | None = None, workers: int | None = None) -> Study:
+    from sweeper.study import load_study
+
+    sets = list(overrides or [])
+    sets += [f"run.executor={executor}"] if executor is not None else []
+    sets += [f"run.workers={workers}"] if workers is not None else []
+    return load_study(path, sets)
+
+
+def _open(study: Path, store: Path | None, overrides: list[str] | None, create: bool) -> Store:
+    from sweeper.run import default_store
+    from sweeper.store import Store
+
+    return Store.open(store or default_store(_study(study, overrides)), create=create)
+
+
+def _executor(plan: Plan, address: str | None) -> Executor:
+    if plan.study.run.executor == "inline":
+        from sweeper.driver.inline import Inline
+
+        return Inline()
+    from sweeper.driver.tune import RayTune
+
+    return RayTune(address)
+
+
+def _report(study: Study, store: Store) -> Report:
+    from models.registry import cell_id
+    from sweeper.analysis.report import report as analyse
+    from sweeper.store.atomic import reported
+
+    with reported(store.paths.analysis):
+        return analyse(
+            store.cells(),
+            store.history(),
+            store.paths.analysis,
+            study_name=study.name,
+            rho_ref=study.analysis.rho_ref,
+            order_parameter=study.analysis.order_parameter,
+            asked={cell_id(cell) for cell in study.cells},
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code, tracebacks only with --debug."""
+    from sweeper.errors import SweeperError
+
+    try:
+        app()
+    except SweeperError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(str(error), 74)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    if os.environ.get("SWEEPER_DEBUG"):
+        traceback.print_exc()
+    _say(message)
+    sys.exit(code)

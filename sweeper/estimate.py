@@ -1,0 +1,88 @@
+"""What a plan will cost: from the timings of finished cells, or from a short measured run of each shape."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.cell import Cell
+from models.registry import cell_size
+from sweeper.plan import Order, Plan
+from sweeper.store import Store
+
+PROBE_STEPS, WARM_UP_STEPS = 20, 3
+
+StepTimes = Mapping[tuple[Any, ...], float]  # seconds of one cell's step, by the cell's shape
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of all that is missing. `device_s`: seconds of workers' time; `wall_s`: with all workers busy.
+
+    `source` says what it rests on. Evaluation and starting up are not in it.
+    """
+
+    device_s: float
+    wall_s: float
+    source: str
+
+
+def estimate(plan: Plan, times: StepTimes, source: str) -> Cost | None:
+    """The plan's cost from seconds per cell-step; None if a shape was never timed."""
+    if not plan.orders or any(order.cells[0].shape() not in times for order in plan.orders):
+        return None
+    each = [times[o.cells[0].shape()] * len(o.cells) * (o.steps - o.start) for o in plan.orders]
+    return Cost(sum(each), max(sum(each) / plan.workers, max(each)), source)
+
+
+def times_of(store: Store | None, device: str) -> StepTimes:
+    """Median seconds of a cell's step in the store's rows, by shape, on this type of device."""
+    if store is None:
+        return {}
+    rows = store.cells()
+    found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for row in rows[rows["device"] == device][["cell", "step_s"]].itertuples():
+        found[Cell.from_json(row.cell).shape()].append(row.step_s)
+    return {shape: sorted(each)[len(each) // 2] for shape, each in found.items()}
+
+
+def probe(plan: Plan) -> StepTimes:
+    """Train the first stack of each shape for a moment, in this process, and time it. Imports torch."""
+    times: dict[tuple[Any, ...], float] = {}
+    for order in plan.orders:
+        times.setdefault(order.cells[0].shape(), 0.0)
+        if not times[order.cells[0].shape()]:
+            times[order.cells[0].shape()] = _probe(order)
+    return times
+
+
+def _probe(order: Order) -> float:
+    import torch
+
+    from models.data import load
+    from models.training import Stack
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(order.threads)
+    try:
+        stack = Stack(order.cells, load(order.cells[0].data), order.device)
+        stack.train(WARM_UP_STEPS)
+        begun = time.perf_counter()
+        stack.train(WARM_UP_STEPS + PROBE_STEPS)
+        if order.device == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - begun) / PROBE_STEPS / len(order.cells)
+    finally:
+        torch.set_num_threads(before)
+
+
+def relative_work(plan: Plan) -> dict[str, float]:
+    """Share of each missing cell in the plan's operations, by cell id; the shares sum to 1."""
+    work = {
+        item.cell_id: float(cell_size(item.cell).flops) * max(plan.study.steps - item.start, 1) for item in plan.missing
+    }
+    total = sum(work.values()) or 1.0
+    return {name: amount / total for name, amount in work.items()}

@@ -1,0 +1,164 @@
+"""What the commands print: plans, stores and reports, in words and as plain values for `--json`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweeper.estimate import Cost
+from sweeper.plan import Item, Plan
+from sweeper.progress import Meter, stack_sentence
+from sweeper.store import Damaged, Store
+from sweeper.store.lock import describe
+from sweeper.wording import duration, plural, size
+
+if TYPE_CHECKING:
+    from sweeper.analysis.report import Report
+
+JSON_VERSION = 1  # of what --json prints
+_ACTIONS = {
+    "done": "already done",
+    "diverged": "diverged earlier",
+    "continue": "to continue",
+    "evaluate": "to evaluate anew",
+    "train": "to train",
+}
+
+
+def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ()) -> list[str]:
+    """What a run will do."""
+    study = plan.study
+    counts = ", ".join(
+        f"{plan.counts.get(action, 0):,} {words}"
+        for action, words in _ACTIONS.items()
+        if plan.counts.get(action) or action in ("done", "train")
+    )
+    lines = [f"{study.name}: {plural(len(plan.items), 'cell')} asked for ({study.steps:,} steps each), {counts}"]
+    lines += [f"set aside and to be done again: {fault}" for fault in damaged]
+    if plan.missing:
+        sizes = sorted({len(order.cells) for order in plan.orders})
+        cells = plural(sizes[0], "cell") if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]} cells"
+        where = "a GPU each" if plan.device == "cuda" else f"{plural(study.run.threads, 'thread')} each"
+        workers = f"on {plural(plan.workers, 'worker')} ({where})"
+        if study.run.executor == "inline":
+            workers = "in this process"
+        lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
+    else:
+        lines.append("nothing is missing: nothing to train")
+    if store is not None:
+        lines.append(f"results in {store.paths.root}")
+    return lines
+
+
+def plan_table(items: Sequence[Item]) -> list[list[str]]:
+    """One row a data set, architecture, objective and action: with the number of cells, and why."""
+    groups: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for item in items:
+        cell = item.cell
+        groups[cell.data, cell.architecture, cell.objective, _ACTIONS[item.action]][item.why] += 1
+    return [
+        [*key, f"{sum(whys.values()):,}", _reasons(whys)]
+        for key, whys in groups.items()
+    ]
+
+
+def _reasons(whys: Counter[str]) -> str:
+    if len(whys) == 1:
+        return next(iter(whys))
+    return "; ".join(f"{why} ({number:,})" for why, number in whys.items())
+
+
+def cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
+    """Time, memory and disk of what is missing."""
+    unit = "GPU" if plan.device == "cuda" else "core"
+    if not plan.missing:
+        return []
+    lines = []
+    if cost is None:
+        lines.append("time: not known for some of these shapes; `sweeper plan --probe` measures a few steps of each")
+    else:
+        lines.append(
+            f"time: about {duration(cost.wall_s)} of training on {plural(plan.workers, 'worker')} "
+            f"({cost.device_s / 3600:.2g} {unit}-hours, {cost.source})"
+        )
+    lines.append(f"memory: about {size(plan.memory_bytes)} for the largest stack; disk: about {size(plan.disk_bytes)}")
+    return lines
+
+
+def plan_dict(plan: Plan, cost: Cost | None = None) -> dict[str, Any]:
+    """A plan as plain values."""
+    return {
+        "json_version": JSON_VERSION,
+        "study": plan.study.name,
+        "cells": len(plan.items),
+        "steps": plan.study.steps,
+        "counts": plan.counts,
+        "missing": len(plan.missing),
+        "workers": plan.workers,
+        "device": plan.device,
+        "stacks": [{"name": o.name, "cells": len(o.cells), "start": o.start, "steps": o.steps} for o in plan.orders],
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "estimate": None if cost is None else vars(cost),
+        "to_do": [{"cell_id": i.cell_id, "action": i.action, "start": i.start, "why": i.why} for i in plan.missing],
+    }
+
+
+def status_dict(plan: Plan | None, store: Store) -> dict[str, Any]:
+    """A store as it stands, as plain values."""
+    rows = store.committed()
+    holder = store.holder()
+    share = Meter(plan, store).read().share if plan and plan.missing else 1.0
+    return {
+        "json_version": JSON_VERSION,
+        "store": str(store.paths.root),
+        "study": plan.study.name if plan else None,
+        "committed": len(rows),
+        "diverged": sum(each[0].state == "diverged" for each in rows.values()),
+        "counts": plan.counts if plan else None,
+        "missing": len(plan.missing) if plan else None,
+        "share_of_missing_done": share,
+        "in_use_by": holder,
+        "running": store.progress() if holder else [],
+        "failures": [{"cell_id": f.cell_id, "reason": last_line(f.traceback), "log": f.log} for f in store.failures()],
+        "aside": [{"path": str(d.path), "reason": d.reason} for d in store.aside()],
+    }
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """A store as it stands, in words."""
+    counts = status["counts"]
+    committed = plural(status["committed"], "cell")
+    lines = [f"{status['store']}: {committed} committed, {status['diverged']} of them diverged"]
+    if counts is not None:
+        asked = sum(counts.values())
+        lines.append(f"{status['study']}: {asked - status['missing']:,} of {plural(asked, 'cell')} done")
+    if status["in_use_by"]:
+        lines.append(f"running: {describe(status['in_use_by'])}")
+        for note in status["running"]:
+            age = max(0.0, time.time() - note["at"])
+            title = f"  {note['data']} {note['architecture']} × {note['cells']}"
+            lines.append(f"{title}: {stack_sentence(note)} ({duration(age)} ago)")
+    else:
+        lines.append("no run is going on")
+    for failure in status["failures"]:
+        lines.append(f"failed: {failure['cell_id']}: {failure['reason']} (log: {failure['log']})")
+    for fault in status["aside"]:
+        lines.append(f"set aside: {fault['path']}: {fault['reason']}")
+    return lines
+
+
+def report_lines(found: Report, store: Store) -> list[str]:
+    """The headline, notes and where everything lies."""
+    lines = [*found.headline(), *found.notes]
+    if found.figures:
+        lines += ["figures:", *(f"  {path}" for path in found.figures if path.suffix == ".png")]
+    lines += ["tables:", f"  {store.paths.cells}", f"  {store.paths.history}"]
+    return [*lines, *(f"  {path}" for path in found.tables if path.suffix == ".parquet")]
+
+
+def last_line(text: str) -> str:
+    """The last line of a traceback that says anything."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
