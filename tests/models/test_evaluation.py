@@ -1,0 +1,300 @@
+"""Bounds, KL terms and active units on models whose values are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models import evaluation
+from models.cell import Cell
+from models.data.dataset import Dataset
+from models.draws import Draws
+from models.evaluation import chains_needed, evaluate
+from models.settings import Evaluation
+from models.training import Stack
+from tests.models.planted import THREE, TWO, LinearGaussian, plant, stack_of
+
+X = 1.3
+ONE_BLIND = LinearGaussian(a=0.0, gamma=0.9, b=(0.7,), s=(0.5,))  # x is not seen by p(x|z): nothing depends on noise
+
+
+def evaluated(model, images, quick=True, **settings):
+    """The row of a planted model."""
+    return evaluate(stack_of(model, images), Evaluation(**settings), quick)[0]
+
+
+def test_the_elbo_and_its_terms_are_the_closed_forms():
+    """Within five standard errors or so: reconstruction, each layer's term, sums from the top, the ELBO itself."""
+    row = evaluated(THREE, np.full((1000, 1), X), importance_samples=50)
+    terms = THREE.terms(X)
+    assert row["elbo"] == pytest.approx(THREE.objective(X), abs=5 * row["elbo_se"])
+    assert row["elbo_se"] < 0.03
+    assert row["reconstruction"] == pytest.approx(THREE.reconstruction(X), abs=0.02)
+    assert row["kl_per_layer"] == pytest.approx(terms, abs=0.15)
+    assert row["kl_cumulative"] == pytest.approx([sum(terms), sum(terms[1:]), terms[2]], abs=0.15)
+    assert row["kl_top"] == row["kl_per_layer"][-1] == pytest.approx(sum(row["kl_top_per_unit"]), rel=1e-12)
+    assert row["kl_total"] == pytest.approx(sum(row["kl_per_layer"]), rel=1e-12)
+    assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl_total"], rel=1e-12)
+
+
+# The importance-weighted bound.
+
+
+@pytest.mark.parametrize("model", [TWO, THREE, LinearGaussian(1.2, 0.5, (0.6,), (0.4,))], ids=["two", "three", "one"])
+@pytest.mark.parametrize("k", [1, 2, 100])
+def test_with_the_exact_posterior_the_bound_is_log_p_for_every_k(model, k):
+    """All weights are equal, image by image and chain by chain: no analytic KL or entropy hides in them."""
+    images = np.array([[-2.0], [0.0], [0.4], [X], [5.0]])
+    row = evaluated(model.exact(), images, importance_samples=k)
+    assert row["iw_bound"] == pytest.approx(np.mean([model.log_p(float(x)) for x in images[:, 0]]), abs=1e-5)
+    assert row["iw_samples"] == k and row["iw_images"] == 5
+    if k > 1:
+        assert row["iw_se_mc"] < 1e-5
+
+
+def test_the_bound_rises_with_k_towards_log_p():
+    """K = 1 is the ELBO, K = 100 −1.687 of −1.6857; an analytic KL would give −1.652, analytic entropies −1.467."""
+    images = np.full((1000, 1), X)
+    rows = {k: evaluated(TWO, images, importance_samples=k) for k in (1, 5, 100)}
+    bounds = [rows[k]["iw_bound"] for k in (1, 5, 100)]
+    assert bounds[0] == pytest.approx(TWO.objective(X), abs=5 * rows[1]["iw_se"])
+    assert bounds[0] < bounds[1] < bounds[2]
+    assert bounds[2] == pytest.approx(-1.687, abs=0.006)
+    assert 4 * rows[100]["iw_se_mc"] < 0.0075 and 4 * rows[100]["iw_se"] < 0.0075
+
+
+def test_the_monte_carlo_error_is_the_spread_over_seeds():
+    """`iw_se_mc` holds the images fixed: it is what another evaluation seed changes; `iw_se` is over images."""
+    images = np.linspace(-3, 3, 20)[:, None]
+    stack = stack_of(TWO, images)
+    rows = [evaluate(stack, Evaluation(importance_samples=50, seed=seed), quick=True)[0] for seed in range(60)]
+    spread = np.std([row["iw_bound"] for row in rows], ddof=1)
+    assert np.mean([row["iw_se_mc"] for row in rows]) == pytest.approx(spread, rel=0.3)
+    over_images = np.std([TWO.log_p(float(x)) for x in images[:, 0]], ddof=1) / 20**0.5
+    assert rows[0]["iw_se"] == pytest.approx(over_images, rel=0.15)
+
+
+# Sums over blocks.
+
+
+def test_every_average_is_a_sum_over_images_and_chains(monkeypatch):
+    """Blocks of 4 images and 3 chains, the last ones short, against one computation from all of their terms."""
+    monkeypatch.setattr(evaluation, "IMAGES", 4)
+    monkeypatch.setattr(evaluation, "CHAINS", 3)
+    images, k = np.linspace(-4, 6, 10)[:, None], 7
+    stack, seen = stack_of(TWO, images), {}
+    terms = stack.network.terms
+
+    def record(params, x, noise, smoothing, variance):
+        assert smoothing is None
+        found = terms(params, x, noise, smoothing, variance)
+        seen.setdefault(float(x[0, 0, 0, 0]), []).append(found)
+        return found
+
+    stack.network.terms = record
+    row = evaluate(stack, Evaluation(importance_samples=k), quick=True)[0]
+    assert [len(chains) for chains in seen.values()] == [3, 3, 3]
+
+    def whole(pick):  # (chains, images)
+        return torch.cat([torch.cat([pick(t)[0] for t in chains]) for chains in seen.values()], dim=1).detach()
+
+    log_px = whole(lambda t: t.log_px)
+    layers = [whole(lambda t, i=i: t.layers[i].term()) for i in range(2)]
+    elbo = (log_px - sum(layers)).mean(0)
+    assert log_px.shape == (7, 10)
+    assert row["reconstruction"] == pytest.approx(log_px.mean().item(), rel=1e-12)
+    assert row["kl_per_layer"] == pytest.approx([t.mean().item() for t in layers], rel=1e-12)
+    assert row["elbo_se"] == pytest.approx((elbo.std() / 10**0.5).item(), rel=1e-12)
+    assert row["kl_top_se"] == pytest.approx((layers[1].mean(0).std() / 10**0.5).item(), rel=1e-12)
+    log_w = log_px + sum(whole(lambda t, i=i: t.layers[i].log_p - t.layers[i].log_q) for i in range(2))
+    bound = log_w.logsumexp(0) - np.log(k)
+    assert row["iw_bound"] == pytest.approx(bound.mean().item(), rel=1e-12)
+    assert row["iw_se"] == pytest.approx((bound.std() / 10**0.5).item(), rel=1e-12)
+    w = (log_w - bound).exp()
+    assert row["iw_se_mc"] == pytest.approx((w.var(0) / k).sum().sqrt().item() / 10, rel=1e-9)
+    mean, mean_squared = (whole(lambda t, p=p: t.layers[1].q_mean[..., 0] ** p) for p in (1, 2))
+    noise = ((mean_squared.mean(0) - mean.mean(0) ** 2) * k / (k - 1)).mean().item()
+    assert row["active_units"] is not None and row["activity_noise"][1][0] == pytest.approx(noise, rel=1e-9)
+    variance = mean.mean(0).var().item() - noise / k
+    assert row["activity_variance"][1][0] == pytest.approx(variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("block", [100, 7])
+def test_a_short_last_block_weighs_by_its_images(monkeypatch, block):
+    """237 images in blocks, where no number depends on noise: the plain means over images, not means of blocks."""
+    monkeypatch.setattr(evaluation, "IMAGES", block)
+    images = np.linspace(-3, 5, 237)[:, None]
+    row = evaluated(ONE_BLIND, images, importance_samples=3)
+    x = images.astype(np.float32).astype(float)[:, 0]
+    kl = 0.5 * (0.49 * x**2 + 0.25 - 1 - np.log(0.25))
+    log_px = -0.5 * np.log(2 * np.pi * 0.81) - x**2 / (2 * 0.81)
+    assert row["kl_top"] == pytest.approx(kl.mean(), rel=1e-7)
+    assert row["elbo"] == pytest.approx((log_px - kl).mean(), rel=1e-7)
+    assert row["elbo_se"] == pytest.approx((log_px - kl).std(ddof=1) / 237**0.5, rel=1e-7)
+    assert row["activity_variance"][0][0] == pytest.approx(0.49 * x.var(ddof=1), rel=1e-7)
+
+
+# Which images, which draws, which weights.
+
+
+def grey(levels, **others):
+    """A data set of 6 pixels with its own splits."""
+    rng = np.random.default_rng(0)
+    images = {s: rng.integers(0, levels + 1, (n, 6)).astype(np.uint8) for s, n in
+              (("train", 64), ("validation", 30), ("test", 40))}  # fmt: skip
+    return Dataset("grey", **(images | others), levels=levels, image_shape=(2, 3))
+
+
+def cell(**fields):
+    """A small Bernoulli cell."""
+    return Cell(**(dict(data="digits", latents="3-2", hidden="7", seed=0, batch_size=16) | fields))
+
+
+def test_the_split_and_the_number_of_images_are_those_asked_for():
+    """`images` counts from the split's start; 0 takes all; the row says which."""
+    stack = stack_of(ONE_BLIND)
+    splits = {s: np.full((n, 1), x, np.float32) for s, n, x in (("train", 9, 0), ("validation", 8, 1), ("test", 7, 2))}
+    splits["test"][5:] = 3.0
+    stack.dataset = Dataset("planted", **splits, levels=0, image_shape=(1, 1))
+    mean_square = {("validation", 0): 1.0, ("test", 5): 4.0, ("test", 0): (5 * 4 + 2 * 9) / 7}
+    for (split, images), expected in mean_square.items():
+        row = evaluate(stack, Evaluation(importance_samples=2, split=split, images=images), quick=True)[0]
+        assert row["split"] == split and row["images"] == (images or len(splits[split]))
+        constant = 0.5 * (0.25 - 1 - np.log(0.25))
+        assert row["kl_top"] == pytest.approx(0.5 * 0.49 * expected + constant, rel=1e-7)
+
+
+def test_training_never_sees_validation_or_test_images():
+    """Other images in those splits change nothing in a trained stack, bit for bit; other training images do."""
+    datasets = [grey(16), grey(16, test=np.zeros((5, 6), np.uint8), validation=np.full((5, 6), 16, np.uint8))]
+    datasets.append(grey(16, train=np.full((64, 6), 3, np.uint8)))
+    stacks = [Stack([cell(objective="ou", rho=0.8)], d) for d in datasets]
+    for stack in stacks:
+        stack.train(6)
+    one, same, other = (stack.tensors() for stack in stacks)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one if name.startswith("param/"))
+
+
+def test_binary_images_need_no_draws(monkeypatch):
+    """Static images are taken as they are, in training and evaluation; grey ones are binarised from a draw."""
+    static, dynamic = (Stack([cell()], grey(levels)) for levels in (1, 16))
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a uniform number was drawn")
+
+    monkeypatch.setattr(Draws, "uniform", refuse)
+    static.train(2)
+    x = static.minibatch(2)
+    train = static.dataset.train[static.draws.batch(2, 64, 16)[0]]
+    assert np.array_equal(x[0, 0].numpy(), train)
+    evaluate(static, Evaluation(importance_samples=2))
+    with pytest.raises(AssertionError, match="uniform"):
+        evaluate(dynamic, Evaluation(importance_samples=2))
+    with pytest.raises(AssertionError, match="uniform"):
+        dynamic.train(1)
+
+
+def test_grey_values_are_probabilities():
+    """A pixel of 4 of 16 is on a quarter of the time; 0 never and 16 always; anew each step, once in evaluation."""
+    train = np.tile(np.array([0, 4, 16, 8, 12, 1], np.uint8), (2000, 1))
+    stack = Stack([cell(batch_size=2000)], grey(16, train=train, test=train))
+    batches = torch.cat([stack.minibatch(step) for step in range(5)])
+    assert set(batches.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(batches.mean((0, 1, 2)), torch.tensor(train[0] / 16.0).float(), atol=0.02, rtol=0)
+    assert batches.mean((0, 1, 2))[[0, 2]].tolist() == [0.0, 1.0]
+    assert not torch.equal(batches[0], batches[1])
+
+    def pixels(seed):
+        seen, terms = [], stack.network.terms
+        stack.network.terms = lambda *args: seen.append(args[1]) or terms(*args)
+        evaluate(stack, Evaluation(importance_samples=2, images=100, seed=seed), quick=True)
+        stack.network.terms = terms
+        return seen[0]
+
+    assert torch.equal(pixels(0), pixels(0)) and not torch.equal(pixels(0), pixels(1))
+    torch.testing.assert_close(pixels(0).mean((0, 1, 2)), torch.tensor(train[0] / 16.0).float(), atol=0.2, rtol=0)
+
+
+def test_evaluation_never_smooths_and_changes_nothing():
+    """The same weights evaluate alike under `ou`, with KL weight and free bits, as under `vae`; the stack stays."""
+    plain = Stack([cell()], grey(16))
+    smooth = Stack([cell(objective="ou", rho=0.5, kl_weight=0.1, free_bits=2.0)], grey(16))
+    plain.train(3)
+    smooth.load({name: t.clone() for name, t in plain.tensors().items()}, 3)
+    before = {name: t.clone() for name, t in smooth.tensors().items()}
+    settings = Evaluation(importance_samples=5)
+    assert evaluate(plain, settings) == evaluate(smooth, settings)
+    assert smooth.step == 3 and all(torch.equal(before[name], t) for name, t in smooth.tensors().items())
+
+
+# Active units.
+
+
+def planted_units():
+    """x → z₁ → z₂, three units each. Layer 2: one strongly about x, one weakly, one all noise from layer 1.
+
+    V = v² b² Var(x) and W = v² s² of a layer-2 unit; images have exactly Var(x) = 1 in each feature.
+    """
+    x = np.random.default_rng(5).normal(size=(400, 3))
+    x = (x - x.mean(0)) / x.std(0, ddof=1)
+    stack = stack_of(replace(TWO, s=(0.5, 0.5)), x, units=3)
+    plant(stack, "inference.1", torch.diag(torch.tensor([1.0, 0.3, 0.0])), [0.5, 0.5, 1.0])
+    plant(stack, "inference.2", torch.diag(torch.tensor([0.8, 0.6, 0.6])), [0.5, 0.5, 0.5])
+    return stack
+
+
+def test_one_pass_calls_dead_units_alive_and_whole_chains_do_not():
+    """Two units of layer 2 are about x; the third only repeats layer 1's noise, and one pass cannot tell."""
+    row = evaluate(planted_units(), Evaluation(importance_samples=2))[0]
+    assert row["active_units"] == [2, 2]
+    assert row["active_units_one_pass"] == [2, 3]
+    assert row["relative_activity"] == pytest.approx([2 / 3, 2 / 3])
+    assert row["activity_passes"] == chains_needed(400) > 2
+
+
+def test_signal_and_noise_of_each_unit_are_the_planted_ones():
+    """V and W of §4 within their sampling errors; layer 1 has no noise at all; V + W ≤ 2 KL in the top layer."""
+    row = evaluate(planted_units(), Evaluation(importance_samples=2))[0]
+    assert row["activity_variance"][0] == pytest.approx([1.0, 0.09, 0.0], rel=1e-6)
+    assert row["activity_noise"][0] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    v, w = row["activity_variance"][1], row["activity_noise"][1]
+    assert v == pytest.approx([0.64, 0.0324, 0.0], abs=0.025) and abs(v[2]) < 4 * 0.36 * 0.0025
+    assert v[1] == pytest.approx(0.0324, abs=0.005)
+    assert w == pytest.approx([0.16, 0.09, 0.36], rel=0.07)
+    assert all(a + b <= 2 * kl for a, b, kl in zip(v, w, row["kl_top_per_unit"], strict=True))
+
+
+def test_the_estimate_of_v_is_unbiased_for_few_chains():
+    """Over 100 evaluation seeds with R = 3: the dead unit's V̂ averages 0, not W/R = 0.12; its spread is §4's."""
+    stack = planted_units()
+    found = np.array([
+        evaluate(stack, Evaluation(importance_samples=3, seed=seed), quick=True)[0]["activity_variance"][1]
+        for seed in range(100)
+    ])  # fmt: skip
+    spread = 0.36 * (2 / (3 * 2 * 400)) ** 0.5
+    assert found[:, 2].mean() == pytest.approx(0.0, abs=4 * spread / 10)
+    assert found[:, 2].std(ddof=1) == pytest.approx(spread, rel=0.3)
+    assert found[:, 0].mean() == pytest.approx(0.64, abs=0.01)
+
+
+def test_a_quick_evaluation_of_one_chain_claims_no_active_units():
+    """One chain cannot tell signal from noise: only the one-pass count is given."""
+    row = evaluate(planted_units(), Evaluation(importance_samples=1), quick=True)[0]
+    assert row["active_units"] is None and row["relative_activity"] is None and row["activity_passes"] == 1
+    assert row["active_units_one_pass"] == [2, 3]
+
+
+@pytest.mark.parametrize("images", [1, 10, 300, 400, 10_000, 10**7])
+def test_chains_are_as_many_as_the_standard_error_asks(images):
+    """W √(2/(R(R−1)N)) ≤ 0.0025 at W = 1, and one chain fewer would not do."""
+
+    def error(r):
+        return (2 / (r * (r - 1) * images)) ** 0.5
+
+    needed = chains_needed(images)
+    assert error(needed) <= 0.0025 * (1 + 1e-12)
+    assert needed == 2 or error(needed - 1) > 0.0025
