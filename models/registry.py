@@ -23,7 +23,8 @@ class Entry:
 
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image.
-    - `size`: of a network, `module:function` of (cell, features) → `models.sizes.Size`, importable without torch.
+    - `size`: of a network, `module:function` of (cell, features) → `models.sizes.Size`, importable without torch;
+      `max_stack`: most cells it can train in one stack (0: no limit of its own).
     """
 
     target: str
@@ -31,6 +32,7 @@ class Entry:
     digest: str = ""
     features: int = 0
     size: str = ""
+    max_stack: int = 0
 
     def load(self) -> Any:
         """Import and return the registered object."""

@@ -46,8 +46,6 @@ class Stack:
         self.dtype, self.batch_size, self.step = _DTYPES[first.precision], first.batch_size, 0
         network = registry.find("network", first.network).load()
         self.network: Network = network(first, dataset.features, dataset.mean_pixel)
-        if 0 < self.network.max_stack < len(cells):
-            raise ValueError(f"network {first.network} stacks at most {self.network.max_stack} cells")
         self.procedure: Procedure = registry.find("procedure", first.procedure).load()()
         self.images = torch.tensor(dataset.train).to(self.device)
         self.params = {

@@ -70,7 +70,7 @@ def run(
     """Train what is missing of a study; run it again to go on after an interruption."""
     from sweeper.progress import Watch
     from sweeper.run import run_study
-    from sweeper.show import last_line, plan_dict, plan_lines, report_lines
+    from sweeper.show import last_line, plan_dict, plan_lines
     from sweeper.wording import plural
 
     loaded, opened = _study(study, overrides, executor, workers), _open(study, store, overrides, create=True)
@@ -86,8 +86,8 @@ def run(
         failures = [{"cell_id": f.cell_id, "traceback": f.traceback, "log": f.log} for f in outcome.failures]
         _print_json(plan_dict(outcome.after) | {"failures": failures, "report": found.to_dict()})
     else:
-        for line in [*report_lines(found, opened), f"next: sweeper report {opened.paths.root}"]:
-            print(line)
+        _print_report(found, opened)
+        print(f"next: sweeper report {opened.paths.root}")
     if failed:
         for failure in outcome.failures[:10]:
             _say(f"failed: {failure.cell_id}: {last_line(failure.traceback)} (log: {failure.log})")
@@ -151,7 +151,6 @@ def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
 def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
     """Find the critical ρ and draw the figures again, from the store alone."""
     from sweeper.errors import StudyError
-    from sweeper.show import report_lines
     from sweeper.store import Store
     from sweeper.study import load_study
 
@@ -162,8 +161,7 @@ def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
     if as_json:
         _print_json(found.to_dict())
     else:
-        for line in report_lines(found, opened):
-            print(line)
+        _print_report(found, opened)
 
 
 @app.command()
@@ -217,6 +215,15 @@ def _report(study: Study, store: Store) -> Report:
         )
 
 
+def _print_report(found: Report, store: Store) -> None:
+    from sweeper.show import REPORT_HEADER, report_lines, report_table
+
+    if found.curves:
+        _print_table(REPORT_HEADER, report_table(found))
+    for line in report_lines(found, store):
+        print(line)
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -232,7 +239,7 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def main() -> None:

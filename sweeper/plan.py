@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from models.cell import Cell
-from models.registry import cell_id, cell_size
+from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
 from sweeper.machine import Machine, machine
 from sweeper.store import Store
@@ -191,7 +191,9 @@ def _largest_stack(cell: Cell, study: Study, workers: int, device: str, here: Ma
         available = min(here.gpu_memory_bytes) if device == "cuda" and here.gpu_memory_bytes else here.memory_bytes
         budget = MEMORY_SHARE * available / (1 if device == "cuda" else workers)
     fits = max(1, int(budget // cell_size(cell).memory_bytes))
-    return min(fits, study.run.max_stack or (GPU_STACK if device == "cuda" else CPU_STACK))
+    habit = GPU_STACK if device == "cuda" else CPU_STACK
+    limit = find("network", cell.network).max_stack or fits
+    return min(fits, limit, study.run.max_stack or habit)
 
 
 def _order(study: Study, items: Sequence[Item], steps: int, device: str) -> Order:

@@ -58,10 +58,7 @@ def plan_table(items: Sequence[Item]) -> list[list[str]]:
     for item in items:
         cell = item.cell
         groups[cell.data, cell.architecture, cell.objective, _ACTIONS[item.action]][item.why] += 1
-    return [
-        [*key, f"{sum(whys.values()):,}", _reasons(whys)]
-        for key, whys in groups.items()
-    ]
+    return [[*key, f"{sum(whys.values()):,}", _reasons(whys)] for key, whys in groups.items()]
 
 
 def _reasons(whys: Counter[str]) -> str:
@@ -148,6 +145,28 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     for fault in status["aside"]:
         lines.append(f"set aside: {fault['path']}: {fault['reason']}")
     return lines
+
+
+def report_table(found: Report) -> list[list[str]]:
+    """One row a curve: where it collapses, how sure that is, or why there is no number."""
+    rows = []
+    for curve in found.curves:
+        onset, midpoint = curve.transition.onset, curve.transition.midpoint
+        row = [curve.label]
+        if onset.rho is None:
+            row += ["–", "–", "–", "–"]
+        else:
+            row += [
+                f"{onset.rho:.4f}",
+                f"{onset.low:.4f} – {onset.high:.4f}",
+                f"{onset.low_wide:.4f} – {onset.high_wide:.4f}",
+            ]
+            row += ["–" if midpoint.rho is None else f"{midpoint.rho:.4f}"]
+        rows.append([*row, str(len(onset.seeds)), f"{max(curve.steps, default=0):,}"])
+    return rows
+
+
+REPORT_HEADER = ["curve", "critical ρ", "95 % over seeds", "and half a step", "midpoint", "seeds", "steps"]
 
 
 def report_lines(found: Report, store: Store) -> list[str]:

@@ -45,7 +45,6 @@ class Network(Protocol):
     """A network of one shape. It holds no tensors: parameters come in, stacked over cells."""
 
     latents: tuple[int, ...]
-    max_stack: int  # most cells in one stack (0: no limit of its own)
 
     def parameters(self) -> list[Parameter]:
         """Every trained tensor, in a fixed order."""

@@ -41,8 +41,6 @@ class HierarchicalMLP:
             [0.001, 0.999], for Bernoulli pixels). Without it training starts some 30 nats behind.
     """
 
-    max_stack = 0
-
     def __init__(self, cell: Cell, features: int, mean_pixel: np.ndarray):
         self.latents, self.likelihood, self.features = cell.latent_sizes, cell.likelihood, features
         below = (features, *cell.latent_sizes[:-1])
