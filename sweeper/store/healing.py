@@ -18,13 +18,12 @@ from sweeper.store.rows import Damaged, check_seal
 Verified = dict[str, Stamp]
 
 
-def supersede(paths: StorePaths, cell_id: str | None = None, keep: str | None = None) -> None:
-    """Move every row but the one that counts out of `cells/`, and its history with it.
+def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
+    """Move every row but the one that counts out of `cells/`, and its history with it; of one cell, or of all.
 
     `keep` names the file that wins among those with most steps (that of the commit under way).
     """
-    rows = [row for row in scan(paths, paths.cells) if cell_id in (None, row.cell_id)]
-    for several in newest(rows).values():
+    for several in newest(scan(paths, paths.cells, cell_id)).values():
         winner = next((row for row in several if row.path.name == keep and row.steps == several[0].steps), several[0])
         for row in several:
             if row is not winner:

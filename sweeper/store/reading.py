@@ -26,9 +26,10 @@ Stamp = tuple[int, int, int]  # size in bytes, times of last change of content a
 NEW_FILES_CACHED = 20  # fewer are read again each time rather than rewriting the cache
 
 
-def scan(paths: StorePaths, folder: Path) -> list[Committed]:
-    """The rows in a folder, by their names alone, ordered by name. Raises StoreUnwritable."""
-    found = (parse_row(folder / e.name) for e in paths.entries(folder) if e.is_file(follow_symlinks=False))
+def scan(paths: StorePaths, folder: Path, cell_id: str = "") -> list[Committed]:
+    """The rows in a folder, or those of one cell, by their names alone, ordered by name. Raises StoreUnwritable."""
+    entries = (entry for entry in paths.entries(folder) if entry.name.startswith(cell_id))
+    found = (parse_row(folder / entry.name) for entry in entries if entry.is_file(follow_symlinks=False))
     return [committed for committed in found if committed is not None]
 
 

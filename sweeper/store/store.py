@@ -112,7 +112,7 @@ class Store(Checkpoints, Notes):
         name, table = row_table(row)
         histories = history_table(history, row)
         cell_id, target = row["cell_id"], self.paths.cells / name
-        present = self.committed().get(cell_id, [])
+        present = reading.scan(self.paths, self.paths.cells, cell_id)
         if any(other.path.name == name or other.steps > row["step"] for other in present):
             return False
         write_bytes(self.paths.history / name, encode(histories, "history", name))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION
+from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION, Store, atomic
 
 EVALUATED = {column.name for column in CELL_COLUMNS if column.null.startswith("the cell diverged")}
 
@@ -43,3 +43,8 @@ def history(number: int = 1, steps: int = 500, layers: int = 3):
         }
         for step in (0, steps // 2, steps)
     ]  # fmt: skip
+
+
+def temporary_files(store: Store):
+    """Files that a killed writer left in a store."""
+    return [path for path in store.paths.root.rglob("*") if atomic.TEMPORARY.fullmatch(path.name)]

@@ -1,0 +1,221 @@
+"""A store under damage, a full or read-only disk, and readers overtaken: nothing silently wrong, one sentence each."""
+
+import errno
+import os
+import random
+import resource
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from store_process import tensors
+from store_rows import cell_id, history, row, temporary_files
+
+import sweeper
+from sweeper.errors import StoreDamaged, StoreUnwritable
+from sweeper.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "a store")
+
+
+def damaged(data, rng):
+    """The bytes cut at 40 offsets, then with one of their bits flipped, 100 times."""
+    for cut in range(40):
+        yield data[: len(data) * cut // 40]
+    for _ in range(100):
+        at, bit = rng.randrange(len(data)), rng.randrange(8)
+        yield data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["cells", "history"])
+def test_every_cut_and_flipped_bit_of_a_row_is_noticed(store, kind):
+    for number in range(3):
+        store.commit(row(number), history(number))
+    path = store.paths.rows(kind) / store.committed()[cell_id(1)][0].path.name
+    whole = path.read_bytes()
+    others = [entry for entry in store.read(kind)[0].to_pylist() if entry["cell_id"] != cell_id(1)]
+    for data in damaged(whole, random.Random(3)):
+        path.write_bytes(data)
+        table, faults = store.read(kind)
+        assert [fault.path for fault in faults] == [path]
+        assert table.to_pylist() == others
+    with pytest.warns(UserWarning, match=path.name):
+        sweeper.load(store.paths.root, kind)
+    if kind == "cells":
+        with pytest.raises(StoreDamaged, match=path.name):
+            store.read_row(path)
+
+
+@pytest.mark.parametrize("kind", ["cells", "history"])
+def test_a_damaged_file_is_set_aside_and_only_its_cell_is_missing(store, kind):
+    for number in range(3):
+        store.commit(row(number), history(number))
+    store.heal()  # remembers what was verified
+    path = store.paths.rows(kind) / store.committed()[cell_id(1)][0].path.name
+    times = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    with open(path, "r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # a time that hides the change
+    assert [fault.path for fault in store.check()] == [path]
+    with store.lock():
+        assert [fault.path for fault in store.heal()] == [path]
+        assert store.heal() == []
+    assert sorted(store.committed()) == [cell_id(0), cell_id(2)]
+    assert len(pandas.read_parquet(store.paths.cells)) == 2
+    reasons = {fault.path.parent.name: fault.reason for fault in store.aside()}
+    assert "altered" in reasons[kind] and "was damaged" in reasons["history" if kind == "cells" else "cells"]
+    assert store.commit(row(1), history(1)) and store.check() == []
+    assert len(store.cells()) == 3
+
+
+def test_a_missing_history_and_foreign_or_renamed_files_are_noticed(store):
+    for number in range(3):
+        store.commit(row(number), history(number))
+    first, second, _ = (several[0].path for several in store.committed().values())
+    (store.paths.history / first.name).unlink()
+    second.rename(second.with_name(second.name.replace(cell_id(1), cell_id(9))))
+    (store.paths.cells / "notes.parquet").write_text("mine")
+    (store.paths.cells / "x.parquet").symlink_to("/etc/hostname")
+    names = {path.name for path in (first, second.with_name(second.name.replace(cell_id(1), cell_id(9))))}
+    assert {fault.path.name for fault in store.check()} == names | {"notes.parquet", "x.parquet"}
+    assert {fault.path.name for fault in store.heal()} == names | {"notes.parquet", "x.parquet"}
+    assert sorted(store.committed()) == [cell_id(2)]
+    assert len(pandas.read_parquet(store.paths.cells)) == 1
+    assert (store.paths.aside / "cells-notes.parquet").read_text() == "mine"
+
+
+def test_every_cut_and_flipped_bit_of_a_checkpoint_is_noticed_and_the_one_before_serves(store):
+    ids = [cell_id(n) for n in range(3)]
+    for step in (100, 200):
+        meta = {"cell_ids": ids, "history": [{"step": step, "elbo": 0.1 * step}]}
+        store.save_running("a", step, tensors(step), meta)
+    newest = store.running()[0]
+    for path in (newest.tensors, newest.path):
+        whole = path.read_bytes()
+        for data in damaged(whole, random.Random(7)):
+            path.write_bytes(data)
+            seen, bad = 0, []
+            while True:
+                record = store.best_running(but=bad)[ids[0]]
+                try:
+                    loaded, meta = store.load_running(record.attempt, record.step, ids)
+                    break
+                except StoreDamaged:
+                    bad.append(record)
+            np.testing.assert_array_equal(loaded["weight"], tensors(record.step)["weight"])
+            assert meta["history"] == [{"step": record.step, "elbo": 0.1 * record.step}]
+            seen += record.step == 100
+            assert seen or path == newest.path  # JSON alone may change in ways that mean nothing
+            assert seen == len(store.check())
+        path.write_bytes(whole)
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_never_run(store, tmp_path):
+    canary = tmp_path / "canary"
+    store.save_state(cell_id(1), 100, {"w": np.ones(3)}, {})
+    (tensors_file,) = store.paths.kept(cell_id(1)).glob("*.safetensors")
+    code = f"cposix\nsystem\n(S'touch {canary}'\ntR.".encode()
+    tensors_file.write_bytes(code.ljust(tensors_file.stat().st_size))
+    with pytest.raises(StoreDamaged):
+        store.load_state(cell_id(1))
+    assert not canary.exists()
+
+
+def test_a_file_that_may_not_grow_gives_one_sentence_and_nothing_torn(store):
+    store.commit(row(1), history(1))
+    store.save_running("a", 100, tensors(100), {"cell_ids": [cell_id(n) for n in range(3)]})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, limits[1]))
+    try:
+        for attempt in (
+            lambda: store.commit(row(2), history(2)),
+            lambda: store.save_running("a", 200, tensors(200), {"cell_ids": [cell_id(n) for n in range(3)]}),
+        ):
+            with pytest.raises(StoreUnwritable, match=r"cannot read or write .+ \([\d,]+ bytes free\)") as error:
+                attempt()
+            assert "\n" not in str(error.value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.check() == [] and temporary_files(store) == []
+    assert store.best_running()[cell_id(0)].step == 100
+    assert store.commit(row(2), history(2)) and len(store.cells()) == 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_every_failure_of_the_disk_is_reported_as_one(store, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreUnwritable, match=os.strerror(number)):
+            store.commit(row(1), history(1))
+    assert store.committed() == {} and temporary_files(store) == []
+
+
+@pytest.fixture
+def read_only():
+    """A store of one cell in which nothing may be written, as seen by a user without privileges."""
+    parent = Path(tempfile.mkdtemp())
+    parent.chmod(0o755)
+    made = Store.create(parent / "store")
+    made.commit(row(1), history(1))
+    for path in [*made.paths.root.rglob("*"), made.paths.root]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    privileged = os.geteuid() == 0
+    if privileged:
+        os.seteuid(65534)
+    try:
+        yield made
+    finally:
+        if privileged:
+            os.seteuid(0)
+        for path in [made.paths.root, *made.paths.root.rglob("*")]:
+            path.chmod(0o755)
+        shutil.rmtree(parent)
+
+
+def test_a_read_only_store_can_be_read_but_not_run_on(read_only):
+    opened = Store.open(read_only.paths.root)
+    assert len(opened.cells()) == 1 and opened.check() == [] and opened.holder() is None
+    with pytest.raises(StoreUnwritable, match="ermission denied"), opened.lock():
+        pass
+    with pytest.raises(StoreUnwritable, match="ermission denied"):
+        opened.commit(row(2), history(2))
+
+
+def test_a_vanished_store_is_reported_at_once(store):
+    shutil.rmtree(store.paths.root)
+    for action in (
+        store.committed, store.running, store.progress, store.cells, store.check,
+        lambda: store.commit(row(1), []), lambda: store.lock().__enter__(),
+    ):  # fmt: skip
+        with pytest.raises(StoreUnwritable, match="a store"):
+            action()
+
+
+def test_loading_while_rows_are_superseded_never_misses_a_cell(store, monkeypatch):
+    from sweeper.store import reading
+
+    store.commit(row(1, 500), history(1, 500))
+    real, done = reading.stamp, []
+
+    def overtaken(path):
+        if not done:
+            done.append(path)
+            store.commit(row(1, 1000), history(1, 1000))
+        return real(path)
+
+    monkeypatch.setattr(reading, "stamp", overtaken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.cells()["step"].tolist() == [1000]

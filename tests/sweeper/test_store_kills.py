@@ -1,0 +1,245 @@
+"""A store whose processes are killed, crash or compete: nothing committed is lost, nothing is committed twice."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from store_process import tensors
+from store_rows import cell_id, history, row, temporary_files
+
+from sweeper.errors import StoreInUse
+from sweeper.store import Store, atomic
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "a store")
+
+
+def start(mode, root):
+    """The helper process in a mode, with pipes."""
+    paths = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "store_process.py"), mode, str(root)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_thirty_sigkills_lose_nothing_that_was_committed(tmp_path):
+    root = tmp_path / "store"
+    helper = start("kills", root)
+    for _ in range(30):
+        helper.stdin.write("again\n")
+        helper.stdin.flush()
+        assert helper.stdout.readline() == "signal 9\n"
+        if not (root / "store.json").exists():
+            continue
+        store = Store.open(root)
+        acknowledged = {}
+        if Path(f"{root}.acknowledged").exists():
+            for line in Path(f"{root}.acknowledged").read_text().splitlines():
+                number, steps = map(int, line.split())
+                acknowledged[cell_id(number)] = row(number, steps)
+        table, torn = store.read("cells")
+        assert torn == []
+        rows = {values["cell_id"]: values for values in table.to_pylist()}
+        for name, expected in acknowledged.items():
+            assert rows[name]["step"] >= expected["step"]
+        for values in rows.values():
+            assert values == row(int(values["cell_id"], 16), values["step"])
+    helper.communicate(timeout=20)
+    assert helper.returncode == 0
+    store = Store.open(root)
+    with store.lock():
+        assert store.heal() == store.check() == []
+    assert temporary_files(store) == [] and len(acknowledged) > 20
+    assert pandas.read_parquet(store.paths.cells)["cell_id"].is_unique
+    assert len(store.history()) == 3 * len(store.cells())
+    for record in store.running():
+        loaded, _ = store.load_running(record.attempt, record.step, record.cell_ids)
+        np.testing.assert_array_equal(loaded["weight"], tensors(record.step)["weight"])
+
+
+def test_twenty_processes_race_and_each_cell_is_committed_once(store):
+    out, _ = start("race", store.paths.root).communicate(timeout=60)
+    accepted = [int(number) for number in out.split()]
+    assert len(accepted) == 20 and sum(accepted) == 4
+    assert pandas.read_parquet(store.paths.cells)["cell_id"].tolist() == [cell_id(n) for n in range(4)]
+    assert store.check() == [] and temporary_files(store) == []
+
+
+def test_a_second_run_is_told_who_holds_the_store_and_a_dead_holder_holds_nothing(store):
+    holder = start("hold", store.paths.root)
+    pid = int(holder.stdout.readline())
+    began = time.monotonic()
+    with pytest.raises(StoreInUse, match=rf"process {pid} on .+, started \d+ s ago"), store.lock():
+        pass
+    assert time.monotonic() - began < 3
+    assert store.holder()["pid"] == pid
+    assert len(store.cells()) == 0  # readers need no lock
+    holder.kill()
+    holder.communicate()
+    assert store.holder() is None
+    with store.lock():
+        assert store.holder()["pid"] == os.getpid()
+        with pytest.raises(StoreInUse), store.lock():
+            pass
+    assert not store.paths.lock_info.exists()
+
+
+class Crash(BaseException):
+    """The process is dead: nothing that it would still do happens."""
+
+
+class Crashing:
+    """Lets `left` calls of the operating system through, then dies in the next one and in all that follow."""
+
+    def __init__(self, left):
+        self.left, self.calls = left, 0
+
+    def tick(self):
+        self.calls += 1
+        if self.calls > self.left:
+            raise Crash
+
+    def wrap(self, function):
+        def called(*arguments, **options):
+            self.tick()
+            return function(*arguments, **options)
+
+        return called
+
+    def open(self, path, mode):
+        self.tick()
+        return HalfWritten(open(path, mode), self)
+
+
+class HalfWritten:
+    """A file of which a crash leaves the first half."""
+
+    def __init__(self, file, crashing):
+        self.file, self.crashing = file, crashing
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, data):
+        try:
+            self.crashing.tick()
+        except Crash:
+            self.file.write(data[: len(data) // 2])
+            raise
+        self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def crash_everywhere(monkeypatch, tmp_path, prepare, act, check):
+    """`act` on a store made by `prepare`, crashing at each call in turn; `check` what is left. Returns the crashes."""
+    for k in range(200):
+        root = tmp_path / f"store {k}"
+        store = prepare(root)
+        crashing = Crashing(k)
+        with monkeypatch.context() as patch:
+            for name in ("link", "replace", "fsync", "unlink", "rename", "mkdir"):
+                patch.setattr(os, name, crashing.wrap(getattr(os, name)))
+            patch.setattr(atomic, "open", crashing.open, raising=False)
+            try:
+                act(store)
+                finished = True
+            except Crash:
+                finished = False
+        check(root, finished)
+        if finished:
+            return k
+    raise AssertionError("never finished")
+
+
+def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
+    def prepare(root):
+        store = Store.create(root)
+        store.commit(row(2), history(2))
+        store.commit(row(1, 500), history(1, 500))
+        store.record_failure([cell_id(1)], "a", "traceback", "log")
+        return store
+
+    def check(root, finished):
+        store = Store.open(root)
+        assert store.check() == []
+        before = {values["cell_id"]: values for values in store.read("cells")[0].to_pylist()}
+        assert before[cell_id(2)] == row(2)
+        assert before[cell_id(1)] in (row(1, 500), row(1, 1000))
+        if finished:
+            assert before[cell_id(1)] == row(1, 1000)
+        assert len(store.history()) == 6
+        with store.lock():
+            assert store.heal() == []
+            store.commit(row(1, 1000), history(1, 1000))
+        assert store.read("cells")[0].to_pylist() == [row(1, 1000), row(2)]
+        assert len(pandas.read_parquet(store.paths.cells)) == 2
+        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+        assert temporary_files(store) == []
+
+    act = lambda store: store.commit(row(1, 1000), history(1, 1000))  # noqa: E731
+    assert crash_everywhere(monkeypatch, tmp_path, prepare, act, check) >= 15
+
+
+def test_a_crash_at_any_call_of_a_checkpoint_leaves_the_one_before(monkeypatch, tmp_path):
+    meta = {"cell_ids": [cell_id(n) for n in range(3)]}
+
+    def prepare(root):
+        store = Store.create(root)
+        for step in (100, 200):
+            store.save_running("a", step, tensors(step), meta)
+        return store
+
+    def check(root, finished):
+        store = Store.open(root)
+        assert store.check() == []
+        record = store.best_running()[cell_id(1)]
+        assert record.step == 300 if finished else record.step in (200, 300)
+        loaded, _ = store.load_running("a", record.step, [cell_id(2), cell_id(0)])
+        np.testing.assert_array_equal(loaded["weight"], tensors(record.step)["weight"][[2, 0]])
+
+    act = lambda store: store.save_running("a", 300, tensors(300), meta)  # noqa: E731
+    assert crash_everywhere(monkeypatch, tmp_path, prepare, act, check) >= 10
+
+
+def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, tmp_path):
+    def check(root, finished):
+        store = Store.open(root, create=True)
+        assert store.commit(row(1), history(1))
+        with store.lock():
+            assert store.heal() == []
+        assert temporary_files(store) == []
+
+    assert crash_everywhere(monkeypatch, tmp_path, lambda root: root, Store.create, check) >= 10
+
+
+def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
+    def prepare(root):
+        store = Store.create(root)
+        for number in range(3):
+            store.commit(row(number), history(number))
+        path = store.committed()[cell_id(1)][0].path
+        path.write_bytes(path.read_bytes()[:-1])
+        return store
+
+    def check(root, finished):
+        store = Store.open(root)
+        store.heal()
+        assert store.check() == [] and sorted(store.committed()) == [cell_id(0), cell_id(2)]
+        assert "cells" in {fault.path.parent.name for fault in store.aside()}
+        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+
+    assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.heal(), check) >= 5
