@@ -94,17 +94,17 @@ class _Worker:
         self.states: dict[str, dict[str, np.ndarray]] = {}
         self.metas: dict[str, dict[str, Any]] = {}
         groups: dict[int, list[Cell]] = defaultdict(list)
+        kept, running = self.store.states(), self.store.running()
         for cell in self.order.cells:
             name = cell_id(cell)
             if not any(row.satisfies(self.order.steps, evaluation) for row in committed.get(name, [])):
-                groups[self._find_state(name)].append(cell)
+                groups[self._find_state(name, kept.get(name, 0), running)].append(cell)
         return groups
 
-    def _find_state(self, name: str) -> int:
+    def _find_state(self, name: str, kept: int, running: Sequence[Record]) -> int:
         """Load a cell's most advanced state that is whole, and return its step (0: none)."""
-        kept = self.store.states().get(name, 0)
         found: list[tuple[int, Record | None]] = [(kept, None)] if 0 < kept <= self.order.steps else []
-        found += [(r.step, r) for r in self.store.running() if name in r.cell_ids and 0 < r.step <= self.order.steps]
+        found += [(r.step, r) for r in running if name in r.cell_ids and 0 < r.step <= self.order.steps]
         for step, record in sorted(found, key=lambda entry: -entry[0]):
             try:
                 if record is None:
