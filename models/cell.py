@@ -155,14 +155,13 @@ class Cell:
     @property
     def smoothed(self) -> bool:
         """Whether training smooths the generative networks."""
-        return self.objective == "ou"
+        return self.objective in UNSMOOTHED
 
     def canonical(self) -> Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
         off: list[str] = []
-        if self.objective == "ou" and self.rho == 1.0:
-            off += ["objective"]
-        if self.objective == "vae" or self.rho == 1.0:
+        objective = UNSMOOTHED.get(self.objective, self.objective) if self.rho == 1.0 else self.objective
+        if objective not in UNSMOOTHED:
             off += ["rho", "smoothing_samples", "smoothing"]
         if self.likelihood == "bernoulli":
             off += ["decoder_variance"]
@@ -170,7 +169,7 @@ class Cell:
             off += ["kl_weight_start"]
         if self.learning_rate_decay_steps == 0:
             off += ["learning_rate_end"]
-        changes: dict[str, Any] = {name: _DEFAULTS[name] for name in off}
+        changes: dict[str, Any] = {name: _DEFAULTS[name] for name in off} | {"objective": objective}
         if len(set(self.hidden_sizes)) == 1:
             changes["hidden"] = self.hidden.split("/")[0]
         same = all(getattr(self, name) == value for name, value in changes.items())
@@ -203,7 +202,7 @@ class Cell:
         return tuple(
             getattr(cell, name)
             for name in SHAPE_FIELDS
-            if cell.objective == "ou" or name not in ("smoothing_samples", "smoothing")
+            if cell.smoothed or name not in ("smoothing_samples", "smoothing")
         )
 
 
@@ -223,6 +222,8 @@ SHAPE_FIELDS = (
     "data", "likelihood", "network", "latents", "hidden", "activation", "objective", "smoothing_samples", "smoothing",
     "procedure", "batch_size", "precision",
 )  # fmt: skip
+
+UNSMOOTHED = {"ou": "vae"}  # objectives that smooth, and what each is at ρ = 1; no other takes a ρ
 
 CHOICES = {
     "likelihood": ("bernoulli", "gaussian"),

@@ -23,14 +23,16 @@ class Entry:
 
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image.
-    - `size`: of a network, `module:function` of (cell, features) → `models.sizes.Size`, importable without torch;
-      `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `samples`: of an objective, ancestral chains an image in training (1 for the ELBO).
+    - `size`: of a network, `module:function` of (cell, features, samples) → `models.sizes.Size`, importable without
+      torch; `max_stack`: most cells it can train in one stack (0: no limit of its own).
     """
 
     target: str
     semantics: int = 1
     digest: str = ""
     features: int = 0
+    samples: int = 1
     size: str = ""
     max_stack: int = 0
 
@@ -38,9 +40,9 @@ class Entry:
         """Import and return the registered object."""
         return _imported(self.target)
 
-    def measure(self, cell: Cell, features: int) -> Size:
+    def measure(self, cell: Cell, features: int, samples: int) -> Size:
         """What one cell of this network needs."""
-        size: Size = _imported(self.size)(cell, features)
+        size: Size = _imported(self.size)(cell, features, samples)
         return size
 
 
@@ -112,4 +114,5 @@ def cell_id(cell: Cell) -> str:
 
 def cell_size(cell: Cell) -> Size:
     """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
-    return find("network", cell.network).measure(cell, find("data", cell.data).features)
+    features, samples = find("data", cell.data).features, find("objective", cell.objective).samples
+    return find("network", cell.network).measure(cell, features, samples)

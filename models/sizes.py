@@ -23,19 +23,21 @@ class Size:
     memory_bytes: int
 
 
-def mlp(cell: Cell, features: int) -> Size:
-    """The hierarchical MLP of `models.networks.mlp`."""
+def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
+    """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
     cell = cell.canonical()
+    rows_above_x = cell.batch_size * samples  # every map but the first, which sees the image once for all chains
     below = (features, *cell.latent_sizes[:-1])
-    rows_of_prior = cell.batch_size * (cell.smoothing_samples if cell.smoothed else 1)
+    rows_of_prior = rows_above_x * (cell.smoothing_samples if cell.smoothed else 1)
     parameters = products = activations = 0
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         up = [*_affine((below[i], *hidden)), (hidden[-1], units), (hidden[-1], units)]
         heads = 1 if i == 0 else 2
         down = [*_affine((units, *hidden[::-1])), *[(hidden[0], below[i])] * heads]
         parameters += sum((inputs + 1) * outputs for inputs, outputs in up + down)
-        down_rows = cell.batch_size if i == 0 else rows_of_prior
-        for rows, maps in ((cell.batch_size, up), (down_rows, down)):
+        up_rows = cell.batch_size if i == 0 else rows_above_x
+        down_rows = rows_above_x if i == 0 else rows_of_prior
+        for rows, maps in ((up_rows, up), (down_rows, down)):
             products += rows * sum(inputs * outputs for inputs, outputs in maps)
             # about four tensors of each activation's size live at once: before and after, noise or temporary, gradient
             activations += 4 * rows * sum(outputs for _, outputs in maps)

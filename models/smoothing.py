@@ -34,8 +34,11 @@ class Smoothing:
     def samples(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """z' for the map from `layer`: z, mean, deviation (cells, 1, batch, features) → (cells, S, batch, features).
 
-        Gradients flow through all three; z itself is not among the samples.
+        Gradients flow through all three; z itself is not among the samples. Raises ValueError for several chains an
+        image, whose axis is the one that the samples take.
         """
+        if z.shape[1] != 1:
+            raise ValueError(f"smoothing takes one ancestral chain an image, got {z.shape[1]}")
         return perturb(z, mean, deviation, self.rho, self.noise[layer - 2])
 
 

@@ -36,6 +36,7 @@ class Stack:
         step: training steps done, the same for all cells.
         active: (cells,) bool; a diverged cell is masked.
         diverged_at: (cells,) int64, the step at which a cell diverged, or −1.
+        samples: ancestral chains an image in training.
     """
 
     def __init__(self, cells: Sequence[Cell], dataset: Dataset, device: torch.device | str = "cpu"):
@@ -46,6 +47,7 @@ class Stack:
         self.dtype, self.batch_size, self.step = _DTYPES[first.precision], first.batch_size, 0
         network = registry.find("network", first.network).load()
         self.network: Network = network(first, dataset.features, dataset.mean_pixel)
+        self.samples = registry.find("objective", first.objective).samples
         self.procedure: Procedure = registry.find("procedure", first.procedure).load()()
         self.images = torch.tensor(dataset.train).to(self.device)
         self.params = {

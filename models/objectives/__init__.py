@@ -17,10 +17,9 @@ from models.smoothing import Smoothing
 class Objective(Protocol):
     """The objective of the cells of one stack: their numbers as tensors, their formula as code.
 
-    `samples` is the number of ancestral chains an image in training (1 for the ELBO).
+    How many ancestral chains an image the network hands it is the `samples` of its registry entry.
     """
 
-    samples: int
     kl_weight: KlWeight
 
     def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...

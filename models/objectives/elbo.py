@@ -23,8 +23,6 @@ from models.smoothing import Smoothing
 class Vae:
     """The ELBO, one sample an image, with its KL weight and free bits."""
 
-    samples = 1
-
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         self.kl_weight, self.free_bits = KlWeight(cells, like), FreeBits(cells, like)
 

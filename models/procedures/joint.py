@@ -24,7 +24,7 @@ class Joint:
         step, draws, batch = stack.step, stack.draws, stack.batch_size
         x = stack.minibatch(step)
         noise = [
-            draws.normal(Purpose.LATENT, (stack.objective.samples, batch, units), step, layer)
+            draws.normal(Purpose.LATENT, (stack.samples, batch, units), step, layer)
             for layer, units in enumerate(stack.network.latents, start=1)
         ]
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
