@@ -79,7 +79,12 @@ def run(
         for line in plan_lines(plan, opened, damaged):
             _say(line)
 
-    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch)
+    here = None
+    if address is not None:
+        from sweeper.driver.tune import cluster
+
+        here = cluster(address)
+    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, here)
     found = _report(loaded, opened)
     failed = outcome.after.missing
     if as_json:

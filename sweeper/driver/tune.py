@@ -21,11 +21,13 @@ from typing import Any
 
 from sweeper.driver import Assignment
 from sweeper.errors import SweeperError
+from sweeper.machine import Machine
 from sweeper.plan import Order
 from sweeper.provenance import source_digest
 from sweeper.store import Store
 
 RESTARTS = 2  # of a trial whose process died
+GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 
 _QUIET = {
@@ -50,7 +52,8 @@ class RayTune:
 
     def execute(self, work: Assignment) -> None:
         """Start or join Ray, run Tune over the orders, and leave nothing behind."""
-        with _ray(self.address, work) as scratch:
+        cores = max(1, work.workers * work.orders[0].threads)
+        with _ray(self.address, cores) as scratch:
             self._tune(work, scratch)
 
     def _tune(self, work: Assignment, scratch: Path) -> None:
@@ -137,9 +140,18 @@ def _searcher(work: Assignment) -> Any:
     return Orders(iter(enumerate(work.orders)), work.stopping)
 
 
+def cluster(address: str) -> Machine:
+    """What the Ray cluster at `address` has, all nodes together; a GPU is taken to have `GPU_BYTES`."""
+    with _ray(address, 0):
+        import ray
+
+        total = ray.cluster_resources()
+    return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))
+
+
 @contextmanager
-def _ray(address: str | None, work: Assignment) -> Iterator[Path]:
-    """Ray up and running, and a private scratch folder; both gone afterwards."""
+def _ray(address: str | None, cores: int) -> Iterator[Path]:
+    """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder."""
     scratch = Path(tempfile.mkdtemp(prefix="sw-"))  # mode 0700, and short: sockets live under it
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -156,9 +168,8 @@ def _ray(address: str | None, work: Assignment) -> Iterator[Path]:
         if address:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         else:
-            first = work.orders[0]
             ray.init(
-                num_cpus=max(1, work.workers * first.threads),
+                num_cpus=cores,
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
