@@ -145,7 +145,7 @@ def cluster(address: str) -> Machine:
     with _ray(address, 0):
         import ray
 
-        total = ray.cluster_resources()
+        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))
 
 
