@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,24 +25,26 @@ class Size:
 def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
     """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
     cell = cell.canonical()
-    rows_above_x = cell.batch_size * samples  # every map but the first, which sees the image once for all chains
+    image_rows = cell.batch_size  # the first map sees the image once for all chains
+    rows = image_rows * samples
+    prior_rows = rows * (cell.smoothing_samples if cell.smoothed else 1)
+    # Averaging over samples commutes with the head of the mean, which then runs once.
+    mean_rows = prior_rows if cell.smoothing == "ratio" else rows
     below = (features, *cell.latent_sizes[:-1])
-    rows_of_prior = rows_above_x * (cell.smoothing_samples if cell.smoothed else 1)
-    parameters = products = activations = 0
+    parameters = forward = activations = 0
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
-        up = [*_affine((below[i], *hidden)), (hidden[-1], units), (hidden[-1], units)]
-        heads = 1 if i == 0 else 2
-        down = [*_affine((units, *hidden[::-1])), *[(hidden[0], below[i])] * heads]
-        parameters += sum((inputs + 1) * outputs for inputs, outputs in up + down)
-        up_rows = cell.batch_size if i == 0 else rows_above_x
-        down_rows = rows_above_x if i == 0 else rows_of_prior
-        for rows, maps in ((up_rows, up), (down_rows, down)):
-            products += rows * sum(inputs * outputs for inputs, outputs in maps)
-            # about four tensors of each activation's size live at once: before and after, noise or temporary, gradient
-            activations += 4 * rows * sum(outputs for _, outputs in maps)
+        up = [*pairwise((below[i], *hidden)), (hidden[-1], units), (hidden[-1], units)]
+        hidden_down, head = [*pairwise((units, *hidden[::-1]))], (hidden[0], below[i])
+        maps = [(image_rows if i == 0 else rows, up)]
+        if i == 0:
+            maps += [(rows, [*hidden_down, head])]
+        else:
+            maps += [(prior_rows, [*hidden_down, head]), (mean_rows, [head])]
+        parameters += sum((inputs + 1) * outputs for _, affine in maps for inputs, outputs in affine)
+        forward += sum(2 * count * inputs * outputs for count, affine in maps for inputs, outputs in affine)
+        # about four tensors of each activation's size live at once: before and after, noise or temporary, gradient
+        activations += sum(4 * count * outputs for count, affine in maps for _, outputs in affine)
+    # Backward is two products for each forward, but for the image, which needs no gradient.
+    flops = 3 * forward - 2 * image_rows * features * cell.hidden_sizes[0][0]
     number_bytes = 8 if cell.precision == "float64" else 4
-    return Size(parameters, 6 * products, number_bytes * (4 * parameters + activations))
-
-
-def _affine(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    return list(pairwise(sizes))
+    return Size(parameters, flops, number_bytes * (4 * parameters + activations))

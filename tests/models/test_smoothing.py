@@ -233,3 +233,10 @@ def test_smoothing_has_a_stream_of_its_own(dataset):
         assert [tuple(e.shape) for e in smoothing.noise] == [(1, 5, 64, 3), (1, 5, 64, 3)]
     drawn = [row for _, noise, s in seen["ou"] for e in (*noise[1:], *s.noise) for row in e[0]]
     assert len({float(row[0, 0]) for row in drawn}) == len(drawn)
+
+
+def test_several_chains_an_image_are_refused():
+    """Their axis is that of the smoothing samples: broadcasting would pair chain s with sample s."""
+    z = torch.zeros(1, 3, 2, 4)
+    with pytest.raises(ValueError, match="one ancestral chain an image, got 3"):
+        Smoothing(torch.full((1, 1, 1, 1), 0.9), [torch.zeros(1, 3, 2, 4)]).samples(2, z, z, z)
