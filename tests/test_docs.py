@@ -1,0 +1,112 @@
+"""What the pages of docs/ say is so: their code runs, and nothing they should name is missing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+import models.data
+from models import registry
+from models.cell import Cell
+from models.evaluation import evaluate
+from models.registry import Entry, cell_size
+from models.settings import Evaluation
+from models.training import Stack
+from sweeper.study import load_study
+from tests.models.planted import THREE, TWO, stack_of
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def added(monkeypatch) -> list[str]:
+    """The page's code as if it had been added: its modules can be imported, its lines stand in the registries."""
+    names = []
+    for block in blocks("adding.md", "python"):
+        path = re.match(r"# (models/[\w/]+)\.py(?:, in (\w+))?\n", block)
+        assert path, f"a block of adding.md says first where it goes, got {block[:40]!r}"
+        if path[2]:
+            entries = eval("{" + block + "}", {"Entry": Entry})
+            for name, entry in entries.items():
+                monkeypatch.setitem(getattr(registry, path[2]), name, entry)
+            names += entries
+        else:
+            module = ModuleType(path[1].replace("/", "."))
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            exec(compile(block, f"docs/adding.md: {path[1]}.py", "exec"), module.__dict__)
+    return names
+
+
+def test_what_the_page_adds_trains_and_is_evaluated(added, tmp_path):
+    """Its study plans, and a few steps of each objective raise the evaluated bound from where it started."""
+    assert added == ["bars", "iwae_5", "iwae_50"]
+    (block,) = blocks("adding.md", "yaml")
+    (tmp_path / "bars.yaml").write_text(block, encoding="utf-8")
+    study = load_study(tmp_path / "bars.yaml")
+    assert len(study.cells) == 9
+    settings = Evaluation(importance_samples=10, images=100)
+    for objective in ("vae", "iwae_5"):
+        stack = Stack([c for c in study.cells if c.objective == objective], models.data.load("bars"))
+        before = evaluate(stack, settings, quick=True)
+        stack.train(60)
+        after = evaluate(stack, settings, quick=True)
+        assert all(b["iw_bound"] + 0.5 < a["iw_bound"] <= 0 for b, a in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("model", [TWO.exact(), THREE.exact()])
+def test_the_added_bound_is_log_p_under_the_exact_posterior(added, model):
+    """All weights are then equal, whatever K and whatever the noise."""
+    images = torch.tensor([[0.3], [1.3]])
+    rng = np.random.default_rng(0)
+    expected = sum(model.log_p(float(x)) for x in images) / 2
+    for k in (1, 5):
+        stack = stack_of(model, images.numpy(), objective="iwae_5")
+        noise = [torch.from_numpy(rng.standard_normal((1, k, 2, 1))) for _ in model.b]
+        x = images.double().view(1, 1, 2, 1)
+        terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
+        assert stack.objective.value(terms, 0).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_added_objective_keeps_cells_apart_bitwise(added):
+    """Three cells together train as each alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        cells = [
+            Cell(data="bars", latents="5-3", hidden="13", objective="iwae_5", seed=i, batch_size=10) for i in range(3)
+        ]
+        whole = Stack(cells, models.data.load("bars"))
+        whole.train(5)
+        for i, cell in enumerate(cells):
+            alone = Stack([cell], models.data.load("bars"))
+            alone.train(5)
+            assert all(torch.equal(whole.params[k][i], alone.params[k][0]) for k in whole.params)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_planner_counts_the_chains_of_the_added_objective(added):
+    """Fifty chains: fifty times the operations, but for the first map, which sees the image once."""
+    few, many = (
+        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, objective=o)) for o in ("vae", "iwae_50")
+    )
+    assert 25 < many.flops / few.flops < 50 and many.memory_bytes > 5 * few.memory_bytes
+
+
+def test_what_the_added_objective_cannot_take_is_refused(added):
+    """Free bits; and a ρ, which would have filed the same training under many ids."""
+    with pytest.raises(ValueError, match="free_bits should be 0"):
+        Stack([Cell(data="bars", latents="4", seed=0, objective="iwae_5", free_bits=0.1)], models.data.load("bars"))
+    assert Cell(data="bars", latents="4", seed=0, objective="iwae_5", rho=0.9).canonical().rho == 1.0
