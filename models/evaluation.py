@@ -16,6 +16,7 @@ alone and are the same for all cells.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -31,13 +32,16 @@ IMAGES, CHAINS = 100, 10  # a block: 1,000 rows a cell
 SE_OF_A_DEAD_UNIT = 0.0025  # chains are added until V̂ of a dead unit with W = 1 is known this well
 
 
-def evaluate(stack: Stack, settings: Evaluation, quick: bool = False) -> list[dict[str, Any]]:
+def evaluate(
+    stack: Stack, settings: Evaluation, quick: bool = False, between: Callable[[], object] = lambda: None
+) -> list[dict[str, Any]]:
     """Evaluate every cell of a stack as it stands.
 
     Args:
         stack: trained cells; nothing in it is changed.
         settings: split, images, K, seed, threshold.
         quick: take K chains only, too few to tell active from noisy units (then `active_units` is None).
+        between: called before every block, about 1,000 rows a cell; what it raises ends the evaluation.
 
     Returns:
         One dict a cell, keyed by the columns of a results row; nats an image, Python numbers and lists.
@@ -51,6 +55,7 @@ def evaluate(stack: Stack, settings: Evaluation, quick: bool = False) -> list[di
         for first in range(0, len(images), IMAGES):
             x = _pixels(stack, images[first : first + IMAGES], source, first)
             for block, chain in enumerate(_blocks(k, chains)):
+                between()
                 noise = [
                     source.normal(Purpose.EVALUATE_LATENT, (len(chain), x.shape[2], units), first, layer, block)
                     for layer, units in enumerate(stack.network.latents, start=1)

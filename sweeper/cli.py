@@ -6,12 +6,16 @@ Exit codes: 0 done, 1 cells failed, 2 usage or study error, 65 store damaged or 
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
+import shlex
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -70,10 +74,10 @@ def run(
     """Train what is missing of a study; run it again to go on after an interruption."""
     from sweeper.progress import Watch
     from sweeper.run import run_study
-    from sweeper.show import last_line, plan_dict, plan_lines
-    from sweeper.wording import plural
+    from sweeper.show import failure_lines, plan_dict, plan_lines
 
-    loaded, opened = _study(study, overrides, executor, workers), _open(study, store, overrides, create=True)
+    loaded = _study(study, overrides, executor, workers)
+    opened = _open(loaded, store, create=True)
 
     def announce(plan: Plan, damaged: tuple[Damaged, ...]) -> None:
         for line in plan_lines(plan, opened, damaged):
@@ -85,19 +89,26 @@ def run(
 
         here = cluster(address)
     outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, here)
-    found = _report(loaded, opened)
-    failed = outcome.after.missing
+    found: Report | None = None
+    try:
+        found = _report(loaded, opened)
+    except Exception as error:  # the results are safe, and which cells failed is still to be said
+        unreported: Exception | None = error
+    else:
+        unreported = None
     if as_json:
         failures = [{"cell_id": f.cell_id, "traceback": f.traceback, "log": f.log} for f in outcome.failures]
-        _print_json(plan_dict(outcome.after) | {"failures": failures, "report": found.to_dict()})
-    else:
+        _print_json(plan_dict(outcome.after) | {"failures": failures, "report": found and found.to_dict()})
+    elif found is not None:
         _print_report(found, opened)
-        print(f"next: sweeper report {opened.paths.root}")
-    if failed:
-        for failure in outcome.failures[:10]:
-            _say(f"failed: {failure.cell_id}: {last_line(failure.traceback)} (log: {failure.log})")
-        _say(f"{plural(len(failed), 'cell')} failed; the next run tries them afresh")
-        raise typer.Exit(1)
+        _print(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+    for line in failure_lines(outcome):
+        _say(line)
+    if unreported is not None:
+        _say(f"the results are whole, but their report failed: {type(unreported).__name__}: {unreported}")
+        _say(f"next: sweeper report --debug {shlex.quote(str(opened.paths.root))}")
+    if outcome.after.missing or unreported is not None:
+        raise typer.Exit(1 if outcome.after.missing else getattr(unreported, "exit_code", 1))
 
 
 @app.command()
@@ -112,15 +123,17 @@ def plan(
     """Say what a run would do, why, and what it would cost; nothing is trained or written."""
     from sweeper import estimate
     from sweeper.plan import make_plan
-    from sweeper.run import default_store
+    from sweeper.run import default_store, fetch_data
     from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
 
     loaded = _study(study, overrides)
     root = store or default_store(loaded)
-    opened = _open(study, store, overrides, create=False) if root.exists() else None
+    empty = not root.exists() or (root.is_dir() and next(root.iterdir(), None) is None)
+    opened = None if empty else _open(loaded, store, create=False)
     made = make_plan(loaded, opened)
     cost: Cost | None
     if probe:
+        fetch_data(made)
         cost = estimate.estimate(made, estimate.probe(made), "from steps measured just now")
     else:
         cost = estimate.estimate(made, estimate.times_of(opened, made.device), "from cells finished earlier")
@@ -128,28 +141,33 @@ def plan(
         _print_json(plan_dict(made, cost) | {"store": str(root)})
         return
     for line in [*plan_lines(made, opened), *cost_lines(made, cost)]:
-        print(line)
+        _print(line)
     _print_table(["data", "architecture", "objective", "state", "cells", "why"], plan_table(made.items))
     if made.missing:
-        print(f"next: sweeper run {study}")
+        _print(f"next: sweeper run {shlex.quote(str(study))}")
 
 
 @app.command()
 def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
     """Say how far a store is, also while a run is going on."""
+    from sweeper.errors import StudyError
     from sweeper.plan import make_plan
     from sweeper.show import status_dict, status_lines
     from sweeper.store import Store
     from sweeper.study import load_study
 
     opened = Store.open(store)
-    made = make_plan(load_study(opened.paths.study), opened) if opened.paths.study.exists() else None
-    found = status_dict(made, opened)
+    made, fault = None, None
+    try:
+        made = make_plan(load_study(opened.paths.study), opened) if opened.paths.study.exists() else None
+    except StudyError as error:  # of another version, or edited: what is committed can be told all the same
+        fault = str(error)
+    found = status_dict(made, opened, fault)
     if as_json:
         _print_json(found)
     else:
         for line in status_lines(found):
-            print(line)
+            _print(line)
 
 
 @app.command()
@@ -174,7 +192,7 @@ def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
     from sweeper.study import json_schema
 
-    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    _print_json(json_schema())
 
 
 def _study(path: Path, overrides: list[str] | None, executor: str | None = None, workers: int | None = None) -> Study:
@@ -186,11 +204,11 @@ def _study(path: Path, overrides: list[str] | None, executor: str | None = None,
     return load_study(path, sets)
 
 
-def _open(study: Path, store: Path | None, overrides: list[str] | None, create: bool) -> Store:
+def _open(study: Study, store: Path | None, create: bool) -> Store:
     from sweeper.run import default_store
     from sweeper.store import Store
 
-    return Store.open(store or default_store(_study(study, overrides)), create=create)
+    return Store.open(store or default_store(study), create=create)
 
 
 def _executor(plan: Plan, address: str | None) -> Executor:
@@ -226,15 +244,40 @@ def _print_report(found: Report, store: Store) -> None:
     if found.curves:
         _print_table(REPORT_HEADER, report_table(found))
     for line in report_lines(found, store):
-        print(line)
+        _print(line)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _print(text: str) -> None:
+    """A result, to stdout."""
+    _write(text, sys.stdout)
+
+
+def _say(text: str) -> None:
+    """Anything else, to stderr."""
+    _write(text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    """A line, at once. A reader that went away, as in `| head -1`, ends the printing and not the command."""
+    if stream is None:  # it was closed before we started
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    _print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -244,13 +287,20 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout and sys.stdout.isatty() else 160)
+    with console.capture() as printed:
+        console.print(table)
+    _print("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
 def main() -> None:
     """Entry point: errors become one line and an exit code, tracebacks only with --debug."""
     from sweeper.errors import SweeperError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ρ gets \u03c1, not a traceback
+    warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     try:
         app()
     except SweeperError as error:

@@ -81,8 +81,6 @@ def _probe(order: Order) -> float:
 
 def relative_work(plan: Plan) -> dict[str, float]:
     """Share of each missing cell in the plan's operations, by cell id; the shares sum to 1."""
-    work = {
-        item.cell_id: float(cell_size(item.cell).flops) * max(plan.study.steps - item.start, 1) for item in plan.missing
-    }
+    work = {item.cell_id: float(cell_size(item.cell).flops) * max(item.steps - item.start, 1) for item in plan.missing}
     total = sum(work.values()) or 1.0
     return {name: amount / total for name, amount in work.items()}

@@ -16,8 +16,10 @@ from typing import Any
 from models.cell import Cell
 from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
+from sweeper.errors import StoreDamaged
 from sweeper.machine import Machine, machine
 from sweeper.store import Store
+from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
 
 CPU_STACK = 12  # beyond about this a stack on a CPU is no faster, and a finished cell waits longer for its commit
@@ -30,13 +32,14 @@ class Item:
     """One cell of the study and what is to be done with it.
 
     `action`: `done`, `diverged` (finished as well), `train`, `continue` or `evaluate`; `start`: step it goes on from;
-    `why`: a few words for people.
+    `steps`: where it goes to; `why`: a few words for people.
     """
 
     cell: Cell
     cell_id: str
     action: str
     start: int
+    steps: int
     why: str
 
     @property
@@ -133,54 +136,64 @@ def make_plan(study: Study, store: Store | None, here: Machine | None = None) ->
 
 def _items(study: Study, store: Store | None) -> list[Item]:
     committed = store.committed() if store else {}
-    running: dict[str, int] = {}
-    for record in store.running() if store else []:  # most steps first
-        if record.step <= study.steps:
-            running.update({name: record.step for name in record.cell_ids if name not in running})
-    states = store.states() if store else {}
+    running: dict[str, list[int]] = defaultdict(list)
+    for record in store.running() if store else []:
+        for name in record.cell_ids:
+            running[name].append(record.step)
+    kept = store.states() if store else {}
     evaluation, asked = study.evaluation_settings().id(), study.steps
     items = []
     for cell in study.cells:
         name = cell_id(cell)
         rows = committed.get(name, [])
-        state = states.get(name)
         if any(row.satisfies(asked, evaluation) for row in rows):
             gone = all(row.state == "diverged" for row in rows)
-            items.append(Item(cell, name, "diverged" if gone else "done", asked, "finished"))
+            items.append(Item(cell, name, "diverged" if gone else "done", asked, asked, "finished"))
             continue
         most = max((row.steps for row in rows), default=-1)
-        if most >= asked and state == most:
-            items.append(Item(cell, name, "evaluate", most, "evaluated with other settings"))
+        steps = max(asked, most)  # fewer steps than a committed row has would never replace it
+        state = kept.get(name, 0)
+        if state == most == steps:
+            items.append(Item(cell, name, "evaluate", steps, steps, "evaluated with other settings"))
             continue
-        start = running.get(name, 0)
-        if state is not None and start < state <= asked:
+        start = max((step for step in running[name] if step <= steps), default=0)
+        if start < state <= steps and (state == steps or _can_train_on(store, name)):
             start = state
-        if most >= asked:
+        if most == steps:
             why = "evaluated with other settings, and its state was not kept"
         elif rows:
-            why = f"{asked} steps asked, {most} done" + ("" if start else ", and its state was not kept")
+            why = f"{asked:,} steps asked, {most:,} done" + ("" if start else ", and no state to train on was kept")
         else:
-            why = f"stopped at step {start}" if start else "new"
-        items.append(Item(cell, name, "continue" if start else "train", start, why))
+            why = f"stopped at step {start:,}" if start else "new"
+        items.append(Item(cell, name, "continue" if start else "train", start, steps, why))
     return items
+
+
+def _can_train_on(store: Store | None, name: str) -> bool:
+    """Whether a cell's kept state has the optimiser's moments, as it says itself."""
+    try:
+        record = read_record(record_paths(store.paths.kept(name))[0]) if store else None
+    except (StoreDamaged, IndexError):
+        return False
+    return record is not None and bool(record.meta.get("trainable", True))
 
 
 def _orders(study: Study, items: Sequence[Item], workers: int, device: str, here: Machine) -> list[Order]:
     """Stacks of one shape, start and end, small enough for memory and for every worker to have one; longest first."""
     groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for item in items:
-        groups[(item.cell.shape(), item.start, item.action == "evaluate")].append(item)
-    works = {key: sum(cell_size(i.cell).flops for i in group) for key, group in groups.items()}
+        groups[(item.cell.shape(), item.start, item.steps)].append(item)
+    works = {key: sum(cell_size(i.cell).flops * max(i.steps - i.start, 1) for i in g) for key, g in groups.items()}
     share = sum(works.values()) / workers if works else 0.0
     orders = []
     for key, group in groups.items():
         most = _largest_stack(group[0].cell, study, workers, device, here)
-        for_all_workers = math.ceil(works[key] / share) if share else 1
-        stacks = max(math.ceil(len(group) / most), min(for_all_workers, len(group)))
+        its_workers = math.ceil(works[key] / share - 1e-9) if share else 1
+        rounds = math.ceil(len(group) / (most * its_workers))
+        stacks = min(rounds * its_workers, len(group))  # in full rounds: a last one on few workers idles the others
         for number in range(stacks):
             part = group[number * len(group) // stacks : (number + 1) * len(group) // stacks]
-            steps = part[0].start if key[2] else study.steps
-            orders.append(_order(study, part, steps, device))
+            orders.append(_order(study, part, device))
     return sorted(orders, key=lambda order: -order.work)
 
 
@@ -196,13 +209,13 @@ def _largest_stack(cell: Cell, study: Study, workers: int, device: str, here: Ma
     return min(fits, limit, study.run.max_stack or habit)
 
 
-def _order(study: Study, items: Sequence[Item], steps: int, device: str) -> Order:
+def _order(study: Study, items: Sequence[Item], device: str) -> Order:
     first = items[0]
     return Order(
-        name=f"{first.cell_id[:8]}-{len(items)}",
+        name=f"{first.cell_id[:12]}-{len(items)}",
         study=study.name,
         cells=tuple(item.cell for item in items),
-        steps=steps,
+        steps=first.steps,
         start=first.start,
         evaluation=study.evaluation_settings(),
         every=study.evaluation.every,

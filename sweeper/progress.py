@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,10 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from models.registry import cell_size
 from sweeper.estimate import relative_work
 from sweeper.plan import Plan
 from sweeper.store import Store
-from sweeper.wording import duration
+from sweeper.wording import duration, plural
 
 LOOK_S = 0.5
 PLAIN_LINE_S = 30.0  # between lines where there is no terminal
@@ -40,20 +42,41 @@ class Meter:
     def __init__(self, plan: Plan, store: Store):
         self.plan, self.store = plan, store
         self.shares = relative_work(plan)
-        self.orders = {order.name: order for order in plan.orders}
 
     def read(self) -> Snapshot:
         """The state of things, from the store."""
-        rows = self.store.committed()
+        rows, notes = self.store.committed(), self.store.progress()
         evaluation, steps = self.plan.study.evaluation_settings().id(), self.plan.study.steps
-        done = {name for name in self.shares if any(row.satisfies(steps, evaluation) for row in rows.get(name, ()))}
-        share = sum(self.shares[name] for name in done)
-        stacks = tuple(note for note in self.store.progress() if note.get("order") in self.orders)
-        for note in stacks:
-            left = [name for name in self.orders[note["order"]].cell_ids if name in self.shares and name not in done]
-            length = max(note["steps"] - note["start"], 1)
-            share += sum(self.shares[name] for name in left) * (note["step"] - note["start"]) / length
-        return Snapshot(len(done), min(share, 1.0), stacks)
+        reached = furthest(notes)
+        committed, share = 0, 0.0
+        for item in self.plan.missing:
+            if any(row.satisfies(steps, evaluation) for row in rows.get(item.cell_id, ())):
+                committed, done = committed + 1, 1.0
+            else:
+                trained = min(reached.get(item.cell_id, 0), item.steps) - item.start
+                done = max(trained, 0) / max(item.steps - item.start, 1)
+            share += self.shares[item.cell_id] * done
+        return Snapshot(committed, min(share, 1.0), tuple(notes))
+
+
+def furthest(notes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The step that each cell of the running stacks has reached."""
+    reached: dict[str, int] = {}
+    for note in notes:
+        for name in note.get("cell_ids", ()):
+            reached[name] = max(reached.get(name, 0), note["step"])
+    return reached
+
+
+def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
+    """How much of all that the plan's study asks for is done, in operations; steps that no checkpoint holds too."""
+    reached = furthest(notes)
+    total = done = 0.0
+    for item in plan.items:
+        work = float(cell_size(item.cell).flops)
+        step = max(item.start, min(reached.get(item.cell_id, 0), item.steps)) if item.missing else item.steps
+        total, done = total + work * item.steps, done + work * step
+    return done / total if total else 1.0
 
 
 class Watch:
@@ -74,13 +97,22 @@ class Watch:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ended.set()
-        self.thread.join()
+        self.thread.join(timeout=5.0)  # it is a daemon: a store or terminal that hangs must not hold back the results
 
     def _watch(self) -> None:
-        if self.console.is_terminal:
-            self._bars()
-        else:
-            self._lines()
+        """Show until the end. Whatever goes wrong here is no fault of the run, which goes on without being shown."""
+        with suppress(Exception):
+            if self.console.is_terminal:
+                self._bars()
+            else:
+                self._lines()
+
+    def _read(self) -> Snapshot | None:
+        """The state of things, or None where it cannot be read now: a busy file system may answer the next time."""
+        try:
+            return self.meter.read()
+        except Exception:
+            return None
 
     def _bars(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
@@ -88,7 +120,9 @@ class Watch:
             overall = progress.add_task("all cells", total=1.0, note="starting workers")
             tasks: dict[str, TaskID] = {}
             while not self.ended.wait(LOOK_S):
-                now = self.meter.read()
+                now = self._read()
+                if now is None:
+                    continue
                 progress.update(overall, completed=now.share, note=self._sentence(now))
                 gone = set(tasks) - {note["attempt"] for note in now.stacks}
                 for attempt in gone:
@@ -106,8 +140,10 @@ class Watch:
         while not self.ended.wait(LOOK_S):
             if time.monotonic() >= next_line:
                 next_line = time.monotonic() + PLAIN_LINE_S
-                now = self.meter.read()
-                print(f"{self._sentence(now)}; {len(now.stacks)} stacks running", file=sys.stderr, flush=True)
+                now = self._read()
+                if now is not None:
+                    stacks = f"{plural(len(now.stacks), 'stack')} running"
+                    print(f"{self._sentence(now)}; {stacks}", file=sys.stderr, flush=True)
 
     def _sentence(self, now: Snapshot) -> str:
         spent = time.monotonic() - self.begun

@@ -7,12 +7,12 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.driver import Assignment, Executor
-from sweeper.errors import DataMissing, Interrupted
+from sweeper.errors import DataMissing, Interrupted, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import Plan, make_plan
 from sweeper.store import Damaged, Failure, Store
@@ -58,6 +58,8 @@ class StopRequest:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
+        with suppress(OSError):  # not print: the signal may have come in the middle of one
+            os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
         self.on_first()
 
 
@@ -66,7 +68,7 @@ def run_study(
     store: Store,
     executor: Callable[[Plan], Executor],
     announce: Callable[[Plan, tuple[Damaged, ...]], object] = lambda plan, damaged: None,
-    watching: Callable[[Plan, Store], object] | None = None,
+    watching: Callable[[Plan, Store], AbstractContextManager[object]] | None = None,
     here: Machine | None = None,
 ) -> Outcome:
     """Do what is missing of `study` in `store`.
@@ -89,20 +91,24 @@ def run_study(
         plan = make_plan(study, store, here)
         announce(plan, damaged)
         if plan.missing:
-            _fetch_data(plan)
+            fetch_data(plan)
             run_id = secrets.token_hex(6)
             store.sweep_running([item.cell_id for item in plan.missing])
             stop.on_first = lambda: store.request_stop(run_id)
             work = Assignment(plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop))
-            with _quietly(watching, plan, store):
-                executor(plan).execute(work)
+            try:
+                with watching(plan, store) if watching else nullcontext():
+                    executor(plan).execute(work)
+            except SweeperError:
+                if not stop:  # else workers that the same signal ended may be the reason
+                    raise
         after = make_plan(study, store, here)
         failures = tuple(store.failures())
         if stop.signal is not None and after.missing:
             done = len(after.items) - len(after.missing)
             raise Interrupted(
-                f"stopped on request: {done} of {len(after.items)} cells done, checkpoints written; "
-                "the same command goes on from here",
+                f"stopped on request: {done} of {len(after.items)} cells done; "
+                "the same command goes on from the checkpoints",
                 15 if stop.signal == signal.SIGTERM else 2 if stop.signal == signal.SIGINT else stop.signal,
             )
         if not after.missing:
@@ -110,17 +116,11 @@ def run_study(
     return Outcome(plan, after, failures, damaged)
 
 
-@contextmanager
-def _quietly(watching: Callable[[Plan, Store], object] | None, plan: Plan, store: Store) -> Iterator[None]:
-    if watching is None:
-        yield
-    else:
-        with watching(plan, store):  # type: ignore[attr-defined]
-            yield
+def fetch_data(plan: Plan) -> None:
+    """Load every data set once here, so that a missing or damaged one ends the run before any training.
 
-
-def _fetch_data(plan: Plan) -> None:
-    """Load every data set once here, so that a missing or damaged one ends the run before any training."""
+    Raises DataMissing.
+    """
     from models.data import DataCorrupt, load
     from models.data import DataMissing as Missing
 

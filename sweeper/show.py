@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.estimate import Cost
 from sweeper.plan import Item, Plan
-from sweeper.progress import Meter, stack_sentence
+from sweeper.progress import share_of_work, stack_sentence
 from sweeper.store import Damaged, Store
 from sweeper.store.lock import describe
 from sweeper.wording import duration, plural, size
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
+    from sweeper.run import Outcome
 
 JSON_VERSION = 1  # of what --json prints
 _ACTIONS = {
@@ -103,22 +104,23 @@ def plan_dict(plan: Plan, cost: Cost | None = None) -> dict[str, Any]:
     }
 
 
-def status_dict(plan: Plan | None, store: Store) -> dict[str, Any]:
-    """A store as it stands, as plain values."""
+def status_dict(plan: Plan | None, store: Store, study_fault: str | None = None) -> dict[str, Any]:
+    """A store as it stands, as plain values; without a plan where no study was run or its file has a fault."""
     rows = store.committed()
     holder = store.holder()
-    share = Meter(plan, store).read().share if plan and plan.missing else 1.0
+    notes = store.progress() if holder else []
     return {
         "json_version": JSON_VERSION,
         "store": str(store.paths.root),
         "study": plan.study.name if plan else None,
+        "study_fault": study_fault,
         "committed": len(rows),
         "diverged": sum(each[0].state == "diverged" for each in rows.values()),
         "counts": plan.counts if plan else None,
         "missing": len(plan.missing) if plan else None,
-        "share_of_missing_done": share,
+        "share_of_work_done": share_of_work(plan, notes) if plan else None,
         "in_use_by": holder,
-        "running": store.progress() if holder else [],
+        "running": notes,
         "failures": [{"cell_id": f.cell_id, "reason": last_line(f.traceback), "log": f.log} for f in store.failures()],
         "aside": [{"path": str(d.path), "reason": d.reason} for d in store.aside()],
     }
@@ -131,7 +133,10 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     lines = [f"{status['store']}: {committed} committed, {status['diverged']} of them diverged"]
     if counts is not None:
         asked = sum(counts.values())
-        lines.append(f"{status['study']}: {asked - status['missing']:,} of {plural(asked, 'cell')} done")
+        share = f" ({100 * status['share_of_work_done']:.0f} % of the work)" if status["missing"] else ""
+        lines.append(f"{status['study']}: {asked - status['missing']:,} of {plural(asked, 'cell')} done{share}")
+    elif status["study_fault"]:
+        lines.append(f"what its study asks for is unknown: {status['study_fault']}")
     if status["in_use_by"]:
         lines.append(f"running: {describe(status['in_use_by'])}")
         for note in status["running"]:
@@ -145,6 +150,17 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     for fault in status["aside"]:
         lines.append(f"set aside: {fault['path']}: {fault['reason']}")
     return lines
+
+
+def failure_lines(outcome: Outcome, most: int = 10) -> list[str]:
+    """What a run could not do, cell by cell: reason and log."""
+    lines = [f"failed: {f.cell_id}: {last_line(f.traceback)} (log: {f.log})" for f in outcome.failures]
+    known = {failure.cell_id for failure in outcome.failures}
+    lines += [f"not finished: {i.cell_id}: {i.why}" for i in outcome.after.missing if i.cell_id not in known]
+    if not lines:
+        return []
+    more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more, f"{plural(len(lines), 'cell')} failed; the next run tries them afresh"]
 
 
 def report_table(found: Report) -> list[list[str]]:

@@ -13,11 +13,15 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from sweeper.driver import Assignment
 from sweeper.errors import SweeperError
@@ -29,6 +33,8 @@ from sweeper.store import Store
 RESTARTS = 2  # of a trial whose process died
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
+SCRATCH = "sw-"
+LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -79,7 +85,12 @@ class RayTune:
                 failure_config=tune.FailureConfig(max_failures=RESTARTS),
             ),
         )
-        results = tuner.fit()
+        try:
+            results = tuner.fit()
+        except Exception as fault:
+            raise SweeperError(
+                f"Ray stopped working: {_line(fault)}; the same command goes on from the checkpoints"
+            ) from fault
         store = Store.open(work.root)
         for result in (results[i] for i in range(len(results))):
             if result.error is not None:
@@ -151,34 +162,81 @@ def cluster(address: str) -> Machine:
 
 @contextmanager
 def _ray(address: str | None, cores: int) -> Iterator[Path]:
-    """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder."""
-    scratch = Path(tempfile.mkdtemp(prefix="sw-"))  # mode 0700, and short: sockets live under it
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if not address:
-        token = scratch / "token"
-        token.touch(0o600)
-        token.write_text(secrets.token_hex(32))
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    import ray  # reads all of these
+    """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder.
 
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported from the store
-    try:
-        if address:
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        else:
-            ray.init(
-                num_cpus=cores,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(scratch / "ray"),
-            )
+    Both are gone afterwards. Raises SweeperError if Ray does not start.
+    """
+    with _scratch() as scratch:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        if not address:
+            token = scratch / "token"
+            token.touch(0o600)
+            token.write_text(secrets.token_hex(32))
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        import ray  # reads all of these
+
+        for name in ("ray", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported from the store
+        with _signals_kept():
+            try:
+                if address:
+                    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                else:
+                    ray.init(
+                        address="local",  # whatever RAY_ADDRESS says
+                        num_cpus=cores,
+                        include_dashboard=False,
+                        logging_level=logging.ERROR,
+                        log_to_driver=False,
+                        object_store_memory=OBJECT_STORE_BYTES,
+                        _temp_dir=str(scratch / "ray"),
+                    )
+            except Exception as fault:
+                where = f"cannot join the Ray cluster at {address}" if address else "Ray does not start here"
+                raise SweeperError(f"{where}: {_line(fault)}; `--executor inline` does without Ray") from fault
         try:
             yield scratch
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """What a signal does is the run's to decide: Ray takes SIGTERM for itself when it starts."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A private folder for Ray, removed afterwards; those that killed runs have left go first.
+
+    A running one is known by its lock, which the system frees when its process dies.
+    """
+    folder = tempfile.gettempdir()
+    if len(folder) > LONGEST_FOLDER:
+        folder = "/tmp"
+    for left in Path(folder).glob(f"{SCRATCH}*"):
+        with suppress(OSError, Timeout):
+            if left.stat().st_uid == os.getuid() and (left / "lock").exists():
+                with FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))  # mode 0700
+    lock = FileLock(scratch / "lock")
+    lock.acquire()
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
+
+
+def _line(fault: BaseException) -> str:
+    """What went wrong in one line."""
+    return " ".join(str(fault).split())[:300] or type(fault).__name__

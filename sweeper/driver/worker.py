@@ -13,8 +13,10 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
 from sweeper.store.records import Record
 
 ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
-LOOK_S = 0.5  # between two looks at the clock's tasks: progress, stop requests
+LOOK_S = 0.5  # at most, between two looks at the clock's tasks: progress, checkpoints, stop requests
 _HISTORY = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
 _COUNTERS = ("active", "diverged_at", "objective_sum", "objective_steps")
 
@@ -68,11 +70,23 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
                 raise
             except Exception:
                 failures[part] = traceback.format_exc()
-                print(failures[part], file=sys.stderr, flush=True)
+                _log(store, attempt, f"try {number} of {ATTEMPTS}, {len(part.cells)} cells:\n{failures[part]}")
+                store.clear_progress(name)
         if not failures:
             return
     for part, text in failures.items():
-        store.record_failure(part.cell_ids, attempt, text, str(store.paths.log))
+        store.record_failure(part.cell_ids, attempt, text, str(_log_path(store, attempt)))
+
+
+def _log_path(store: Store, attempt: str) -> Path:
+    return store.paths.log / f"{attempt}.log"
+
+
+def _log(store: Store, attempt: str, text: str) -> None:
+    """Note something for people, on stderr and in the store: a worker's stderr goes when Ray does."""
+    print(text, file=sys.stderr, flush=True)
+    with suppress(OSError), open(_log_path(store, attempt), "a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
 
 class _Worker:
@@ -81,12 +95,17 @@ class _Worker:
     def __init__(self, order: Order, store: Store, attempt: str, stop: Stop):
         self.order, self.store, self.attempt, self.stop = order, store, attempt, stop
         self.looked = self.saved = time.monotonic()
+        self.look_s = min(LOOK_S, order.checkpoint_s)
 
     def run(self) -> None:
         """Everything of the order that is missing, one stack for each step its cells stand at."""
-        for start, cells in sorted(self._by_start().items()):
+        groups, attempt = self._by_start(), self.attempt
+        for start, cells in sorted(groups.items()):
+            # Of a folder's checkpoints the newest steps stay, so stacks that stand at different steps share none.
+            self.attempt = attempt if len(groups) == 1 else f"{attempt}-{start}"
             self._train(cells, start)
-        self.store.remove_running(self.attempt)
+            self.store.remove_running(self.attempt)
+        self.store.remove_running(attempt)
 
     def _by_start(self) -> dict[int, list[Cell]]:
         """The order's unfinished cells by the step of the best state that loads."""
@@ -94,11 +113,11 @@ class _Worker:
         self.states: dict[str, dict[str, np.ndarray]] = {}
         self.metas: dict[str, dict[str, Any]] = {}
         groups: dict[int, list[Cell]] = defaultdict(list)
-        kept, running = self.store.states(), self.store.running()
+        running, self.kept = self.store.running(), self.store.states()
         for cell in self.order.cells:
             name = cell_id(cell)
             if not any(row.satisfies(self.order.steps, evaluation) for row in committed.get(name, [])):
-                groups[self._find_state(name, kept.get(name, 0), running)].append(cell)
+                groups[self._find_state(name, self.kept.get(name, 0), running)].append(cell)
         return groups
 
     def _find_state(self, name: str, kept: int, running: Sequence[Record]) -> int:
@@ -114,7 +133,7 @@ class _Worker:
                     tensors, meta = self.store.load_running(record.attempt, record.step, [name])
                     meta = meta["cells"][name]
             except StoreDamaged as fault:
-                print(f"left aside: {fault}", file=sys.stderr, flush=True)
+                _log(self.store, self.attempt, f"not used: {fault}")
                 continue
             if not any(k.startswith("adam.m/") for k in tensors) and step < self.order.steps:
                 continue  # weights alone cannot be trained further
@@ -139,7 +158,7 @@ class _Worker:
             if order.every and stack.step % order.every == 0:
                 self._let_go_of_diverged()
                 self._record_history()
-            if time.monotonic() - self.looked >= LOOK_S:
+            if time.monotonic() - self.looked >= self.look_s:
                 self._look()
         self._let_go_of_diverged()
         if self.ids:
@@ -151,7 +170,12 @@ class _Worker:
         for key, like in stack.tensors().items():
             parts = [self.states[name].get(key) for name in ids]
             whole = [p for p in parts if p is not None]
-            stacked[key] = torch.from_numpy(np.concatenate(whole)) if len(whole) == len(parts) else like
+            if len(whole) == len(parts):
+                stacked[key] = torch.from_numpy(np.concatenate(whole))
+            elif key.startswith("adam."):
+                stacked[key] = like
+            else:
+                raise StoreDamaged(f"a kept state of {', '.join(ids)} lacks {key}")
         for name in ids:
             del self.states[name]
         return stacked
@@ -179,7 +203,16 @@ class _Worker:
                 self._checkpoint()
             if stopping:
                 raise Stopped
-        self._say("training")
+        if self.ids:
+            self._say("training")
+
+    def _look_while_evaluating(self) -> None:
+        """The same where no checkpoint is due, because the training is saved."""
+        if time.monotonic() - self.looked >= self.look_s:
+            self.looked = time.monotonic()
+            if self.stop():
+                raise Stopped
+            self._say("evaluating")
 
     def _say(self, phase: str) -> None:
         stack, order = self.stack, self.order
@@ -187,13 +220,12 @@ class _Worker:
         self.store.write_progress(
             self.attempt,
             {
-                "order": order.name,
                 "phase": phase,
                 "cells": len(self.ids),
+                "cell_ids": self.ids,
                 "architecture": order.cells[0].architecture,
                 "data": order.cells[0].data,
                 "step": stack.step,
-                "start": self.start,
                 "steps": order.steps,
                 "stack_step_s": (time.monotonic() - self.begun) / trained if trained else None,
                 "pid": os.getpid(),
@@ -255,10 +287,10 @@ class _Worker:
             self._checkpoint()  # the evaluation may take long, and must not cost the training
         self._say("evaluating")
         begun = time.monotonic()
-        rows = evaluate(stack, order.evaluation)
+        rows = evaluate(stack, order.evaluation, between=self._look_while_evaluating)
         evaluation_s = (time.monotonic() - begun) / len(self.ids)
         for i, row in enumerate(rows):
-            if order.keep != "none" and stack.step > self.start:
+            if order.keep != "none" and self.kept.get(self.ids[i]) != stack.step:
                 self._keep(i)
             self._commit(i, row, evaluation_s)
 
@@ -266,7 +298,11 @@ class _Worker:
         tensors = _numpy(self.stack.tensors())
         if self.order.keep == "weights":
             tensors = {k: t for k, t in tensors.items() if k.startswith("param/") or k in _COUNTERS}
-        meta = {"history": self.history[self.ids[i]], "train_s": self.train_s[self.ids[i]]}
+        meta = {
+            "history": self.history[self.ids[i]],
+            "train_s": self.train_s[self.ids[i]],
+            "trainable": self.order.keep == "full",
+        }
         self.store.save_state(self.ids[i], self.stack.step, {k: t[i] for k, t in tensors.items()}, meta)
 
     def _commit(self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float) -> None:
