@@ -53,7 +53,7 @@ def write_record(
 ) -> None:  # fmt: skip
     """Write a record of `step` into `folder` and remove all but the newest `generations`. Raises StoreUnwritable."""
     body = {"format": FORMAT, "step": step, "cell_ids": [checked(name, CELL_ID, "cell id") for name in cell_ids]}
-    data = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    data = save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
     body |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "meta": dict(meta)}
     text = json.dumps(body, sort_keys=True)
     make_folder(folder)
