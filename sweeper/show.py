@@ -12,7 +12,7 @@ from sweeper.plan import Item, Plan
 from sweeper.progress import share_of_work, stack_sentence
 from sweeper.store import Damaged, Store
 from sweeper.store.lock import describe
-from sweeper.wording import duration, plural, size
+from sweeper.wording import duration, last_line, plural, size
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
@@ -192,8 +192,3 @@ def report_lines(found: Report, store: Store) -> list[str]:
         lines += ["figures:", *(f"  {path}" for path in found.figures if path.suffix == ".png")]
     lines += ["tables:", f"  {store.paths.cells}", f"  {store.paths.history}"]
     return [*lines, *(f"  {path}" for path in found.tables if path.suffix == ".parquet")]
-
-
-def last_line(text: str) -> str:
-    """The last line of a traceback that says anything."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

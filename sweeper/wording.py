@@ -22,3 +22,8 @@ def size(count: float) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 cell`, `2 cells`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def last_line(text: str) -> str:
+    """The last line of a traceback that says anything."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -35,6 +35,7 @@ from sweeper.provenance import processor, provenance
 from sweeper.store import Store
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
 from sweeper.store.records import Record
+from sweeper.wording import last_line, plural
 
 ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
 LOOK_S = 0.5  # at most, between two looks at the clock's tasks: progress, checkpoints, stop requests
@@ -70,7 +71,8 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
                 raise
             except Exception:
                 failures[part] = traceback.format_exc()
-                _log(store, attempt, f"try {number} of {ATTEMPTS}, {len(part.cells)} cells:\n{failures[part]}")
+                what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
+                _log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
                 store.clear_progress(name)
         if not failures:
             return
@@ -82,11 +84,12 @@ def _log_path(store: Store, attempt: str) -> Path:
     return store.paths.log / f"{attempt}.log"
 
 
-def _log(store: Store, attempt: str, text: str) -> None:
-    """Note something for people, on stderr and in the store: a worker's stderr goes when Ray does."""
-    print(text, file=sys.stderr, flush=True)
+def _log(store: Store, attempt: str, line: str, more: str = "") -> None:
+    """A line for people, on stderr and with `more` in the store: a worker's stderr goes when Ray does."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
     with suppress(OSError), open(_log_path(store, attempt), "a", encoding="utf-8") as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n{more}")
 
 
 class _Worker:
@@ -128,7 +131,7 @@ class _Worker:
             try:
                 if record is None:
                     tensors, meta = self.store.load_state(name)
-                    tensors = {k: np.asarray(t)[None] for k, t in tensors.items()}
+                    tensors = {k: t.reshape(1) if k in _COUNTERS else t[None] for k, t in tensors.items()}
                 else:
                     tensors, meta = self.store.load_running(record.attempt, record.step, [name])
                     meta = meta["cells"][name]
