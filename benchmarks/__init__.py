@@ -1,0 +1,1 @@
+"""Timings, which are never tests: `python -m benchmarks` lists them, benchmarks/README.md says what each means."""

@@ -1,0 +1,71 @@
+"""What the benchmarks share: interleaved timing, ratios, and tables that say under which circumstances.
+
+What is compared runs in turn, forwards and then backwards, in one process: a machine that gets slower or busier slows
+all of it alike. A ratio is the median of the ratios of one round, with the lowest and highest beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+
+from sweeper.provenance import git_revision, processor
+
+Seconds = dict[str, list[float]]
+
+
+def timing_options(parser: ArgumentParser, steps: int) -> None:
+    """`--threads`, `--repeats` and `--steps` of a benchmark of training."""
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch  [default: %(default)s]")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds  [default: %(default)s]")
+    parser.add_argument("--steps", type=int, default=steps, help="training steps a round  [default: %(default)s]")
+
+
+def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:
+    """Wall seconds of each candidate, one a round, after a round that does not count."""
+    times: Seconds = {name: [] for name in candidates}
+    for number in range(repeats + 1):
+        order = list(candidates) if number % 2 else list(candidates)[::-1]
+        for name in order:
+            begun = time.perf_counter()
+            candidates[name]()
+            if number:
+                times[name].append(time.perf_counter() - begun)
+    return times
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def ratio(times: Sequence[float], others: Sequence[float]) -> str:
+    """How many times as long as the others, round by round: `1.83 (1.79–1.90)`."""
+    each = sorted(mine / other for mine, other in zip(times, others, strict=True))
+    return f"{statistics.median(each):.2f} ({each[0]:.2f}–{each[-1]:.2f})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table: first column left, the others right."""
+    print(f"| {' | '.join(header)} |")
+    print("|" + "|".join(["---", *["---:"] * (len(header) - 1)]) + "|")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
+    print()
+
+
+def circumstances(*notes: str) -> None:
+    """Print what the numbers depend on: machine, load when it began, versions, and what else `notes` says."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "ray", "pandas", "pyarrow"))
+    print(f"{processor()}, {cores} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.system()}.")
+    print(f"Python {platform.python_version()}, {packages}; revision {git_revision()}.")
+    print(*notes, sep="\n")
+    print()

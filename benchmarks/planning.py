@@ -1,0 +1,61 @@
+"""Plan and status of a study of ten thousand cells, with none and with all of them finished."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from benchmarks.measure import circumstances, table, timed
+from benchmarks.store import fill
+from models.registry import cell_id
+from sweeper.plan import make_plan
+from sweeper.store import Store
+from sweeper.study import load_study
+
+STUDY = """
+name: many
+cells:
+  data: mnist
+  latents: 40-40-40-40
+  objective: ou
+  rho: {{from: 0.5, to: 0.999, points: {points}}}
+  learning_rate: [0.001, 0.0005]
+  seed: {{from: 0, to: 49, step: 1}}
+train: {{steps: 1000}}
+"""
+
+
+def options(parser: ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--cells", type=int, default=10_000, help="a multiple of 200  [default: %(default)s]")
+
+
+def run(args: Namespace) -> None:
+    """Time the functions in this process, and the commands with all that they import."""
+    circumstances("Once each, files in the system's cache.")
+    rows: list[list[str]] = []
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, root = Path(folder) / "many.yaml", Path(folder) / "store"
+        path.write_text(STUDY.format(points=args.cells // 100), encoding="utf-8")
+
+        def command(what: str, *words: str) -> None:
+            full = [sys.executable, "-m", "sweeper", *words]
+            seconds = timed(lambda: subprocess.run(full, check=True, stdout=subprocess.DEVNULL))
+            rows.append([what, f"{seconds:.2f}"])
+
+        rows.append(["reading the study", f"{timed(lambda: load_study(path)):.2f}"])
+        study = load_study(path)
+        rows.append(["planning it, no store", f"{timed(lambda: make_plan(study, None)):.2f}"])
+        command("`sweeper plan`, no store", "plan", str(path), "--store", str(root))
+        store = Store.create(root)
+        store.paths.study.write_text(study.to_yaml(), encoding="utf-8")
+        fill(store, [(cell_id(cell), cell) for cell in study.cells], study.evaluation_settings().id())
+        rows.append(["planning it, all finished", f"{timed(lambda: make_plan(study, store)):.2f}"])
+        command("`sweeper status`, all finished", "status", str(root))
+        command("`sweeper plan`, all finished, rows never read", "plan", str(path), "--store", str(root))
+        command("`sweeper plan`, all finished, again", "plan", str(path), "--store", str(root))
+    table([f"{len(study.cells):,} cells", "seconds"], rows)
