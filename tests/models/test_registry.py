@@ -5,13 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from models import registry
-from models.cell import Cell
-from models.data.dataset import Dataset
-from models.training import Stack
 
 
 @pytest.mark.parametrize("module", ["models", "models.cell", "models.registry", "models.settings", "models.sizes"])
@@ -35,12 +31,3 @@ def test_every_registered_name_has_its_code():
 def test_data_sets_have_digests_of_their_own():
     """No two names stand for the same images."""
     assert len({entry.digest for entry in registry.DATASETS.values()}) == len(registry.DATASETS)
-
-
-def test_a_size_known_without_torch_is_that_of_the_network():
-    """Parameters counted for planning are those that training makes."""
-    images = np.zeros((8, 64), np.uint8)
-    dataset = Dataset("zeros", images, images, images, 16, (8, 8))
-    for fields in (dict(latents="5-3", hidden="13-9/11"), dict(latents="4", hidden="7"), dict(latents="6-5-4")):
-        cell = Cell(data="digits", seed=0, batch_size=4, **fields)
-        assert registry.cell_size(cell).parameters == Stack([cell], dataset).parameters_per_cell

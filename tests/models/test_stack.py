@@ -22,15 +22,6 @@ def dataset() -> Dataset:
     return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bitwise equality is promised for one CPU thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make(n: int, **fields) -> list[Cell]:
     """Cells that differ in every number a stack may mix."""
     common = dict(data="digits", latents="5-3", hidden="13-9/11", objective="ou", smoothing_samples=3, batch_size=10)
