@@ -160,7 +160,8 @@ class Cell:
     def canonical(self) -> Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
         off: list[str] = []
-        objective = UNSMOOTHED.get(self.objective, self.objective) if self.rho == 1.0 else self.objective
+        nothing_smoothed = self.rho == 1.0 or self.depth == 1  # p(x|z₁) never is
+        objective = UNSMOOTHED.get(self.objective, self.objective) if nothing_smoothed else self.objective
         if objective not in UNSMOOTHED:
             off += ["rho", "smoothing_samples", "smoothing"]
         if self.likelihood == "bernoulli":

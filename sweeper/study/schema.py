@@ -32,6 +32,13 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True)]
 
 
+def several(images: int) -> int:
+    """A variance over images needs two."""
+    if images == 1:
+        raise ValueError("at least 2 images are needed, got 1")
+    return images
+
+
 class Section(BaseModel):
     """A part of a study: typed, frozen, and closed to unknown keys."""
 
@@ -56,15 +63,17 @@ class EvaluationSection(Section):
     importance_samples: Annotated[
         Positive, Field(description="K of the importance-weighted bound, and chains an image of the other averages")
     ] = Evaluation.importance_samples
-    images: Annotated[Count, Field(description="images of the split that are used, from its start; 0: all")] = (
-        Evaluation.images
-    )
+    images: Annotated[
+        Count, AfterValidator(several), Field(description="images of the split that are used, from its start; 0: all")
+    ] = Evaluation.images
     split: Annotated[Literal["test", "validation"], Field(description="images of the final evaluation")] = "test"
     seed: Annotated[Seed, Field(description="fixes binarisation and noise for all cells")] = Evaluation.seed
     active_threshold: Annotated[
         Number, Field(gt=0, description="variance of a unit's mean above which it is active")
     ] = Evaluation.active_threshold
-    validation_images: Annotated[Positive, Field(description="validation images used along the way")] = 1000
+    validation_images: Annotated[
+        Positive, AfterValidator(several), Field(description="validation images used along the way")
+    ] = 1000
 
 
 class Analysis(Section):

@@ -231,3 +231,9 @@ def test_an_unknown_name_suggests_the_nearest():
             cell_id(cell(**{field: name}))
     with pytest.raises(UnknownName, match=r"data: no 'qqqq' here \(there are digits"):
         registry.find("data", "qqqq")
+
+
+def test_ou_of_one_layer_smooths_nothing_and_is_vae():
+    """p(x|z₁) is never smoothed, so with a single layer `ou` is the plain VAE at any ρ."""
+    alone = Cell(data="digits", latents="4", seed=0, objective="ou", rho=0.9)
+    assert alone.canonical() == Cell(data="digits", latents="4", seed=0)
