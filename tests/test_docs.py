@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -19,9 +20,11 @@ from models.registry import Entry, cell_size
 from models.settings import Evaluation
 from models.training import Stack
 from sweeper.study import load_study
+from sweeper.study.schema import SECTIONS, CellBlock, StudyFile
 from tests.models.planted import THREE, TWO, stack_of
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -110,3 +113,61 @@ def test_what_the_added_objective_cannot_take_is_refused(added):
     with pytest.raises(ValueError, match="free_bits should be 0"):
         Stack([Cell(data="bars", latents="4", seed=0, objective="iwae_5", free_bits=0.1)], models.data.load("bars"))
     assert Cell(data="bars", latents="4", seed=0, objective="iwae_5", rho=0.9).canonical().rho == 1.0
+
+
+def rows(page: str, heading: str) -> dict[str, str]:
+    """First and second column of the tables under a heading, without backticks."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    section = re.split(r"^#+ .*$", text.split(f"{heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    cells = (line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `"))
+    return {first.strip(" `"): second.strip() for first, second, *_ in cells}
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("# The study file", StudyFile),
+        ("## cells", CellBlock),
+        *((f"## {name}", each) for name, each in SECTIONS.items()),
+    ],
+)
+def test_every_field_of_a_study_is_explained_with_its_default(heading, model):
+    """No field is missing, and no other is there."""
+    explained = rows("study.md", heading)
+    assert explained.keys() == model.model_fields.keys()
+    for name, field in model.model_fields.items():
+        if name in ("depth", "width"):
+            assert explained[name] == "–"
+        elif field.is_required() or name == "latents":
+            assert explained[name] == "required"
+        else:
+            default = "all defaults" if name in SECTIONS else str(field.default) or "empty"
+            assert explained[name] == default
+
+
+def test_the_studies_shown_are_studies(tmp_path):
+    """They load, and the first asks for as many cells as the page says."""
+    counts = []
+    for block in blocks("study.md", "yaml"):
+        (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+        counts.append(len(load_study(tmp_path / "shown.yaml").cells))
+    assert counts == [36, 15]
+
+
+def test_the_map_names_every_module_and_no_other():
+    """Module by module, folder by folder."""
+    for folder in ("models", "sweeper"):
+        for package in [path.parent for path in (ROOT / folder).rglob("__init__.py")]:
+            modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+            place = package.relative_to(ROOT).as_posix() + "/"
+            assert rows("map.md", f"# {place}").keys() == modules, place
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_names_of_code_and_files_in_the_pages_exist(page):
+    """Dotted names can be imported; paths and links lead somewhere."""
+    text = re.sub(r"^```.*?^```", "", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for name in re.findall(r"`((?:models|sweeper)(?:\.\w+)+)[`(]", text):
+        pkgutil.resolve_name(name)
+    for name in re.findall(r"`((?:models|sweeper|tests|studies|benchmarks|docs)/[\w./]*)`", text):
+        assert (ROOT / name).exists(), name

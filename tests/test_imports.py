@@ -1,0 +1,134 @@
+"""Imports run one way. Read from the source, so that a forbidden one is found wherever it stands."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("models", "sweeper")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+# Which part of the project may know a library at all.
+OWNERS = {
+    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate"),
+    "ray": ("sweeper.driver.tune",),
+    "pyarrow": ("sweeper.store",),
+    "safetensors": ("sweeper.store",),
+    "filelock": ("sweeper.store", "sweeper.driver.tune"),
+    "ruamel": ("sweeper.study.source",),
+    "pydantic": ("sweeper.study",),
+    "pydantic_core": ("sweeper.study",),
+    "typer": ("sweeper.cli",),
+    "rich": ("sweeper.cli", "sweeper.progress"),
+    "matplotlib": ("sweeper.analysis.figures",),
+    "scipy": ("sweeper.analysis",),
+    "pandas": ("sweeper",),
+    "psutil": ("sweeper.machine",),
+    "pooch": ("models.data",),
+    "PIL": ("models.data",),
+    "numpy": ("models", "sweeper"),
+}
+
+# Which parts of the project a part may know, besides itself.
+LAYERS = {
+    "models": (),
+    "sweeper.errors": (),
+    "sweeper.wording": (),
+    "sweeper.machine": (),
+    "sweeper.store": ("sweeper.errors",),
+    "sweeper.study": ("sweeper.errors", "models"),
+    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell"),
+    "sweeper.plan": ("sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "models"),
+    "sweeper.driver": (
+        "sweeper.errors", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store", "sweeper.wording",
+        "models",
+    ),
+}  # fmt: skip
+
+WITHOUT_TORCH = ("models.cell", "models.registry", "models.settings", "models.sizes", "models.data", "sweeper")
+
+
+def within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+@cache
+def imports(module: str) -> list[tuple[str, bool]]:
+    """What a module imports anywhere, and whether that happens as soon as it is itself imported."""
+    return list(_found(ast.parse(FILES[module].read_text(encoding="utf-8")).body, at_once=True))
+
+
+def _found(nodes: list[ast.stmt], at_once: bool) -> Iterator[tuple[str, bool]]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_once) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, "imports are absolute"
+            submodules = [f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in FILES]
+            yield from ((name, at_once) for name in [node.module, *submodules])
+        else:
+            runs = not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            runs &= not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+            for body in ("body", "orelse", "finalbody", "handlers"):
+                for child in getattr(node, body, []):
+                    inner = child.body if isinstance(child, ast.ExceptHandler) else [child]
+                    yield from _found(inner, at_once and (runs or body != "body"))
+
+
+@cache
+def loaded_by(module: str) -> frozenset[str]:
+    """Every module and library that importing `module` imports at once, directly or not."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in FILES:
+            waiting += [imported for imported, at_once in imports(name) if at_once]
+            waiting += [name.rpartition(".")[0]] if "." in name else []
+    return frozenset(name if name in FILES else name.split(".")[0] for name in seen)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_knows_only_what_its_part_may(module):
+    """Libraries by their owners, other parts of the project by the layers, imports in functions included."""
+    for name, _ in imports(module):
+        top = name.split(".")[0]
+        if top in ("models", "sweeper"):
+            for part, allowed in LAYERS.items():
+                if within(module, (part,)):
+                    assert within(name, (part, *allowed)), f"{module} imports {name}"
+        elif top not in sys.stdlib_module_names:
+            assert top in OWNERS, f"{module} imports {top}, which no part owns: add it to OWNERS and pyproject.toml"
+            assert within(module, OWNERS[top]), f"{module} imports {top}"
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m != "sweeper.driver.worker"])
+def test_torch_is_loaded_by_workers_only(module):
+    """Planning, status, reports and loading answer without it."""
+    assert "torch" not in loaded_by(module)
+
+
+def test_help_loads_nothing_heavy():
+    """The command line imports what a command needs when it needs it."""
+    heavy = {"torch", "ray", "pandas", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic", "rich"}
+    assert not heavy & loaded_by("sweeper.cli")
+
+
+def test_the_reader_of_imports_sees_them():
+    """It follows chains, and tells imports that run at once from those in functions and for types alone."""
+    assert {"torch", "models.training", "numpy"} <= loaded_by("sweeper.driver.worker")
+    assert ("ray", False) in imports("sweeper.driver.tune")
+    assert ("pandas", False) in imports("sweeper")
+    assert ("models.data", False) in imports("sweeper.run")
