@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -56,6 +55,7 @@ class Draws:
         self.distinct = list(dict.fromkeys(seeds))
         self.place = torch.tensor([self.distinct.index(seed) for seed in seeds], device=self.device)
         self._one_each = len(self.distinct) == len(seeds)
+        self._epoch: tuple[tuple[int, int], np.ndarray] | None = None  # (epoch, images), and each seed's order
 
     def normal(self, purpose: Purpose, shape: Sequence[int], step: int = 0, layer: int = 0, inner: int = 0) -> Tensor:
         """Standard normal, (cells, *shape). Drawn in float32 at any precision, so that precisions are paired too."""
@@ -75,14 +75,11 @@ class Draws:
         if size > images:
             raise ValueError(f"batch_size should be at most the number of training images, {images}, got {size}")
         epoch, place = divmod(step, images // size)
-        made = [_permutation(s, epoch, images)[place * size : (place + 1) * size] for s in self.distinct]
-        return self._to_cells(np.stack(made))
+        if self._epoch is None or self._epoch[0] != (epoch, images):
+            orders = [generator(s, Purpose.BATCH, step=epoch).permutation(images) for s in self.distinct]
+            self._epoch = (epoch, images), np.stack(orders)
+        return self._to_cells(self._epoch[1][:, place * size : (place + 1) * size])
 
     def _to_cells(self, made: np.ndarray) -> Tensor:
         draws = torch.from_numpy(made).to(self.device)
         return draws if self._one_each else draws[self.place]
-
-
-@lru_cache(maxsize=64)
-def _permutation(seed: int, epoch: int, images: int) -> np.ndarray:
-    return generator(seed, Purpose.BATCH, step=epoch).permutation(images)

@@ -62,6 +62,7 @@ def evaluate(
                 ]
                 terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
                 sums.add(terms, first, weigh=chain[0] < k, one_pass=chain[0] == 0)
+            sums.end_of_images(x.shape[2], chains)
     return [sums.row(cell, settings, chains) for cell in range(len(stack.cells))]
 
 
@@ -85,6 +86,26 @@ def _pixels(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:
     return x.to(stack.dtype).expand(len(stack.cells), 1, *x.shape)
 
 
+class _Moments:
+    """Mean and variance over images, block by block (Chan, Golub & LeVeque 1983); `zeros` is (cells, units)."""
+
+    def __init__(self, zeros: Tensor):
+        self.count, self.mean, self.squares = 0, zeros, torch.zeros_like(zeros)
+
+    def add(self, block: Tensor) -> None:
+        """Values of a block of images, (cells, images, units)."""
+        n, mean = block.shape[1], block.mean(1)
+        total = self.count + n
+        shift = mean - self.mean
+        self.squares += (block - mean.unsqueeze(1)).square().sum(1) + shift.square() * (self.count * n / total)
+        self.mean = self.mean + shift * (n / total)
+        self.count = total
+
+    def variance(self) -> Tensor:
+        """(cells, units), with the count less one."""
+        return self.squares / max(self.count - 1, 1)
+
+
 class _Sums:
     """Running sums over chains, float64, on the stack's device; N images, C cells, L layers."""
 
@@ -99,9 +120,13 @@ class _Sums:
         self.top_per_unit = zeros(latents[-1])
         self.largest = zeros(images, value=-float("inf"))  # of the log weights so far
         self.weights, self.squares = zeros(images), zeros(images)  # Σ w and Σ w², in units of the largest
-        self.mean = [zeros(images, units) for units in latents]
-        self.mean_squared = [zeros(images, units) for units in latents]
-        self.one_pass = [zeros(images, units) for units in latents]
+        # of q's mean: Σ over chains for the images of the block, then Σ over images for each unit
+        self.mean = [zeros(IMAGES, units) for units in latents]
+        self.mean_squared = [zeros(IMAGES, units) for units in latents]
+        self.first_pass = [zeros(IMAGES, units) for units in latents]
+        self.within = [zeros(units) for units in latents]
+        self.moments = [_Moments(zeros(units)) for units in latents]
+        self.first_moments = [_Moments(zeros(units)) for units in latents]
 
     def add(self, terms: Terms, first: int, weigh: bool, one_pass: bool) -> None:
         """A block of chains for the images from `first`; `weigh`: they enter the bounds; `one_pass`: it has chain 0."""
@@ -109,10 +134,10 @@ class _Sums:
         here = slice(first, first + n)
         for i, layer in enumerate(terms.layers):
             mean = layer.q_mean.double().expand(-1, chains, -1, -1)
-            self.mean[i][:, here] += mean.sum(1)
-            self.mean_squared[i][:, here] += mean.square().sum(1)
+            self.mean[i][:, :n] += mean.sum(1)
+            self.mean_squared[i][:, :n] += mean.square().sum(1)
             if one_pass:
-                self.one_pass[i][:, here] = mean[:, 0]
+                self.first_pass[i][:, :n] = mean[:, 0]
         if not weigh:
             return
         self.reconstruction[:, here] += terms.log_px.double().sum(1)
@@ -130,6 +155,16 @@ class _Sums:
         self.weights[:, here] = self.weights[:, here] * rescale + w.sum(1)
         self.squares[:, here] = self.squares[:, here] * rescale.square() + w.square().sum(1)
         self.largest[:, here] = largest
+
+    def end_of_images(self, n: int, chains: int) -> None:
+        """Every chain of a block of n images was added: what is needed of it is a few numbers a unit."""
+        for i in range(len(self.latents)):
+            total, squared = self.mean[i][:, :n], self.mean_squared[i][:, :n]
+            self.within[i] += ((squared - total.square() / chains).clamp_min(0.0) / max(chains - 1, 1)).sum(1)
+            self.moments[i].add(total / chains)
+            self.first_moments[i].add(self.first_pass[i][:, :n])
+            self.mean[i].zero_()
+            self.mean_squared[i].zero_()
 
     def row(self, cell: int, settings: Evaluation, chains: int) -> dict[str, Any]:
         """The results of one cell."""
@@ -171,11 +206,9 @@ class _Sums:
 
     def _activity(self, layer: int, cell: int, chains: int) -> tuple[Tensor, Tensor, Tensor]:
         """V̂, W and the one-pass T of each unit of a layer."""
-        total, squared = self.mean[layer][cell], self.mean_squared[layer][cell]
-        within = (squared - total.square() / chains).clamp_min(0.0) / max(chains - 1, 1)
-        noise = within.mean(0)
-        variance = (total / chains).var(0) - noise / chains
-        return variance, noise, self.one_pass[layer][cell].var(0)
+        noise = self.within[layer][cell] / self.images
+        variance = self.moments[layer].variance()[cell] - noise / chains
+        return variance, noise, self.first_moments[layer].variance()[cell]
 
 
 def _se(per_image: Tensor) -> float:

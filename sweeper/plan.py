@@ -16,7 +16,7 @@ from typing import Any
 from models.cell import Cell
 from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
-from sweeper.errors import StoreDamaged
+from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
 from sweeper.store import Store
 from sweeper.store.records import read_record, record_paths
@@ -121,9 +121,14 @@ class Plan:
 
 
 def make_plan(study: Study, store: Store | None, here: Machine | None = None) -> Plan:
-    """What a run of `study` on `store` would do (None: the store does not exist yet)."""
+    """What a run of `study` on `store` would do (None: the store does not exist yet).
+
+    Raises StudyError where the study asks for a GPU and there is none.
+    """
     here = here or machine()
     device = study.run.device if study.run.device != "auto" else ("cuda" if here.gpu_memory_bytes else "cpu")
+    if device == "cuda" and not here.gpu_memory_bytes:
+        raise StudyError("run.device: cuda asked for, and there is no GPU here; auto or cpu trains on the processor")
     items = _items(study, store)
     workers = study.run.workers or (max(1, len(here.gpu_memory_bytes)) if device == "cuda" else here.cores)
     if study.run.executor == "inline":

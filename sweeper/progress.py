@@ -119,8 +119,11 @@ class Watch:
         with Progress(*columns, console=self.console, transient=True) as progress:
             overall = progress.add_task("all cells", total=1.0, note="starting workers")
             tasks: dict[str, TaskID] = {}
-            while not self.ended.wait(LOOK_S):
+            looked_s = 0.0
+            while not self.ended.wait(max(LOOK_S, 20 * looked_s)):  # a large store is looked at less often
+                begun = time.monotonic()
                 now = self._read()
+                looked_s = time.monotonic() - begun
                 if now is None:
                     continue
                 progress.update(overall, completed=now.share, note=self._sentence(now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import signal
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.driver import Assignment, Executor
-from sweeper.errors import DataMissing, Interrupted, SweeperError
+from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import Plan, make_plan
 from sweeper.store import Damaged, Failure, Store
@@ -93,7 +94,7 @@ def run_study(
         if plan.missing:
             fetch_data(plan)
             run_id = secrets.token_hex(6)
-            store.sweep_running([item.cell_id for item in plan.missing])
+            store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)
             work = Assignment(plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop))
             try:
@@ -111,24 +112,39 @@ def run_study(
                 "the same command goes on from the checkpoints",
                 15 if stop.signal == signal.SIGTERM else 2 if stop.signal == signal.SIGINT else stop.signal,
             )
-        if not after.missing:
-            store.sweep_running([])
+        store.sweep_running(_finished(store))
     return Outcome(plan, after, failures, damaged)
 
 
-def fetch_data(plan: Plan) -> None:
-    """Load every data set once here, so that a missing or damaged one ends the run before any training.
+def _finished(store: Store) -> dict[str, float]:
+    """Committed steps by cell; a diverged cell has no use for a checkpoint."""
+    return {
+        name: math.inf if rows[0].state == "diverged" else rows[0].steps for name, rows in store.committed().items()
+    }
 
-    Raises DataMissing.
+
+def fetch_data(plan: Plan) -> None:
+    """Load every data set once here, so that a missing or unfit one ends the run before any training.
+
+    Raises DataMissing, or StudyError where cells ask of a data set what it does not have.
     """
     from models.data import DataCorrupt, load
     from models.data import DataMissing as Missing
 
     for name in sorted({item.cell.data for item in plan.missing}):
         try:
-            load(name)
+            data = load(name)
         except (Missing, DataCorrupt, OSError) as fault:
             raise DataMissing(str(fault)) from fault
+        cells = [item.cell for item in plan.missing if item.cell.data == name]
+        largest = max(cell.batch_size for cell in cells)
+        if largest > len(data.train):
+            raise StudyError(f"batch_size {largest}: {name} has {len(data.train)} training images")
+        fitting = "bernoulli" if data.levels else "gaussian"
+        for likelihood in {cell.likelihood for cell in cells} - {fitting}:
+            raise StudyError(
+                f"likelihood {likelihood}: {name} has {'pixels' if data.levels else 'real values'}, for {fitting}"
+            )
 
 
 def default_store(study: Study) -> Path:

@@ -73,13 +73,14 @@ class Checkpoints:
         """Remove all of one attempt: its checkpoints and its progress."""
         remove(self.paths.attempt(attempt))
 
-    def sweep_running(self, needed: Collection[str], live: Collection[str] = ()) -> list[str]:
-        """Remove attempts, except `live` ones, that are no `needed` cell's best checkpoint; returns their names.
+    def sweep_running(self, finished: Mapping[str, float], live: Collection[str] = ()) -> list[str]:
+        """Remove attempts, except `live` ones, that are of no more use; returns their names.
 
-        `needed`: ids of the cells still to be trained. Not for cells that another process is starting to train.
+        An attempt is of use while it holds the best checkpoint of a cell that has not finished as many steps, whether
+        or not the study of the day asks for it. `finished`: steps of the committed cells, by id.
         """
-        best = self.best_running()
-        keep = set(live) | {best[cell_id].attempt for cell_id in needed if cell_id in best}
+        best = self.best_running().items()
+        keep = set(live) | {record.attempt for cell_id, record in best if record.step > finished.get(cell_id, -1)}
         attempts = [folder.name for folder in self.paths.subfolders(self.paths.running, ATTEMPT)]
         swept = [attempt for attempt in attempts if attempt not in keep]
         for attempt in swept:

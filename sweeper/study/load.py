@@ -64,6 +64,8 @@ def _apply(tree: Node, override: str) -> None:
         tree.keys.setdefault(names[0], place)
         parents = section.value if isinstance(section.value, list) else [section]
     for parent in parents:
+        if isinstance(parent.value, str) and len(names) == 2:
+            raise StudyError(f"{place}: {names[0]} is a text, it has no {names[1]}")
         if isinstance(parent.value, dict):  # what is not is a fault of the file, reported with the others
             parent.value[names[-1]] = value
             parent.keys[names[-1]] = place

@@ -1,5 +1,7 @@
 """Checkpoints, kept states, progress, stop requests and failures."""
 
+import math
+
 import numpy as np
 import pytest
 from store_process import tensors
@@ -42,14 +44,16 @@ def test_two_generations_stay_and_the_best_of_each_cell_is_found(store):
     assert store.best_running(but=[best[IDS[1]]])[IDS[1]].attempt == "b"
 
 
-def test_attempts_that_no_needed_cell_would_continue_from_are_swept(store):
+def test_attempts_are_swept_once_their_cells_are_finished_or_further_elsewhere(store):
+    """A study that asks for fewer cells or steps takes nothing from those that another run will continue."""
     save(store, "a", 300)
     save(store, "b", 250, IDS[1:])
     save(store, "c", 100, IDS[:1])
     store.write_progress("d", {"step": 1})
-    assert store.sweep_running([IDS[0], IDS[3]], live=["d"]) == ["c"]
-    assert store.sweep_running([IDS[1]]) == ["b", "d"]
-    assert store.sweep_running([]) == ["a"]
+    assert store.sweep_running({}, live=["d"]) == ["c"]
+    assert store.sweep_running({IDS[3]: 250}) == ["b", "d"]
+    assert store.sweep_running({IDS[0]: 300, IDS[1]: 300, IDS[2]: 299}) == []
+    assert store.sweep_running({IDS[0]: 300, IDS[1]: 300, IDS[2]: math.inf}) == ["a"]
     assert store.running() == [] and list(store.paths.running.iterdir()) == []
 
 
@@ -68,7 +72,7 @@ def test_a_linked_attempt_is_neither_read_nor_swept(store, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (store.paths.running / "a").rename(tmp_path / "elsewhere" / "a")
     (store.paths.running / "b").symlink_to(tmp_path / "elsewhere" / "a")
-    assert store.running() == [] and store.sweep_running([]) == []
+    assert store.running() == [] and store.sweep_running({}) == []
     store.remove_running("b")
     assert len(list((tmp_path / "elsewhere" / "a").iterdir())) == 2
 
