@@ -31,6 +31,9 @@ class Outcome:
     set_aside: tuple[Damaged, ...]
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: a batch system's warning
+
+
 class StopRequest:
     """A request to stop, by signal. A second one ends the process at once."""
 
@@ -43,17 +46,23 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Catch SIGINT, SIGTERM and SIGUSR1 (a batch system's warning) while inside; only in the main thread."""
+        """Catch SIGINT, SIGTERM and SIGUSR1 while inside; only in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-        before = {name: signal.signal(name, self._received) for name in names}
+        before = {name: signal.getsignal(name) for name in SIGNALS}
+        self.listen()
         try:
             yield self
         finally:
             for name, handler in before.items():
                 signal.signal(name, handler)
+
+    def listen(self) -> None:
+        """Handle `SIGNALS` here; only in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNALS:
+                signal.signal(name, self._received)
 
     def _received(self, number: int, frame: object) -> None:
         if self.signal is not None:
@@ -96,7 +105,9 @@ def run_study(
             run_id = secrets.token_hex(6)
             store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)
-            work = Assignment(plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop))
+            work = Assignment(
+                plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop), stop.listen
+            )
             try:
                 with watching(plan, store) if watching else nullcontext():
                     executor(plan).execute(work)

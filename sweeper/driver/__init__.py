@@ -15,7 +15,8 @@ class Assignment:
     """Orders and the circumstances under which they are carried out.
 
     - `root`: the store, as all workers can reach it; `run_id`: names this run's attempts and its request to stop.
-    - `stopping`: asked whether a stop was requested in this process.
+    - `stopping`: asked whether a stop was requested in this process; `listen`: hear such requests again, where a
+      library put its own signal handlers in place of ours.
     """
 
     orders: Sequence[Order]
@@ -23,6 +24,7 @@ class Assignment:
     run_id: str
     workers: int
     stopping: Callable[[], bool]
+    listen: Callable[[], None] = lambda: None
 
     def attempt(self, number: int) -> str:
         """Name of the attempt at order `number`."""

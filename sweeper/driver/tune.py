@@ -1,4 +1,4 @@
-"""The executor over Ray Tune: a trial is an order, on one GPU (or a share) or on as many cores as it has threads.
+"""The executor over Ray Tune: a trial is an order, on one GPU or on as many cores as it has threads.
 
 Tune schedules, packs and restarts; it decides nothing. Its own state is written to a temporary folder and thrown away
 (`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Orders stream in
@@ -53,8 +53,8 @@ _QUIET = {
 class RayTune:
     """Carries out orders on the workers of a Ray cluster: this machine's own, or the one at `address`."""
 
-    def __init__(self, address: str | None = None, gpu_share: float = 1.0):
-        self.address, self.gpu_share = address, gpu_share
+    def __init__(self, address: str | None = None):
+        self.address = address
 
     def execute(self, work: Assignment) -> None:
         """Start or join Ray, run Tune over the orders, and leave nothing behind."""
@@ -68,7 +68,7 @@ class RayTune:
         first = work.orders[0]
         resources: dict[str, float] = {"cpu": first.threads}
         if first.device == "cuda":
-            resources["gpu"] = self.gpu_share
+            resources["gpu"] = 1
         trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
@@ -102,7 +102,12 @@ def _record(result: Any, work: Assignment, store: Store) -> None:
     committed = store.committed()
     orders = {work.attempt(number): order for number, order in enumerate(work.orders)}
     attempt = result.config["attempt"]
-    missing = [name for name in orders[attempt].cell_ids if name not in committed]
+    order = orders[attempt]
+    missing = [
+        name
+        for name in order.cell_ids
+        if not any(row.satisfies(order.steps, order.evaluation.id()) for row in committed.get(name, []))
+    ]
     store.record_failure(missing, attempt, str(result.error), str(store.paths.log))
 
 
@@ -134,6 +139,7 @@ def _searcher(work: Assignment) -> Any:
             self.orders, self.stopping = orders, stopping
 
         def suggest(self, trial_id: str) -> Any:
+            work.listen()  # Tune puts a handler of its own in place of ours
             number, order = (None, None) if self.stopping() else next(self.orders, (None, None))
             if number is None or order is None:
                 return Searcher.FINISHED
@@ -181,7 +187,13 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
         with _signals_kept():
             try:
                 if address:
-                    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                    paths = {name: os.environ[name] for name in ("SWEEPER_DATA", "SWEEPER_CACHE") if name in os.environ}
+                    ray.init(
+                        address=address,
+                        runtime_env={"env_vars": paths},
+                        logging_level=logging.ERROR,
+                        log_to_driver=False,
+                    )
                 else:
                     ray.init(
                         address="local",  # whatever RAY_ADDRESS says

@@ -6,6 +6,7 @@ run again at any time, by any process, and does only what is missing.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
@@ -293,6 +294,10 @@ class _Worker:
         rows = evaluate(stack, order.evaluation, between=self._look_while_evaluating)
         evaluation_s = (time.monotonic() - begun) / len(self.ids)
         for i, row in enumerate(rows):
+            if not (math.isfinite(row["elbo"]) and math.isfinite(row["iw_bound"])):
+                stack.diverged_at[i] = stack.step  # the last update, which no later step was there to notice
+                self._commit(i, None, evaluation_s)
+                continue
             if order.keep != "none" and self.kept.get(self.ids[i]) != stack.step:
                 self._keep(i)
             self._commit(i, row, evaluation_s)
