@@ -151,6 +151,7 @@ def plan(
 def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
     """Say how far a store is, also while a run is going on."""
     from sweeper.errors import StudyError
+    from sweeper.machine import ANYWHERE
     from sweeper.plan import make_plan
     from sweeper.show import status_dict, status_lines
     from sweeper.store import Store
@@ -159,7 +160,8 @@ def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
     opened = Store.open(store)
     made, fault = None, None
     try:
-        made = make_plan(load_study(opened.paths.study), opened) if opened.paths.study.exists() else None
+        study = load_study(opened.paths.study) if opened.paths.study.exists() else None
+        made = make_plan(study, opened, ANYWHERE) if study else None
     except StudyError as error:  # of another version, or edited: what is committed can be told all the same
         fault = str(error)
     found = status_dict(made, opened, fault)
