@@ -144,7 +144,8 @@ def plan(
         _print(line)
     _print_table(["data", "architecture", "objective", "state", "cells", "why"], plan_table(made.items))
     if made.missing:
-        _print(f"next: sweeper run {shlex.quote(str(study))}")
+        words = ["sweeper", "run", str(study), *(["--store", str(store)] if store else [])]
+        _print("next: " + shlex.join(words + [word for each in overrides or () for word in ("--set", each)]))
 
 
 @app.command()

@@ -9,6 +9,7 @@ Ray listens on all interfaces even on one machine: token authentication is on, i
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
@@ -18,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,17 @@ def cluster(address: str) -> Machine:
     return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))
 
 
+@cache
+def _token_file() -> str:
+    """A secret that only this user can read; one a process, because Ray remembers the first it sees."""
+    folder = Path(tempfile.mkdtemp(prefix="sw-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    token = folder / "token"
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    return str(token)
+
+
 @contextmanager
 def _ray(address: str | None, cores: int) -> Iterator[Path]:
     """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder.
@@ -176,10 +189,7 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         if not address:
-            token = scratch / "token"
-            token.touch(0o600)
-            token.write_text(secrets.token_hex(32))
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": _token_file()}
         import ray  # reads all of these
 
         for name in ("ray", "ray.tune"):

@@ -56,7 +56,7 @@ def verdict(curve: Curve) -> str:
     onset = curve.transition.onset
     if onset.rho is None:
         return f"no critical ρ: {str(onset.reason).split(':')[0]}"
-    return f"onset {onset.rho:.3f} [{onset.low:.3f}, {onset.high:.3f}]"
+    return f"onset {onset.rho:.3f} [{onset.low_wide:.3f}, {onset.high_wide:.3f}]"
 
 
 def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Figure:
