@@ -9,16 +9,17 @@ Ray listens on all interfaces even on one machine: token authentication is on, i
 
 from __future__ import annotations
 
-import atexit
+import io
 import logging
 import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,17 @@ class RayTune:
                 failure_config=tune.FailureConfig(max_failures=RESTARTS),
             ),
         )
+        chatter = io.StringIO()  # stdout is for results
         try:
-            results = tuner.fit()
+            with redirect_stdout(chatter):
+                results = tuner.fit()
         except Exception as fault:
             raise SweeperError(
                 f"Ray stopped working: {_line(fault)}; the same command goes on from the checkpoints"
             ) from fault
+        finally:
+            if chatter.getvalue():
+                print(chatter.getvalue(), end="", file=sys.stderr)
         store = Store.open(work.root)
         for result in (results[i] for i in range(len(results))):
             if result.error is not None:
@@ -169,14 +175,9 @@ def cluster(address: str) -> Machine:
 
 
 @cache
-def _token_file() -> str:
-    """A secret that only this user can read; one a process, because Ray remembers the first it sees."""
-    folder = Path(tempfile.mkdtemp(prefix="sw-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text(secrets.token_hex(32))
-    return str(token)
+def _token() -> str:
+    """A secret, the same for every start of Ray in this process, because Ray remembers the first it sees."""
+    return secrets.token_hex(32)
 
 
 @contextmanager
@@ -189,7 +190,10 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         if not address:
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": _token_file()}
+            token = scratch / "token"
+            token.touch(0o600)
+            token.write_text(_token())
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         import ray  # reads all of these
 
         for name in ("ray", "ray.tune"):
