@@ -79,8 +79,10 @@ def run(
     loaded = _study(study, overrides, executor, workers)
     opened = _open(loaded, store, create=True)
 
+    changes = _changes(loaded, opened)
+
     def announce(plan: Plan, damaged: tuple[Damaged, ...]) -> None:
-        for line in plan_lines(plan, opened, damaged):
+        for line in [*plan_lines(plan, opened, damaged), *changes]:
             _say(line)
 
     here = None
@@ -212,6 +214,19 @@ def _open(study: Study, store: Path | None, create: bool) -> Store:
     from sweeper.store import Store
 
     return Store.open(store or default_store(study), create=create)
+
+
+def _changes(study: Study, store: Store) -> list[str]:
+    """What the study says otherwise than at the last run on this store."""
+    from sweeper.errors import StudyError
+    from sweeper.study import load_study
+
+    if not store.paths.study.exists():
+        return []
+    try:
+        return [f"changed since the last run: {line}" for line in load_study(store.paths.study).diff(study)]
+    except StudyError:  # of another version
+        return []
 
 
 def _executor(plan: Plan, address: str | None) -> Executor:
