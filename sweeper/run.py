@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.driver import Assignment, Executor
+from sweeper.driver import SIGNALS, Assignment, Executor
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import Plan, make_plan
@@ -29,9 +29,6 @@ class Outcome:
     after: Plan
     failures: tuple[Failure, ...]
     set_aside: tuple[Damaged, ...]
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: a batch system's warning
 
 
 class StopRequest:

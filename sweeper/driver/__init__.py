@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from sweeper.plan import Order
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # ask a run to stop; the last: a batch system's warning
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sweeper.driver import Assignment
+from sweeper.driver import SIGNALS, Assignment
 from sweeper.errors import SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import Order
@@ -229,14 +229,20 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """What a signal does is the run's to decide: Ray takes SIGTERM for itself when it starts."""
+    """What a request to stop does is the run's to decide, wherever it is sent.
+
+    Ray takes SIGTERM for itself when it starts. Its processes inherit what is blocked here: else a signal to the whole
+    group or job (`timeout`, a batch system) would end them before their checkpoints are written.
+    """
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    before = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
