@@ -1,0 +1,63 @@
+"""Runs `sweeper` in processes of its own, forked from one that has imported everything: no start costs an import.
+
+Each line of the input is JSON: `{"start": {"argv", "cwd", "out", "err", "env", "tty", "unprivileged"}}` forks a process
+in its own session and prints its pid; `{"poll": pid}` prints null while it runs, then its exit code (minus the signal).
+"""
+
+import ctypes
+import json
+import os
+import sys
+from importlib import import_module
+
+from sweeper.cli import main
+
+MODULES = (  # what the commands import when they need it; none of it computes anything here
+    "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.driver.inline",
+    "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress", "sweeper.run", "sweeper.show",
+)  # fmt: skip
+
+
+def become(argv, cwd, out, err, env, tty, unprivileged):
+    """Be the command, as a shell would start it."""
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.update(env)
+    paths = [tty] * 3 if tty else [os.devnull, out, err]
+    for number, path in enumerate(paths):
+        flags = os.O_RDWR if tty or number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(path, flags, 0o644), number)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
+    if unprivileged and os.geteuid() == 0:
+        give_up_capabilities()
+    sys.argv = ["sweeper", *argv]
+    main()
+
+
+def give_up_capabilities():
+    """Be root without its powers (Linux), to whom the permissions of files mean something."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def serve():
+    """Answer until the input ends."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "start" in asked:
+            answer = os.fork()
+            if answer == 0:
+                become(**asked["start"])
+                sys.exit(0)
+        else:
+            pid, status = os.waitpid(asked["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    for name in MODULES:
+        import_module(name)
+    serve()

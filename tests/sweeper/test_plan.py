@@ -1,0 +1,150 @@
+"""Plans: what is missing, why, and the orders that bring it to workers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import environment
+
+from models.registry import cell_size
+from sweeper import estimate
+from sweeper.machine import Machine
+from sweeper.plan import CPU_STACK, Order, make_plan
+from sweeper.store import Store
+
+HERE = Machine(cores=4, memory_bytes=8 << 30, gpu_memory_bytes=())
+GPUS = Machine(cores=16, memory_bytes=64 << 30, gpu_memory_bytes=(80 << 30, 80 << 30))
+RAY = {"executor": "ray", "max_stack": 0}
+
+
+def sizes(plan):
+    return sorted(len(order.cells) for order in plan.orders)
+
+
+def test_every_missing_cell_is_in_one_order_of_its_shape_and_the_longest_comes_first(tiny):
+    grid = {"latents": ["3-2", "3-2-2"], "rho": [0.5, 0.8, 0.9, 1], "seed": list(range(5))}
+    plan = make_plan(tiny(cells=grid, run=RAY).load(), None, HERE)
+    ids = [name for order in plan.orders for name in order.cell_ids]
+    assert sorted(ids) == sorted(item.cell_id for item in plan.missing) and len(set(ids)) == 40
+    assert all(len({cell.shape() for cell in order.cells}) == 1 for order in plan.orders)
+    works = [order.work for order in plan.orders]
+    assert works == sorted(works, reverse=True)
+    assert len({order.name for order in plan.orders}) == len(plan.orders)
+
+
+@pytest.mark.parametrize(
+    ("cells", "workers", "expected"),
+    [
+        (1, 4, [1]),
+        (4, 4, [1, 1, 1, 1]),  # a stack each rather than one stack for all
+        (10, 4, [2, 2, 3, 3]),
+        (3 * CPU_STACK, 3, [CPU_STACK] * 3),
+        (2 * CPU_STACK + 1, 2, [6, 6, 6, 7]),  # in full rounds: three stacks would leave a worker idle for a round
+    ],
+)
+def test_all_workers_get_work(tiny, cells, workers, expected):
+    study = tiny(cells={"rho": 0.9, "seed": list(range(cells))}, run=RAY | {"workers": workers})
+    plan = make_plan(study.load(), None, HERE)
+    assert sizes(plan) == expected
+    assert plan.workers == min(workers, len(expected))
+
+
+def test_as_many_workers_as_cores_or_gpus(tiny):
+    study = tiny(cells={"seed": list(range(40))}, run=RAY | {"device": "auto"})
+    assert make_plan(study.load(), None, HERE).workers == 4
+    assert make_plan(study.load("run.threads=2"), None, HERE).workers == 2
+    on_gpus = make_plan(study.load(), None, GPUS)
+    assert on_gpus.device == "cuda" and on_gpus.workers == 2 and sizes(on_gpus) == [40, 40, 40]
+    assert make_plan(study.load("run.device=cpu"), None, GPUS).device == "cpu"
+    assert make_plan(study.load("run.executor=inline"), None, HERE).workers == 1
+
+
+def test_stacks_fit_the_memory_budget(tiny):
+    study = tiny(cells={"rho": 0.9, "seed": list(range(8))}, run=RAY | {"workers": 1})
+    cell = study.load().cells[0]
+    budget = 3.5 * cell_size(cell).memory_bytes / 1e9
+    assert sizes(make_plan(study.load(f"run.memory_gb={budget}"), None, HERE)) == [2, 3, 3]
+    assert sizes(make_plan(study.load("run.memory_gb=1e-6"), None, HERE)) == [1] * 8
+    small = Machine(cores=1, memory_bytes=int(4.5 * cell_size(cell).memory_bytes), gpu_memory_bytes=())
+    assert sizes(make_plan(study.load(), None, small)) == [2] * 4  # half of what is available
+    assert sizes(make_plan(study.load("run.max_stack=5"), None, HERE)) == [4, 4]
+    assert make_plan(study.load(), None, HERE).memory_bytes == 8 * cell_size(cell).memory_bytes
+
+
+def test_an_order_travels_as_json(tiny):
+    order = make_plan(tiny().load(), None, HERE).orders[0]
+    assert Order.from_dict(json.loads(json.dumps(order.to_dict()))) == order
+
+
+def test_why_each_cell_is_to_run(tiny):
+    study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"every": 0})
+
+    def whys(*sets):
+        store = Store.open(study.store) if study.store.exists() else None
+        plan = make_plan(study.load(*sets), store, HERE)
+        return {(item.action, item.start, item.steps, item.why) for item in plan.items}
+
+    assert whys() == {("train", 0, 20, "new")}
+    study.run()
+    assert whys() == {("done", 20, 20, "finished")}
+    assert whys("train.steps=10") == {("done", 10, 10, "finished")}
+    assert whys("train.steps=2000") == {("continue", 20, 2000, "2,000 steps asked, 20 done")}
+    assert whys("evaluation.images=30") == {("evaluate", 20, 20, "evaluated with other settings")}
+    for row in study.opened().paths.cells.iterdir():
+        row.unlink()
+    assert whys() == {("continue", 20, 20, "stopped at step 20")}
+    for name in study.opened().states():
+        study.opened().remove_state(name)
+    assert whys() == {("train", 0, 20, "new")}
+    study.run("train.keep=none")
+    assert whys("train.steps=30") == {("train", 0, 30, "30 steps asked, 20 done, and no state to train on was kept")}
+    assert whys("evaluation.images=30") == {
+        ("train", 0, 20, "evaluated with other settings, and its state was not kept")
+    }
+
+
+def test_cost_comes_from_timings_of_the_same_shape_on_the_same_device(tiny):
+    study = tiny(cells={"rho": [0.8, 0.9], "seed": 0}, train={"steps": 20}, evaluation={"every": 0})
+    study.run()
+    times = estimate.times_of(study.opened(), "cpu")
+    (step_s,) = times.values()
+    more = make_plan(study.load("train.steps=1020"), study.opened(), HERE)
+    cost = estimate.estimate(more, times, "from a test")
+    assert cost is not None and cost.device_s == pytest.approx(2 * 1000 * step_s)
+    assert cost.device_s / 2 <= cost.wall_s <= cost.device_s
+    other = make_plan(study.load("cells.hidden=9"), study.opened(), HERE)
+    assert estimate.estimate(other, times, "") is None and estimate.times_of(study.opened(), "cuda") == {}
+
+
+LIGHT = """
+import sys
+from sweeper import load
+from sweeper.cli import main
+sys.argv = ["sweeper", *{argv!r}]
+try:
+    if {argv!r} == ["load"]:
+        assert len(load({store!r})) == len(load({store!r}, "history")) // 4
+    else:
+        main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("IMPORTED", *sorted({{"torch", "ray", "pandas", "pyarrow", "matplotlib", "scipy"}} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "plan", "status", "report", "load", "run"])
+def test_what_trains_nothing_imports_neither_torch_nor_ray(tiny, tmp_path, command):
+    study = tiny(train={"steps": 60})
+    if command not in ("--help", "plan"):
+        study.run()
+    executor = ["--executor", "ray"] if command == "run" else []
+    argv = [command] if command in ("--help", "load") else study.argv(command, *executor)
+    code = LIGHT.format(argv=argv, store=str(study.store))
+    child = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    imported = set(child.stdout.splitlines()[-1].split()[1:])
+    assert not imported & {"torch", "ray"}
+    if command == "--help":
+        assert imported == set()

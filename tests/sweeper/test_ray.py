@@ -1,0 +1,176 @@
+"""Through Ray, with its real processes: the same numbers as in this process, whichever process is killed.
+
+A start of Ray takes many seconds, so a test here does several things in one run. What only a user's Ctrl-C or a crash
+of the driver shows is marked slow.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment, same, table, until
+
+SLOW_START_S = 400.0
+LINGER_S = 120.0  # Ray's agents notice after about a minute that their raylet is gone
+
+
+class Run:
+    """`sweeper run` through Ray as a real process with its own session and temporary folder."""
+
+    def __init__(self, study, *more):
+        self.temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+        self.study = study
+        self.argv = [sys.executable, "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
+        self.start()
+
+    def start(self):
+        """Start the command (again)."""
+        self.process = subprocess.Popen(
+            self.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env=environment(TMPDIR=str(self.temporary)),
+        )  # fmt: skip
+
+    def notes(self):
+        """What its stacks last said, once two of them are training."""
+        if self.process.poll() is not None:
+            raise AssertionError(self.process.communicate())
+        notes = self.study.notes()
+        return notes if len({note["pid"] for note in notes if note["step"] > 0}) == 2 else None
+
+    def end(self, timeout=SLOW_START_S):
+        """Its exit code, stdout and stderr."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+    def processes(self):
+        """Pids of all live processes that it started, or that those started."""
+        mark = f"TMPDIR={self.temporary}\0".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def close(self):
+        """Leave nothing behind."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.communicate()
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+@pytest.fixture
+def through_ray():
+    """Starts runs through Ray."""
+    runs = []
+
+    def start(study, *more):
+        runs.append(Run(study, *more))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.close()
+
+
+RAY = {"executor": "ray", "workers": 2, "max_stack": 2}
+
+
+def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through_ray, sweeper_command):
+    study = tiny(train={"steps": 400, "checkpoint_s": 0.2}, run=RAY)
+    inline = tiny(store="inline", train={"steps": 400, "checkpoint_s": 3600.0}, run={"max_stack": 12})
+    run = through_ray(study, "--json")
+    victim = until(run.notes, SLOW_START_S)[0]["pid"]
+    assert victim != run.process.pid
+    (folder,) = run.temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700 and (folder / "token").stat().st_mode & 0o777 == 0o600
+    os.kill(victim, signal.SIGKILL)
+    code, out, err = run.end()
+    assert code == 0 and json.loads(out)["counts"] == {"done": 6}, (out, err)
+    assert "Traceback" not in err and "6 cells asked for" in err
+    assert len(err.splitlines()) < 40  # Ray's own messages are kept away
+    assert list(run.temporary.iterdir()) == []
+    assert sweeper_command.run(inline.argv("run", "--executor", "inline")).code == 0
+    assert same(study.store, inline.store)
+    assert study.opened().running() == [] and study.opened().failures() == []
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+@pytest.mark.slow
+def test_the_driver_is_killed_nothing_remains_and_the_same_command_finishes(tiny, through_ray):
+    study = tiny(train={"steps": 400, "checkpoint_s": 0.2}, run=RAY)
+    inline = tiny(store="inline", train={"steps": 400})
+    run = through_ray(study)
+    until(run.notes, SLOW_START_S)
+    until(study.opened().running)
+    run.process.kill()
+    assert run.end()[0] == -signal.SIGKILL
+    begun = time.monotonic()
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+    print(f"all processes gone after {time.monotonic() - begun:.0f} s")
+    assert len(list(run.temporary.iterdir())) == 1  # what a kill leaves …
+    run.start()
+    code, _, err = run.end()
+    assert code == 0, err
+    assert "to continue" in err and list(run.temporary.iterdir()) == []  # … the next run removes
+    inline.run()
+    assert same(study.store, inline.store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"]
+)
+@pytest.mark.parametrize("whole_group", [True, False], ids=["all", "driver"])
+def test_a_signal_writes_checkpoints_and_stops(tiny, through_ray, number, code, whole_group):
+    """To the driver alone, and to all its processes, as a terminal or a batch system sends it."""
+    study = tiny(train={"steps": 10**6, "checkpoint_s": 3600.0}, evaluation={"every": 0}, run=RAY)
+    run = through_ray(study)
+    until(run.notes, SLOW_START_S)
+    assert study.opened().running() == []
+    if whole_group:
+        os.killpg(run.process.pid, number)
+    else:
+        run.process.send_signal(number)
+    ended, _, err = run.end()
+    assert ended == code and "0 of 6 cells done" in err and "Traceback" not in err, err
+    assert list(run.temporary.iterdir()) == []
+    assert len(study.opened().running()) == 2
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+@pytest.mark.slow
+def test_a_stack_whose_workers_die_again_and_again_fails_and_the_others_finish(tiny, through_ray):
+    study = tiny(cells={"rho": [0.8, 0.9, 0.95], "seed": 0}, train={"steps": 400, "checkpoint_s": 0.2},
+                 run=RAY | {"max_stack": 1})  # fmt: skip
+    run, killed = through_ray(study), set()
+
+    def kill():
+        for note in study.notes():
+            if note["attempt"].endswith("-00001") and note["pid"] not in killed:
+                os.kill(note["pid"], signal.SIGKILL)
+                killed.add(note["pid"])
+        return run.process.poll() is not None
+
+    until(kill, SLOW_START_S)
+    code, _, err = run.end()
+    assert len(killed) == 3
+    assert code == 1 and "1 cell failed" in err and "Traceback" not in err, err
+    (failure,) = study.opened().failures()
+    assert failure.attempt.endswith("-00001") and Path(failure.log).exists() and failure.cell_id in err
+    assert len(table(study.store)) == 2
+    outcome = study.run()
+    assert not outcome.after.missing and study.opened().failures() == []

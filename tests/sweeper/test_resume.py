@@ -1,0 +1,306 @@
+"""Resume: whatever ends a run, the same command goes on, and its results are an undisturbed run's, bit for bit."""
+
+import random
+import signal
+import time
+from itertools import pairwise
+
+import pytest
+from conftest import same, table, until
+
+from models.procedures.joint import Joint
+from models.registry import cell_id
+from sweeper.driver import worker
+from sweeper.store.paths import parse_row
+
+
+def files(store):
+    """Every row and history file, with what changes when it is written anew."""
+    paths = [*store.paths.cells.iterdir(), *store.paths.history.iterdir()]
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The (cells, step) of every training step done in this process."""
+    steps, real = [], Joint.step
+
+    def step(self, stack):
+        steps.append((len(stack.cells), stack.step))
+        real(self, stack)
+
+    monkeypatch.setattr(Joint, "step", step)
+    return steps
+
+
+def training(study, run):
+    """Wait until a run trains its first stack, or ends."""
+    until(lambda: run.poll() is not None or study.notes())
+
+
+# --- kills
+
+
+def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(tiny, sweeper_command):
+    train = {"steps": 120, "checkpoint_s": 0.1}
+    undisturbed, killed = tiny("undisturbed", train=train), tiny("undisturbed", store="killed", train=train)
+    begun = time.monotonic()
+    assert sweeper_command.run(undisturbed.argv("run")).wait() == 0
+    length = time.monotonic() - begun
+
+    rng, kills, while_training, committed = random.Random(7), 0, 0, set()
+    while True:
+        run = sweeper_command.start(killed.argv("run"))
+        if kills < 10:
+            if kills % 3 == 0:  # at any moment: while reading, planning, healing
+                time.sleep(rng.uniform(0, length / 4))
+            else:
+                training(killed, run)
+                time.sleep(rng.uniform(0, length / 16))
+        if kills < 10 and run.poll() is None:
+            run.kill()
+        if run.wait() == 0:
+            break
+        assert run.code == -signal.SIGKILL
+        kills += 1
+        if killed.store.exists() and killed.opened().paths.cells.exists():
+            notes = killed.opened().progress()
+            while_training += bool(notes)
+            now = set(killed.opened().committed())
+            assert committed <= now
+            committed = now
+    assert kills >= 8 and while_training >= 4
+    assert same(undisturbed.store, killed.store)
+    store = killed.opened()
+    assert store.check() == [] and store.aside() == [] and store.running() == []
+    assert store.states() == undisturbed.opened().states()
+
+
+def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained, monkeypatch):
+    """With a clock that ticks a second a step, and a checkpoint every 7 s."""
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 7}, evaluation={"every": 0})
+    monkeypatch.setattr(worker.time, "monotonic", lambda: float(len(trained)))
+
+    class Killed(BaseException):
+        pass
+
+    real = Joint.step
+    for last in (3, 11, 30, 58):
+
+        def step(self, stack, last=last):
+            if stack.step == last:
+                raise Killed
+            real(self, stack)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Joint, "step", step)
+            with pytest.raises(Killed):
+                study.run()
+    before = len(trained)
+    study.run()
+    assert [row["step"] for row in table(study.store)] == [60]
+    redone = len(trained) - 60
+    assert redone <= 4 * 8 and before > 0
+    starts = [now for (_, then), (_, now) in pairwise(trained) if now != then + 1]
+    assert starts == [0, 7, 28, 56]
+
+
+def test_a_kill_between_training_and_commit_keeps_the_state(tiny, trained, monkeypatch):
+    """It resumes at the last step: nothing is trained, yet the final state is kept for later extensions."""
+    study, straight = tiny(train={"steps": 20}), tiny("straight", train={"steps": 40})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "_commit", killed)
+        with pytest.raises(Killed):
+            study.run("evaluation.every=0")
+    for path in (study.store / "checkpoints").rglob("*.json"):
+        path.unlink()  # as if the kill had come before them
+    trained.clear()
+    study.run("evaluation.every=0")
+    assert len(study.opened().states()) == 6
+    assert {step for _, step in trained} <= set(range(20))
+    trained.clear()
+    study.run("evaluation.every=0", "train.steps=40")
+    assert min(step for _, step in trained) == 20
+    straight.run("evaluation.every=0")
+    assert [row | {"study": ""} for row in table(study.store)] == [row | {"study": ""} for row in table(straight.store)]
+
+
+# --- more of the same
+
+
+@pytest.mark.parametrize(("first", "then"), [(40, 80), (30, 80)], ids=["at a history row", "between two"])
+def test_extending_equals_training_straight(tiny, trained, first, then):
+    straight, extended = tiny(), tiny(store="extended")
+    straight.run(f"train.steps={then}")
+    extended.run(f"train.steps={first}")
+    trained.clear()
+    extended.run(f"train.steps={then}")
+    assert {step for _, step in trained} == set(range(first, then))
+    assert same(straight.store, extended.store)
+    assert len(list(extended.opened().paths.superseded.joinpath("cells").iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"rho": [0.8, 0.95, 1, 0.5]}, {"seed": [0, 1, 2]}, {"latents": ["3-2", "4-2"]}],
+    ids=["rho", "seed", "width"],
+)
+def test_a_grown_grid_trains_only_what_is_new(tiny, trained, more):
+    study = tiny()
+    study.run()
+    before = files(study.opened())
+    old = {cell_id(cell) for cell in study.load().cells}
+    grown, fresh = tiny(cells=more), tiny(store="fresh", cells=more)
+    trained.clear()
+    outcome = grown.run()
+    assert outcome.before.counts["done"] == 6 and not outcome.after.missing
+    assert {i.cell_id for i in outcome.before.missing} == {cell_id(c) for c in grown.load().cells} - old
+    assert max(cells for cells, _ in trained) <= 3
+    assert sum(cells for cells, _ in trained) == 60 * len(outcome.before.missing)
+    after = files(grown.opened())
+    assert before.items() <= after.items()
+    fresh.run()
+    assert same(grown.store, fresh.store)
+
+
+def test_a_shrunk_grid_has_nothing_to_do_and_the_report_says_what_it_leaves_out(tiny, trained, sweeper_command):
+    tiny().run()
+    trained.clear()
+    less = tiny(cells={"rho": [0.8, 1]})
+    outcome = less.run()
+    assert trained == [] and outcome.before.missing == ()
+    report = sweeper_command.run(less.argv("report"))
+    assert report.code == 0 and "2 cells of the store not in the study, left out" in report.out
+
+
+# --- other evaluations
+
+
+def test_another_evaluation_uses_the_kept_states_and_equals_a_fresh_run(tiny, trained):
+    study, fresh = tiny(), tiny(store="fresh")
+    study.run()
+    trained.clear()
+    outcome = study.run("evaluation.images=30")
+    assert trained == [] and not outcome.after.missing
+    assert {(item.action, item.why) for item in outcome.before.missing} == {
+        ("evaluate", "evaluated with other settings")
+    }
+    fresh.run("evaluation.images=30")
+    assert same(study.store, fresh.store)
+    trained.clear()
+    study.run("evaluation.images=20")  # and back
+    assert trained == [] and {row["images"] for row in table(study.store)} == {20}
+
+
+@pytest.mark.parametrize("keep", ["none", "weights"])
+def test_what_was_not_kept_is_trained_again_and_the_plan_says_why(tiny, trained, keep):
+    study, fresh = tiny(train={"keep": keep}), tiny(store="fresh")
+    study.run()
+    trained.clear()
+    outcome = study.run("evaluation.images=30")
+    whys = {item.why for item in outcome.before.missing}
+    if keep == "none":
+        assert len(trained) == 2 * 60 or len(trained) == 3 * 60
+        assert whys == {"evaluated with other settings, and its state was not kept"}
+    else:
+        assert trained == [] and whys == {"evaluated with other settings"}
+    fresh.run("evaluation.images=30")
+    assert same(study.store, fresh.store)
+    trained.clear()
+    outcome = study.run("evaluation.images=30", "train.steps=80")
+    assert {item.why for item in outcome.before.missing} == {
+        "80 steps asked, 60 done, and no state to train on was kept"
+    }
+    assert min(step for _, step in trained) == 0 and not outcome.after.missing
+
+
+def test_fewer_steps_with_another_evaluation_are_committed(tiny, trained):
+    """A row with fewer steps never replaces one with more, so the cell is trained to those again."""
+    study = tiny(train={"keep": "none"})
+    study.run()
+    outcome = study.run("train.steps=40", "evaluation.images=30")
+    assert outcome.after.missing == () and outcome.failures == ()
+    assert {(row["step"], row["images"]) for row in table(study.store)} == {(60, 30)}
+
+
+# --- damage between runs
+
+
+def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, trained, sweeper_command):
+    study, whole = tiny(train={"keep": "none"}), tiny(store="whole")
+    study.run()
+    whole.run()
+    torn = sorted(study.opened().paths.cells.iterdir())[2]
+    torn.write_bytes(torn.read_bytes()[:-100])
+    trained.clear()
+    outcome = study.run()
+    assert [fault.path.name for fault in outcome.set_aside] == [torn.name]
+    assert [item.cell_id for item in outcome.before.missing] == [parse_row(torn).cell_id]
+    assert trained == [(1, step) for step in range(60)]
+    assert same(study.store, whole.store)
+    status = sweeper_command.run(study.argv("status"))
+    assert status.code == 0 and torn.name in status.out
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypatch, damage):
+    one = {"rho": 0.9, "seed": 0}
+    study, whole = tiny(cells=one, train={"checkpoint_s": 0.001}), tiny(store="whole", cells=one)
+    real = Joint.step
+
+    class Killed(BaseException):
+        pass
+
+    def step(self, stack):
+        if stack.step == 41:
+            raise Killed
+        real(self, stack)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Joint, "step", step)
+        with pytest.raises(Killed):
+            study.run()
+    newest = study.opened().running()[0]
+    data = bytearray(newest.tensors.read_bytes())
+    if damage == "cut":
+        del data[-50:]
+    else:
+        data[len(data) // 2] ^= 1
+    newest.tensors.write_bytes(bytes(data))
+    trained.clear()
+    study.run()
+    first = trained[0][1]
+    assert 0 < first < newest.step
+    whole.run()
+    assert same(study.store, whole.store)
+
+
+def test_cells_that_stand_at_different_steps_share_no_folder_of_checkpoints(tiny, monkeypatch):
+    """A cell whose state is damaged starts over beside others that go on: neither prunes the other's checkpoints."""
+    study = tiny(cells={"rho": 0.9, "seed": [0, 1, 2]}, train={"steps": 30}, evaluation={"every": 0})
+    study.run()
+    kept = sorted(study.opened().paths.checkpoints.rglob("*.safetensors"))
+    kept[0].write_bytes(b"x" * kept[0].stat().st_size)
+    names = set()
+    real = worker._Worker._checkpoint
+
+    def checkpoint(self):
+        real(self)
+        assert self.store.running()[0].attempt and {r.step for r in self.store.running() if r.attempt == self.attempt}
+        newest = max(r.step for r in self.store.running() if r.attempt == self.attempt)
+        assert newest == self.stack.step
+        names.add(self.attempt)
+
+    monkeypatch.setattr(worker._Worker, "_checkpoint", checkpoint)
+    study.run("train.steps=60", "train.checkpoint_s=0.001")
+    assert len(names) == 2
+    whole = tiny(store="whole", cells={"rho": 0.9, "seed": [0, 1, 2]}, evaluation={"every": 0})
+    whole.run()
+    assert same(study.store, whole.store)

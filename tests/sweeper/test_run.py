@@ -1,0 +1,268 @@
+"""A run as a whole: signals, cells that fail, cells that diverge, and an unlucky progress display or report."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import environment, on_terminal, same, table, until
+
+from models.procedures.joint import Joint
+from sweeper import progress
+from sweeper.driver.worker import ATTEMPTS
+from sweeper.errors import StoreUnwritable
+from sweeper.plan import make_plan
+from sweeper.progress import Meter, Watch, share_of_work
+from sweeper.store import Store
+
+LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}
+
+
+def begin_training(study, sweeper_command):
+    """A run of the study, once its first stack is training."""
+    run = sweeper_command.start(study.argv("run"))
+    until(lambda: run.poll() is not None or study.notes())
+    assert run.poll() is None, run.err
+    return run
+
+
+# --- signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(tiny, sweeper_command, number, code):
+    study = tiny(**LONG)
+    run = begin_training(study, sweeper_command)
+    assert study.opened().running() == []
+    run.kill(number)
+    assert run.wait(timeout=60) == code
+    assert "0 of 6 cells done; the same command goes on from the checkpoints" in run.err
+    assert "Traceback" not in run.err and study.opened().holder() is None
+    records = study.opened().running()
+    assert len(records) == 1 and records[0].step > 0 and len(records[0].cell_ids) in (2, 3)
+    steps = records[0].step + 20
+    plan = make_plan(study.load(f"train.steps={steps}"), study.opened())
+    assert {item.start for item in plan.missing} == {0, records[0].step}
+    whole = tiny(store="whole", **LONG)
+    study.run(f"train.steps={steps}", "cells.rho=0.8")
+    whole.run(f"train.steps={steps}", "cells.rho=0.8")
+    assert same(study.store, whole.store)
+
+
+BUSY = """
+import sys, time
+from sweeper.run import run_study
+from sweeper.store import Store
+from sweeper.study import load_study
+
+class Busy:
+    def execute(self, work):
+        print("working", flush=True)
+        time.sleep(600)
+
+run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Busy())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_it_at_once(tiny, number, code):
+    """Here in the middle of work that takes no notice of the first."""
+    study = tiny()
+    command = [sys.executable, "-c", BUSY, str(study.path), str(study.store)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
+        assert child.stdout.readline() == "working\n"
+        child.send_signal(number)
+        assert child.stderr.readline() == "\n" and "once more to stop at once" in child.stderr.readline()
+        assert child.poll() is None
+        child.send_signal(number)
+        assert child.wait(timeout=30) == code
+    assert study.opened().holder() is None
+    with study.opened().lock():
+        pass
+
+
+def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 5},
+                 evaluation={"every": 0, "importance_samples": 10_000_000})  # fmt: skip
+    run = sweeper_command.start(study.argv("run"))
+    until(lambda: any(note["phase"] == "evaluating" for note in study.notes()))
+    run.kill(signal.SIGTERM)
+    assert run.wait(timeout=60) == 143
+    assert study.opened().running()[0].step == 5
+    outcome = study.run("evaluation.importance_samples=5")
+    assert outcome.before.counts == {"continue": 1} and not outcome.after.missing
+
+
+# --- cells that fail
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Makes training raise at step 30 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
+    real, raised = Joint.step, []
+
+    def step(self, stack):
+        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells):
+            raised.append([cell.rho for cell in stack.cells])
+            raise RuntimeError("poison at 0.95")
+        real(self, stack)
+
+    monkeypatch.setattr(Joint, "step", step)
+    raised_by = {"raised": raised, "heal": lambda: monkeypatch.setattr(Joint, "step", real)}
+    return raised_by
+
+
+def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
+    study, whole = tiny(cells={"seed": 0}), tiny(store="whole", cells={"seed": 0})
+    outcome = study.run("run.max_stack=2", "cells.rho=[0.8, 0.95]")
+    assert poisoned["raised"] == [[0.8, 0.95]] * (ATTEMPTS - 1) + [[0.95]]
+    (failure,) = outcome.failures
+    assert [item.cell.rho for item in outcome.after.missing] == [0.95]
+    assert failure.cell_id == outcome.after.missing[0].cell_id
+    assert failure.traceback.rstrip().endswith("RuntimeError: poison at 0.95")
+    log = Path(failure.log).read_text(encoding="utf-8")
+    assert log.count("RuntimeError: poison at 0.95") >= ATTEMPTS and "Traceback" in log
+    assert study.opened().progress() == []
+    poisoned["heal"]()
+    again = study.run("cells.rho=[0.8, 0.95]")
+    assert again.failures == () and again.after.missing == () and again.before.counts == {"done": 1, "continue": 1}
+    whole.run("cells.rho=[0.8, 0.95]")
+    assert same(study.store, whole.store)
+
+
+def test_the_command_names_failed_cells_and_exits_with_1(tiny, poisoned, monkeypatch, capsys):
+    from sweeper import cli
+
+    study = tiny()
+    monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    words = capsys.readouterr()
+    failed = [line for line in words.err.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2 and all("RuntimeError: poison at 0.95 (log: " in line for line in failed)
+    assert "2 cells failed; the next run tries them afresh" in words.err and "Traceback" not in words.err
+    assert "2 of the study's 6 cells without a result yet" in words.out
+
+
+# --- cells that diverge
+
+
+def test_a_diverging_cell_is_committed_as_such_and_the_others_are_unaffected(tiny, sweeper_command):
+    """A learning rate of 1,000 makes the loss overflow."""
+    rates = {"learning_rate": [1e-3, 1e3], "activation": "relu", "rho": [0.8, 1], "seed": [0, 1]}
+    study, calm = tiny(cells=rates), tiny(store="calm", cells=rates | {"learning_rate": 1e-3})
+    run = sweeper_command.run(study.argv("run", "--set", "run.max_stack=12"))
+    assert run.code == 0, run.err
+    calm.run()
+    rows = table(study.store)
+    good = [row for row in rows if row["learning_rate"] == (1e-3).hex()]
+    assert good == table(calm.store)
+    bad = [row for row in rows if row["learning_rate"] == (1e3).hex()]
+    assert len(bad) == 4 and {row["state"] for row in bad} == {"diverged"}
+    assert all(0 < row["diverged_at"] == row["step"] < 60 and row["elbo"] is None for row in bad)
+    status = sweeper_command.run(study.argv("status"))
+    assert "8 cells committed, 4 of them diverged" in status.out
+    again = study.run("train.steps=80")  # more steps cannot mend it
+    assert again.before.counts == {"diverged": 4, "continue": 4}
+    alone = tiny(store="alone", cells=rates | {"learning_rate": 1e3})
+    alone.run("run.max_stack=1")
+    assert table(alone.store) == bad
+
+
+def test_a_stack_in_which_all_cells_diverge_ends(tiny):
+    study = tiny(cells={"learning_rate": 1e3, "activation": "relu", "rho": 0.8}, train={"steps": 10**8})
+    outcome = study.run("run.max_stack=2")
+    assert outcome.after.counts == {"diverged": 2} and outcome.failures == ()
+
+
+# --- showing must not harm
+
+
+class Rows:
+    """An executor that takes its time and then commits everything."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+
+    def execute(self, work):
+        from sweeper.driver.inline import Inline
+
+        self.meanwhile()
+        Inline().execute(work)
+
+
+def watched(study, meanwhile=lambda: None):
+    from sweeper.run import run_study
+
+    store = Store.open(study.store, create=True)
+    return run_study(study.load(), store, lambda plan: Rows(meanwhile), watching=Watch)
+
+
+def test_a_progress_display_that_fails_does_not_touch_the_run(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOOK_S", 0.01)
+    monkeypatch.setattr(progress, "PLAIN_LINE_S", 0.0)
+    looks = []
+
+    def fail(self):
+        looks.append(1)
+        raise StoreUnwritable("vanished for a moment") if len(looks) % 2 else KeyError("attempt")
+
+    monkeypatch.setattr(Meter, "read", fail)
+    outcome = watched(tiny(cells={"seed": 0, "rho": 0.9}), lambda: until(lambda: len(looks) > 5))
+    assert outcome.after.missing == () and "Traceback" not in capsys.readouterr().err
+
+
+def test_a_store_that_vanishes_ends_the_run_with_one_sentence(tiny):
+    study = tiny()
+    with pytest.raises(StoreUnwritable, match="results of tiny"):
+        watched(study, lambda: shutil.rmtree(study.store))
+    assert threading.active_count() < 10
+
+
+def test_the_share_of_work_grows_with_steps_and_commits(tiny):
+    study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 40}, evaluation={"every": 0})
+    store = Store.open(study.store, create=True)
+    plan = make_plan(study.load(), store)
+    meter = Meter(plan, store)
+    assert meter.read().share == 0 and share_of_work(plan, []) == 0
+    ids = [item.cell_id for item in plan.missing]
+    note = {"phase": "training", "cells": 2, "cell_ids": ids, "step": 10, "steps": 40, "at": 0.0}
+    store.write_progress("a", note)
+    assert meter.read().share == pytest.approx(0.25) == share_of_work(plan, store.progress())
+    store.write_progress("b", note | {"step": 4})  # one that starts over says less
+    assert meter.read().share == pytest.approx(0.25)
+    study.run()
+    now = meter.read()
+    assert now.share == 1 and now.committed == 2
+
+
+def test_bars_are_drawn_on_a_terminal_and_leave_no_colour_with_no_color(tiny, sweeper_command):
+    study = tiny(cells={"seed": 0}, train={"steps": 400})
+    code, text = on_terminal(sweeper_command, study.argv("run"), 120, {"NO_COLOR": "1", "TERM": "xterm"})
+    assert code == 0 and "all cells" in text and "digits mlp 3-2 (8)" in text
+    assert "\x1b[3" not in text.replace("\x1b[?25h", "") and "Traceback" not in text
+
+
+def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, capsys, poisoned):
+    from sweeper import cli
+
+    def broken(*_, **__):
+        raise ValueError("no figure today")
+
+    monkeypatch.setattr("sweeper.analysis.report.report", broken)
+    study = tiny(cells={"seed": 0})
+    for code, heal in ((1, True), (1, False)):
+        monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        words = capsys.readouterr().err
+        assert ended.value.code == code and "report failed: ValueError: no figure today" in words
+        assert ("1 cell failed" in words) is heal
+        poisoned["heal"]()
+    assert len(table(study.store)) == 3
