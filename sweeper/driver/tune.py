@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -180,6 +181,12 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
+def _quoted_python() -> dict[str, str]:
+    """What Ray 2.60 needs where Python's path has a space: it starts workers by a shell line that does not quote it."""
+    quoted = shlex.quote(sys.executable)
+    return {} if quoted == sys.executable else {"py_executable": quoted}
+
+
 @contextmanager
 def _ray(address: str | None, cores: int) -> Iterator[Path]:
     """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder.
@@ -212,6 +219,7 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
                     ray.init(
                         address="local",  # whatever RAY_ADDRESS says
                         num_cpus=cores,
+                        runtime_env=_quoted_python(),
                         include_dashboard=False,
                         logging_level=logging.ERROR,
                         log_to_driver=False,
