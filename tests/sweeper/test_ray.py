@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -24,10 +25,10 @@ LINGER_S = 120.0  # Ray's agents notice after about a minute that their raylet i
 class Run:
     """`sweeper run` through Ray as a real process with its own session and temporary folder."""
 
-    def __init__(self, study, *more):
+    def __init__(self, study, *more, python=sys.executable):
         self.temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
         self.study = study
-        self.argv = [sys.executable, "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
+        self.argv = [str(python), "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
         self.start()
 
     def start(self):
@@ -77,8 +78,8 @@ def through_ray():
     """Starts runs through Ray."""
     runs = []
 
-    def start(study, *more):
-        runs.append(Run(study, *more))
+    def start(study, *more, **how):
+        runs.append(Run(study, *more, **how))
         return runs[-1]
 
     yield start
@@ -89,10 +90,20 @@ def through_ray():
 RAY = {"executor": "ray", "workers": 2, "max_stack": 2}
 
 
-def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through_ray, sweeper_command):
+def python_in(folder):
+    """A Python with the packages of this one, in an environment of its own."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = (folder / "lib").glob("python*/site-packages")
+    paths = [sysconfig.get_path("purelib"), str(Path(__file__).parents[2])]
+    (packages / "same.pth").write_text("\n".join(paths) + "\n")
+    return folder / "bin" / "python"
+
+
+def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through_ray, sweeper_command, tmp_path):
+    """With Python itself in a folder with a space, as in a checkout in such a folder."""
     study = tiny(train={"steps": 400, "checkpoint_s": 0.2}, run=RAY)
     inline = tiny(store="inline", train={"steps": 400, "checkpoint_s": 3600.0}, run={"max_stack": 12})
-    run = through_ray(study, "--json")
+    run = through_ray(study, "--json", python=python_in(tmp_path / "environment with a space"))
     victim = until(run.notes, SLOW_START_S)[0]["pid"]
     assert victim != run.process.pid
     (folder,) = run.temporary.iterdir()
