@@ -253,14 +253,17 @@ def test_a_narrow_terminal(tiny, sweeper_command):
     assert "6 cells asked for" in text
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "report", "run", "schema"])
+@pytest.mark.parametrize("command", ["plan", "report", "run"])
 def test_a_reader_that_goes_away_is_no_fault(done, command):
     """As in `sweeper status … | head -1`, here with the reader gone before the first line."""
-    argv = ["schema"] if command == "schema" else done.argv(command)
     reader, writer = os.pipe()
     os.close(reader)
     child = subprocess.run(
-        [sys.executable, "-m", "sweeper", *argv], stdout=writer, stderr=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-m", "sweeper", *done.argv(command)],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
     os.close(writer)
     assert child.returncode == 0
