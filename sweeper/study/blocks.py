@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.cell import Cell, CellError
+from models.cell import UNSMOOTHED, Cell, CellError
 
 MOST_CELLS = 1_000_000
 
@@ -76,7 +76,10 @@ class BlockBase(BaseModel):
         """Refuse values of field `name` that training would ignore; `kept` are those of the canonical cells."""
         values = axes[name]
         if name == "rho" and kept == {1.0} and set(values) != {1.0}:
-            objective = " and ".join(axes.get("objective", ("vae",)))
+            objectives = axes.get("objective", ("vae",))
+            if any(objective in UNSMOOTHED for objective in objectives):
+                raise _fault("rho has no effect on a single layer: p(x|z₁) is never smoothed", "rho")
+            objective = " and ".join(objectives)
             raise _fault(f"rho has no effect with objective {objective}: use objective: ou", "rho")
         if len(kept) == 1 and len(values) > 1:
             raise _fault(f"the {len(values)} values of {name} have no effect on these cells; leave one", name)

@@ -101,10 +101,9 @@ def test_the_order_of_keys_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_aliases_share_a_grid_between_blocks(tmp_path: Path) -> None:
-    text = (
-        "name: s\ntrain: {steps: 1}\ncells:\n- {data: digits, latents: 10, objective: ou, rho: &r [0.8, 1], seed: 0}\n"
-    )
-    study = load(tmp_path, text + "- {data: mnist, latents: 10, objective: ou, rho: *r, seed: 0}\n")
+    text = "name: s\ntrain: {steps: 1}\ncells:\n"
+    text += "- {data: digits, latents: 10-4, objective: ou, rho: &r [0.8, 1], seed: 0}\n"
+    study = load(tmp_path, text + "- {data: mnist, latents: 10-4, objective: ou, rho: *r, seed: 0}\n")
     assert [(cell.data, cell.rho) for cell in study.cells] == [
         ("digits", 0.8), ("digits", 1.0), ("mnist", 0.8), ("mnist", 1.0),
     ]  # fmt: skip
