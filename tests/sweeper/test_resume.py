@@ -41,23 +41,22 @@ def training(study, run):
 # --- kills
 
 
-@pytest.mark.parametrize(("wanted", "steps"), [(10, 120), pytest.param(40, 480, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("wanted", "steps"), [(10, 300), pytest.param(40, 1200, marks=pytest.mark.slow)])
 def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(tiny, sweeper_command, wanted, steps):
     train = {"steps": steps, "checkpoint_s": 0.1}
     undisturbed, killed = tiny("undisturbed", train=train), tiny("undisturbed", store="killed", train=train)
-    begun = time.monotonic()
     assert sweeper_command.run(undisturbed.argv("run")).wait() == 0
-    length = time.monotonic() - begun
+    share = undisturbed.opened().cells()["wall_s"].sum() / wanted  # of the training, s
 
     rng, kills, while_training, committed = random.Random(7), 0, 0, set()
     while True:
         run = sweeper_command.start(killed.argv("run"))
         if kills < wanted:
             if kills % 3 == 0:  # at any moment: while reading, planning, healing
-                time.sleep(rng.uniform(0, 2.5 * length / wanted))
+                time.sleep(rng.uniform(0, 0.4 + share))
             else:
                 training(killed, run)
-                time.sleep(rng.uniform(0, length / wanted))
+                time.sleep(rng.uniform(0, 0.6 * share))
         if kills < wanted and run.poll() is None:
             run.kill()
         if run.wait() == 0:
@@ -164,7 +163,6 @@ def test_a_grown_grid_trains_only_what_is_new(tiny, trained, more):
     outcome = grown.run()
     assert outcome.before.counts["done"] == 6 and not outcome.after.missing
     assert {i.cell_id for i in outcome.before.missing} == {cell_id(c) for c in grown.load().cells} - old
-    assert max(cells for cells, _ in trained) <= 3
     assert sum(cells for cells, _ in trained) == 60 * len(outcome.before.missing)
     after = files(grown.opened())
     assert before.items() <= after.items()

@@ -42,7 +42,7 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
     assert "0 of 6 cells done; the same command goes on from the checkpoints" in run.err
     assert "Traceback" not in run.err and study.opened().holder() is None
     records = study.opened().running()
-    assert len(records) == 1 and records[0].step > 0 and len(records[0].cell_ids) in (2, 3)
+    assert len(records) == 1 and records[0].step > 0 and len(records[0].cell_ids) in (2, 4)
     steps = records[0].step + 20
     plan = make_plan(study.load(f"train.steps={steps}"), study.opened())
     assert {item.start for item in plan.missing} == {0, records[0].step}
