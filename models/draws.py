@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     SMOOTH = 5  # noise of the smoothing of the map from z_layer
     EVALUATE_BINARISE = 6  # pixels of an evaluated split (step = first image of the chunk)
     EVALUATE_LATENT = 7  # noise of z_layer in evaluation (step = first image, inner = block of samples)
+    EVALUATE_SMOOTH = 8  # noise of the smoothing of the map from z_layer in evaluation (the same)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:

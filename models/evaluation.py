@@ -53,7 +53,7 @@ def evaluate(
     source = Draws([settings.seed], stack.device, stack.dtype)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
-            x = _pixels(stack, images[first : first + IMAGES], source, first)
+            x = binarised(stack, images[first : first + IMAGES], source, first)
             for block, chain in enumerate(_blocks(k, chains)):
                 between()
                 noise = [
@@ -77,7 +77,7 @@ def _blocks(k: int, chains: int) -> list[range]:
     return [range(a, b) for a, b in pairwise(cuts)]
 
 
-def _pixels(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:
+def binarised(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:
     """Images as the network sees them, binarised once and for all cells alike: (cells, 1, images, features)."""
     x = torch.tensor(images).to(stack.device)
     levels = stack.dataset.levels
