@@ -307,3 +307,12 @@ def test_overrides_are_recorded_with_the_store(done, sweeper_command):
     assert sweeper_command.run(done.argv("run", "--set", "train.steps=30", "--workers", "1")).code == 0
     status = json.loads(sweeper_command.run(done.argv("status", "--json")).out)
     assert status["counts"] == {"done": 2} and "steps: 30" in done.opened().paths.study.read_text()
+
+
+def test_a_run_says_what_the_study_asks_otherwise_than_the_last_time(done, sweeper_command):
+    shown = sweeper_command.run(done.argv("run", "--set", "train.checkpoint_s=7"))
+    assert shown.code == 0, shown.err
+    (line,) = [line for line in shown.err.splitlines() if line.startswith("changed since the last run: ")]
+    assert "checkpoint_s" in line and "7" in line
+    again = sweeper_command.run(done.argv("run", "--set", "train.checkpoint_s=7"))
+    assert "changed since the last run" not in again.err

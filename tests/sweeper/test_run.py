@@ -1,5 +1,6 @@
 """A run as a whole: signals, cells that fail, cells that diverge, and an unlucky progress display or report."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from conftest import environment, on_terminal, same, table, until
 from models.procedures.joint import Joint
 from sweeper import progress
 from sweeper.driver.worker import ATTEMPTS
-from sweeper.errors import StoreUnwritable
+from sweeper.errors import StoreUnwritable, StudyError
 from sweeper.plan import make_plan
 from sweeper.progress import Meter, Watch, share_of_work
 from sweeper.store import Store
@@ -266,3 +267,18 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
         assert ("1 cell failed" in words) is heal
         poisoned["heal"]()
     assert len(table(study.store)) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"batch_size": 1298}, "batch_size 1298: digits has 1297 training images"),
+        ({"likelihood": "gaussian"}, "likelihood gaussian: digits has pixels, for bernoulli"),
+    ],
+    ids=["batch", "likelihood"],
+)
+def test_cells_that_ask_too_much_of_a_data_set_end_the_run_before_any_training(tiny, cells, said):
+    study = tiny(cells=cells)
+    with pytest.raises(StudyError, match=re.escape(said)):
+        study.run()
+    assert study.opened().committed() == {} and study.opened().running() == []

@@ -106,6 +106,7 @@ CORPUS = [
     (6, "  rho: {from: 0.8, to: 1, points: 3, spacing: geometric}", "6:8", "geometric in 1 - rho needs to below 1"),
     (3, "  data: {from: a, to: b}", "3:9", "cells.data: data should be text, got a mapping"),
     (5, "  objective: vae", "6:8", "cells.rho: rho has no effect with objective vae: use objective: ou"),
+    (4, "  latents: 10", "6:8", "cells.rho: rho has no effect on a single layer: p(x|z₁) is never smoothed"),
     (7, "  seed: 0\n  kl_weight_start: [0, 0.5]", "8:20", "the 2 values of kl_weight_start have no effect"),
     (7, "  seed: {from: 1, to: 90000, step: 1}\n  batch_size: {from: 1, to: 6, step: 1}", "3:3",
      "cells: 1,080,000 cells (90,000 seed × 2 rho × 6 batch_size); the most is 1,000,000"),
