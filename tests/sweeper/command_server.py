@@ -1,7 +1,9 @@
 """Runs `sweeper` in processes of its own, forked from one that has imported everything: no start costs an import.
 
-Each line of the input is JSON: `{"start": {"argv", "cwd", "out", "err", "env", "tty", "unprivileged"}}` forks a process
-in its own session and prints its pid; `{"poll": pid}` prints null while it runs, then its exit code (minus the signal).
+Each line of the input is JSON: `{"start": {"argv", "cwd", "out", "err", "env", "tty", "unprivileged", "faults"}}` forks
+a process in its own session and prints its pid; `{"poll": pid}` prints null while it runs, then its exit code (minus
+the signal) and the seconds of CPU that it used. `faults` are planted in it first: functions of `faulty`, by name, and
+what each is given.
 """
 
 import ctypes
@@ -9,6 +11,8 @@ import json
 import os
 import sys
 from importlib import import_module
+
+import faulty
 
 from sweeper.cli import main
 
@@ -18,7 +22,7 @@ MODULES = (  # what the commands import when they need it; none of it computes a
 )  # fmt: skip
 
 
-def become(argv, cwd, out, err, env, tty, unprivileged):
+def become(argv, cwd, out, err, env, tty, unprivileged, faults):
     """Be the command, as a shell would start it."""
     os.setsid()
     os.chdir(cwd)
@@ -31,6 +35,8 @@ def become(argv, cwd, out, err, env, tty, unprivileged):
     sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
     if unprivileged and os.geteuid() == 0:
         give_up_capabilities()
+    for name, argument in faults.items():
+        getattr(faulty, name)(argument)
     sys.argv = ["sweeper", *argv]
     main()
 
@@ -52,8 +58,8 @@ def serve():
                 become(**asked["start"])
                 sys.exit(0)
         else:
-            pid, status = os.waitpid(asked["poll"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
+            pid, status, used = os.wait4(asked["poll"], os.WNOHANG)
+            answer = [os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime] if pid else None
         print(json.dumps(answer), flush=True)
 
 

@@ -137,11 +137,12 @@ class Command:
     out_path: Path
     err_path: Path
     code: int | None = None
+    cpu_s: float = 0.0
 
     def poll(self) -> int | None:
         """Its exit code, minus the signal that ended it; None while it runs."""
         if self.code is None:
-            self.code = self.server.ask({"poll": self.pid})
+            self.code, self.cpu_s = self.server.ask({"poll": self.pid}) or (None, 0.0)
         return self.code
 
     def wait(self, timeout: float = PATIENCE_S) -> int:
@@ -192,12 +193,15 @@ class Commands:
         err: str = "",
         tty: str = "",
         unprivileged: bool = False,
+        faults: dict[str, Any] | None = None,
     ) -> Command:
         """Begin a command; its output goes to files, or to `out`, `err` or a terminal `tty`."""
         number = len(self.started)
         paths = [Path(out or self.folder / f"{number}.out"), Path(err or self.folder / f"{number}.err")]
-        asked = {"argv": argv, "cwd": str(cwd or self.folder), "out": str(paths[0]), "err": str(paths[1])}
-        pid = self.ask({"start": asked | {"env": env or {}, "tty": tty, "unprivileged": unprivileged}})
+        asked: dict[str, Any] = {"argv": argv, "cwd": str(cwd or self.folder)}
+        asked |= {"out": str(paths[0]), "err": str(paths[1])}
+        asked |= {"env": env or {}, "tty": tty, "unprivileged": unprivileged, "faults": faults or {}}
+        pid = self.ask({"start": asked})
         self.started.append(Command(self, pid, *paths))
         return self.started[-1]
 

@@ -1,12 +1,9 @@
 """Resume: whatever ends a run, the same command goes on, and its results are an undisturbed run's, bit for bit."""
 
-import random
-import signal
-import time
 from itertools import pairwise
 
 import pytest
-from conftest import same, table, until
+from conftest import same, table
 
 from models.procedures.joint import Joint
 from models.registry import cell_id
@@ -33,48 +30,7 @@ def trained(monkeypatch):
     return steps
 
 
-def training(study, run):
-    """Wait until a run trains its first stack, or ends."""
-    until(lambda: run.poll() is not None or study.notes())
-
-
 # --- kills
-
-
-@pytest.mark.parametrize(("wanted", "steps"), [(10, 300), pytest.param(40, 1200, marks=pytest.mark.slow)])
-def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(tiny, sweeper_command, wanted, steps):
-    train = {"steps": steps, "checkpoint_s": 0.1}
-    undisturbed, killed = tiny("undisturbed", train=train), tiny("undisturbed", store="killed", train=train)
-    assert sweeper_command.run(undisturbed.argv("run")).wait() == 0
-    share = undisturbed.opened().cells()["wall_s"].sum() / wanted  # of the training, s
-
-    rng, kills, while_training, committed = random.Random(7), 0, 0, set()
-    while True:
-        run = sweeper_command.start(killed.argv("run"))
-        if kills < wanted:
-            if kills % 3 == 0:  # at any moment: while reading, planning, healing
-                time.sleep(rng.uniform(0, 0.4 + share))
-            else:
-                training(killed, run)
-                time.sleep(rng.uniform(0, 0.6 * share))
-        if kills < wanted and run.poll() is None:
-            run.kill()
-        if run.wait() == 0:
-            break
-        assert run.code == -signal.SIGKILL
-        kills += 1
-        if killed.store.exists() and killed.opened().paths.cells.exists():
-            notes = [note for note in killed.notes() if note["pid"] == run.pid]
-            while_training += bool(notes)
-            now = set(killed.opened().committed())
-            assert committed <= now
-            committed = now
-    print(f"{kills} kills, {while_training} of them while training")
-    assert kills >= 0.8 * wanted and while_training >= 0.4 * wanted
-    assert same(undisturbed.store, killed.store)
-    store = killed.opened()
-    assert store.check() == [] and store.aside() == [] and store.running() == []
-    assert store.states() == undisturbed.opened().states()
 
 
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained, monkeypatch):

@@ -1,0 +1,89 @@
+"""Faults that a command plants in itself before it starts, by name: `{"kill_at_call": 17}`. See `command_server`."""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sweeper.store import atomic, lock
+
+CALLS = ("link", "replace", "fsync", "unlink", "rename", "mkdir", "rmdir")  # of the system, by which a store changes
+
+
+def count_calls(path: str) -> None:
+    """Write to `path`, at the end, how many calls change the store."""
+    counted = _tick(lambda number: False)
+    atexit.register(lambda: Path(path).write_text(str(counted())))
+
+
+def kill_at_call(number: int) -> None:
+    """SIGKILL before the `number`-th of those calls; of a file that is being written then, half is there."""
+    _tick(lambda count: count == number)
+
+
+def _tick(due: Callable[[int], bool]) -> Callable[[], int]:
+    count = 0
+
+    def tick() -> bool:
+        nonlocal count
+        count += 1
+        return due(count)
+
+    def counted(function: Any) -> Any:
+        def called(*arguments: Any, **options: Any) -> Any:
+            if tick():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return called
+
+    class Written:
+        """A file whose write is one of the calls."""
+
+        def __init__(self, file: Any):
+            self.file = file
+
+        def __enter__(self) -> Written:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def write(self, data: bytes) -> None:
+            if tick():
+                self.file.write(data[: len(data) // 2])
+                self.file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.file.write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+    for name in CALLS:
+        setattr(os, name, counted(getattr(os, name)))
+    atomic.open = lambda path, mode: Written(builtins.open(path, mode))  # type: ignore[attr-defined]  # noqa: SIM115
+    return lambda: count
+
+
+def unlocked(_: Any) -> None:
+    """No lock holds anybody back."""
+
+    @contextmanager
+    def locked(paths: Any) -> Iterator[None]:
+        yield
+
+    lock.locked = locked
+
+
+def unreported(_: Any) -> None:
+    """A run ends without its report, whose figures take longer than all that these tests look at."""
+    from sweeper import cli
+    from sweeper.analysis.report import Report
+
+    cli._report = lambda study, store: Report(study.name, "kl_top", [])

@@ -1,0 +1,166 @@
+"""The fault suite through Ray: its driver killed again and again, a node of a cluster lost with all its processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import environment, until
+from invariants import check_invariants
+from test_ray import LINGER_S, RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
+
+
+def test_the_driver_is_killed_again_and_again(tiny, through_ray, times, injected):  # noqa: F811
+    """Each time while both its workers train. Then none of its processes remains, and the same command finishes."""
+    wanted = times(2, 10, 30)
+    train = {"steps": 1500 * wanted, "checkpoint_s": 0.3}
+    undisturbed = tiny("study", store="undisturbed", train=train, run={"max_stack": 2})
+    undisturbed.run()
+    study = tiny("study", train=train, run=RAY)
+    run, seen = through_ray(study), set()
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    for _ in range(wanted):
+        until(run.notes, SLOW_START_S)
+        time.sleep(rng.uniform(0, 2))
+        run.process.kill()
+        assert run.end()[0] == -signal.SIGKILL
+        now = set(study.opened().committed())
+        assert seen <= now
+        seen = now
+        run.start()
+    code, _, err = run.end()
+    assert code == 0, err
+    check_invariants(study, undisturbed.store, seen)
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+    assert list(run.temporary.iterdir()) == []
+    injected("SIGKILL of the driver of a run through Ray, its workers training", wanted)
+
+
+class Cluster:
+    """Ray nodes of one core each on this machine, with a token; `lose` kills every process of one."""
+
+    def __init__(self, nodes):
+        self.folder = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
+        token = self.folder / "token"
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(32))
+        self.environment = environment(
+            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0", TMPDIR=str(self.folder)
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        _, port = self.address.split(":")
+        self.nodes = []
+        for number in range(nodes):
+            where = [f"--address={self.address}"]
+            if number == 0:
+                where = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}"]
+            ray = Path(sys.executable).with_name("ray")
+            command = [str(ray), "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--block"]
+            self.nodes.append(
+                subprocess.Popen(
+                    [*command, "--object-store-memory=100000000", "--disable-usage-stats"],
+                    start_new_session=True,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=self.environment | self.mark(number),
+                )
+            )
+            self.up(number)
+
+    @staticmethod
+    def mark(number):
+        return {"NODE_OF_THE_TEST": f"{os.getpid()}-{number}"}
+
+    def up(self, number):
+        """Wait until a node's raylet runs."""
+
+        def raylet():
+            assert self.nodes[number].poll() is None, "a Ray node did not start"
+            return [pid for pid in self.processes(number) if b"raylet/raylet" in command_line(pid)]
+
+        until(raylet, SLOW_START_S, 0.2)
+        time.sleep(3)  # the raylet registers
+
+    def processes(self, number):
+        """Pids of all live processes of a node."""
+        ((name, value),) = self.mark(number).items()
+        mark, found = f"{name}={value}\0".encode(), []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes() + b"\0":
+                    found.append(int(entry.name))
+        return found
+
+    def lose(self, number):
+        """A node and all that runs on it is gone at once."""
+        while pids := self.processes(number):
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.nodes[number].wait()
+
+    def close(self):
+        """Leave nothing behind."""
+        for number in range(len(self.nodes)):
+            self.lose(number)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def command_line(pid):
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+@pytest.fixture
+def cluster():
+    made = Cluster(2)
+    yield made
+    made.close()
+
+
+def test_a_node_is_lost_and_its_cells_run_elsewhere(tiny, cluster, injected, tmp_path):
+    train = {"steps": 6000, "checkpoint_s": 0.3}
+    undisturbed = tiny("study", store="undisturbed", train=train, run={"max_stack": 2})
+    undisturbed.run()
+    study = tiny("study", train=train, run=RAY)
+    with open(tmp_path / "err", "w+") as err:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "sweeper", *study.argv("run", "--address", cluster.address)],
+            env=cluster.environment, stdout=subprocess.DEVNULL, stderr=err, start_new_session=True,
+        )  # fmt: skip
+
+        def both():
+            assert run.poll() is None, (tmp_path / "err").read_text()
+            pids = {note["pid"] for note in study.notes() if note["step"] > 0}
+            return len(pids) == 2 and pids
+
+        try:
+            pids = until(both, SLOW_START_S)
+            lost = pids & set(cluster.processes(1))
+            assert len(lost) == 1  # one worker on each node
+            cluster.lose(1)
+            assert run.wait(SLOW_START_S) == 0, (tmp_path / "err").read_text()
+        finally:
+            if run.poll() is None:
+                run.kill()
+                run.wait()
+    check_invariants(study, undisturbed.store)
+    injected("a node of a Ray cluster lost", 1)
