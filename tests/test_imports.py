@@ -19,7 +19,7 @@ FILES = {
 
 # Which part of the project may know a library at all.
 OWNERS = {
-    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate"),
+    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate", "sweeper.doctor"),
     "ray": ("sweeper.driver.tune",),
     "pyarrow": ("sweeper.store",),
     "safetensors": ("sweeper.store",),
@@ -32,8 +32,8 @@ OWNERS = {
     "matplotlib": ("sweeper.analysis.figures",),
     "scipy": ("sweeper.analysis",),
     "pandas": ("sweeper",),
-    "psutil": ("sweeper.machine",),
-    "pooch": ("models.data",),
+    "psutil": ("sweeper.machine", "sweeper.doctor"),
+    "certifi": ("models.data.download",),
     "PIL": ("models.data",),
     "numpy": ("models", "sweeper"),
 }
@@ -43,7 +43,8 @@ LAYERS = {
     "models": (),
     "sweeper.errors": (),
     "sweeper.wording": (),
-    "sweeper.machine": (),
+    "sweeper.limits": (),
+    "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.study": ("sweeper.errors", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell"),

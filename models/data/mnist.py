@@ -20,6 +20,10 @@ from models.data.dataset import Dataset
 from models.data.sources import corrupt, locate, read_gzip
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+}
 SHAPE = (28, 28)
 PIXELS = 784
 SIZES_STATIC = {"train": 50_000, "valid": 10_000, "test": 10_000}
@@ -53,7 +57,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
 
 def _images(file: str, count: int) -> npt.NDArray[Any]:
     """`count` images of an IDX file as rows, uint8 (count, 784). Raises DataMissing, DataCorrupt."""
-    path = locate("mnist", file, MIRROR + file)
+    path = locate("mnist", file, MIRROR + file, SHA256[file])
     images = read_idx(path)
     if images.shape != (count, *SHAPE):
         raise corrupt(path, f"it should have {count} × 28 × 28 values, got {' × '.join(map(str, images.shape))}")

@@ -1,18 +1,21 @@
 """Where files of data come from: `$SWEEPER_DATA`, else the cache folder, else a download into it.
 
-Each has one folder a source (`mnist/`, `binarized_mnist/`, `omniglot/`) with the files as they are distributed.
-Bytes are not checked here: archives differ from mirror to mirror, and the digest of the decoded images is what counts.
+Each has one folder a source (`mnist/`, `binarized_mnist/`, `omniglot/`) with the files as they are distributed. What is
+downloaded must have the published bytes; a file that a user puts there need not (archives differ from copy to copy),
+as the digest of the decoded images is what counts.
 """
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-TIMEOUT_S = (5.0, 30.0)  # to connect, and between two pieces of a download
+_offline: ContextVar[bool] = ContextVar("offline", default=False)
 
 
 class DataMissing(FileNotFoundError):
@@ -31,10 +34,21 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache").absolute() / "sweeper"
 
 
-def locate(folder: str, file: str, url: str = "") -> Path:
+@contextmanager
+def offline() -> Iterator[None]:
+    """Inside, nothing is downloaded: what is not here is missing."""
+    before = _offline.set(True)
+    try:
+        yield
+    finally:
+        _offline.reset(before)
+
+
+def locate(folder: str, file: str, url: str = "", sha256: str = "") -> Path:
     """Path of `file` in `folder` of `$SWEEPER_DATA` or of the cache, else downloaded from `url` into the cache.
 
-    Raises DataMissing where there is none, and the download fails or no `url` is known.
+    `sha256` is that of the file's bytes at `url`. Raises DataMissing where there is none, and the download fails or no
+    `url` is known.
     """
     given = os.environ.get("SWEEPER_DATA")
     places = [Path(given).expanduser().absolute() / folder] if given else []
@@ -43,11 +57,15 @@ def locate(folder: str, file: str, url: str = "") -> Path:
         if (place / file).is_file():
             return place / file
     why = "it cannot be downloaded over https"
-    if url:
+    if url and _offline.get():
+        why = f"else it is downloaded from {url}"
+    elif url:
+        from models.data.download import download
+
         try:
-            return _download(url, places[-1] / file)
-        except (OSError, ValueError) as fault:  # requests' errors are OSErrors
-            why = f"downloading {url} failed: {_reason(fault)}"
+            return download(url, places[-1] / file, sha256)
+        except OSError as fault:
+            why = f"downloading {url} failed: {' '.join(str(fault).split())}"
     first = f"$SWEEPER_DATA/{folder}/{file} (SWEEPER_DATA is {given or 'not set'})"
     raise DataMissing(f"no {folder}/{file}: put it at {first} or at {places[-1] / file}; {why}")
 
@@ -65,25 +83,3 @@ def corrupt(path: Path, what: str) -> DataCorrupt:
     if path.is_relative_to(cache_folder()):
         return DataCorrupt(f"{path} is damaged ({what}): delete it, and the next run downloads it again")
     return DataCorrupt(f"{path} is damaged ({what}): replace it with a good copy")
-
-
-def _download(url: str, path: Path) -> Path:
-    """Download to a temporary file beside `path`, then rename; a bar if tqdm is installed. Raises OSError."""
-    import pooch
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel("ERROR")
-    bar = importlib.util.find_spec("tqdm") is not None
-    downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=TIMEOUT_S)
-    return Path(pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=downloader))
-
-
-def _reason(fault: Exception) -> str:
-    """The innermost cause in one short line: requests wraps a refused connection four times."""
-    cause: BaseException = fault
-    while True:
-        inner = getattr(cause, "reason", None) or (cause.args[0] if cause.args else None)
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    return " ".join(str(cause).split())[:160] or type(cause).__name__
