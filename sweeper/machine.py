@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
-from pathlib import Path
+
+from sweeper.limits import limits
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,13 @@ def machine() -> Machine:
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, limit, used = _container()
-    memory = min(int(psutil.virtual_memory().available), limit - used) if limit else psutil.virtual_memory().available
-    return Machine(max(1, min(cores, int(quota or cores))), int(memory), _gpus())
-
-
-def _container() -> tuple[float, int, int]:
-    """Cores, memory limit and memory in use of this control group (version 2); 0 where there is no limit."""
-    root = Path("/sys/fs/cgroup")
-    quota, limit, used = 0.0, 0, 0
-    with suppress(OSError, ValueError):
-        share, period = (root / "cpu.max").read_text().split()
-        quota = 0.0 if share == "max" else int(share) / int(period)
-    with suppress(OSError, ValueError):
-        limit = int((root / "memory.max").read_text())
-        used = int((root / "memory.current").read_text())
-    return quota, limit, used
+    allowed = limits()
+    free = int(psutil.virtual_memory().available)
+    return Machine(
+        max(1, min(cores, int(allowed.cores or cores))),
+        free if allowed.memory_bytes is None else min(free, allowed.memory_bytes),
+        _gpus(),
+    )
 
 
 def _gpus() -> tuple[int, ...]:
