@@ -193,6 +193,50 @@ def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
 
 
 @app.command()
+def doctor(
+    store: Annotated[
+        Path | None, typer.Argument(metavar="[STORE]", help="Folder of results to verify as well.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print versions, devices, limits, open ports, data sets and free space, and verify every file of a store."""
+    from sweeper.doctor import examine, lines
+
+    found = examine(store)
+    if as_json:
+        _print_json(found)
+    else:
+        for line in lines(found):
+            _print(line)
+    if found["exit_code"]:
+        raise typer.Exit(found["exit_code"])
+
+
+@app.command()
+def merge(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Store to bring them into; made if it is new.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Stores to take from; only read.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Bring finished cells of other stores into one, each once; run it again to go on after an interruption."""
+    from sweeper.merge import merge as bring
+    from sweeper.show import merge_dict, merge_lines
+
+    merged = bring(target, sources)
+    if as_json:
+        _print_json(merge_dict(merged))
+    else:
+        for line in merge_lines(merged):
+            _print(line)
+        if merged.target.paths.study.exists():
+            _print(f"next: sweeper report {shlex.quote(str(target))}")
+    if merged.damaged:
+        raise typer.Exit(65)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
     from sweeper.study import json_schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from sweeper.wording import duration, last_line, plural, size
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
+    from sweeper.merge import Merged
     from sweeper.run import Outcome
 
 JSON_VERSION = 1  # of what --json prints
@@ -161,6 +163,56 @@ def failure_lines(outcome: Outcome, most: int = 10) -> list[str]:
         return []
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return [*lines[:most], *more, f"{plural(len(lines), 'cell')} failed; the next run tries them afresh"]
+
+
+def merge_lines(merged: Merged) -> list[str]:
+    """What a merge took from where, what it could not use, and what it left for the user to know."""
+    root = merged.target.paths.root
+    lines = [f"set aside in {root}: {fault}" for fault in merged.set_aside]
+    for source, study in zip(merged.sources, merged.studies, strict=True):
+        line = f"{source.source}: {plural(source.added, 'cell')} taken"
+        if source.replaced:
+            line += f", {source.replaced:,} in place of rows with fewer steps or older ones"
+        line += f", {source.present:,} already there; {plural(source.states, 'kept state')} taken"
+        lines.append(line)
+        if source.differing:
+            lines.append(
+                f"  {plural(len(source.differing), 'cell')} there and here with other numbers (another device or "
+                f"another version of the code); those here stay: {', '.join(source.differing[:3])}"
+                + (", …" if len(source.differing) > 3 else "")
+            )
+        lines += [f"  its study asks otherwise: {line}" for line in study]
+        lines += [f"  damaged, not taken: {fault}" for fault in source.damaged]
+    lines.append(f"{root}: {plural(len(merged.target.committed()), 'cell')} committed")
+    if any(merged.studies):
+        lines.append(
+            f"its study stays as it was, and `sweeper report` takes the cells that it asks for: run one that asks for "
+            f"all of them with --store {shlex.quote(str(root))}"
+        )
+    return lines
+
+
+def merge_dict(merged: Merged) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "json_version": JSON_VERSION,
+        "store": str(merged.target.paths.root),
+        "committed": len(merged.target.committed()),
+        "sources": [
+            {
+                "source": str(source.source),
+                "added": source.added,
+                "replaced": source.replaced,
+                "present": source.present,
+                "differing": source.differing,
+                "states": source.states,
+                "damaged": [{"path": str(d.path), "reason": d.reason} for d in source.damaged],
+                "study_differs": list(study),
+            }
+            for source, study in zip(merged.sources, merged.studies, strict=True)
+        ],
+        "set_aside": [{"path": str(d.path), "reason": d.reason} for d in merged.set_aside],
+    }
 
 
 def report_table(found: Report) -> list[list[str]]:

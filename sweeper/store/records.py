@@ -60,9 +60,7 @@ def write_record(
     path = folder / f"{step_name(step)}.json"
     write_bytes(path.with_suffix(".safetensors"), data)
     write_bytes(path, f'{{"checksum": "{hashlib.sha256(text.encode()).hexdigest()}", "record": {text}}}'.encode())
-    for old in record_paths(folder)[generations:]:
-        remove(old)  # first, so that no record ever lacks its tensors
-        remove(old.with_suffix(".safetensors"))
+    prune(folder, generations)
 
 
 def record_paths(folder: Path) -> list[Path]:
@@ -99,10 +97,43 @@ def read_record(path: Path) -> Record:
 
 def read_tensors(record: Record) -> dict[str, np.ndarray]:
     """A record's tensors, SHA-256 verified. Raises StoreDamaged."""
+    data = _verified(record)
+    try:
+        return load(data)
+    except (ValueError, KeyError, SafetensorError) as fault:
+        raise StoreDamaged(f"{record.tensors}: {fault}") from fault
+
+
+def copy_record(record: Record, folder: Path) -> None:
+    """Write a record as it is, SHA-256 verified, into `folder`, in place of what is there.
+
+    Raises StoreDamaged, with nothing changed; StoreUnwritable.
+    """
+    data = _verified(record)
+    text = record.path.read_bytes()
+    make_folder(folder)
+    path = folder / record.path.name
+    remove(path)  # never does a record stand beside tensors that are not its own
+    write_bytes(path.with_suffix(".safetensors"), data)
+    write_bytes(path, text)
+    prune(folder, 1)
+
+
+def _verified(record: Record) -> bytes:
     try:
         data = record.tensors.read_bytes()
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise ValueError("altered: its SHA-256 does not match")
-        return load(data)
-    except (OSError, ValueError, KeyError, SafetensorError) as fault:
+    except OSError as fault:
         raise StoreDamaged(f"{record.tensors}: {fault}") from fault
+    if hashlib.sha256(data).hexdigest() != record.sha256:
+        raise StoreDamaged(f"{record.tensors}: altered: its SHA-256 does not match")
+    return data
+
+
+def prune(folder: Path, generations: int) -> None:
+    """Remove all but the newest records of a folder, and older tensors of which a kill left no more."""
+    records = record_paths(folder)
+    for old in records[generations:]:
+        remove(old)  # first, so that no record ever lacks its tensors
+    for tensors in folder.glob("*.safetensors"):
+        if records and tensors.stem < records[:generations][-1].stem:
+            remove(tensors)

@@ -111,13 +111,22 @@ class Store(Checkpoints, Notes):
         """
         name, table = row_table(row)
         histories = history_table(history, row)
-        cell_id, target = row["cell_id"], self.paths.cells / name
-        present = reading.scan(self.paths, self.paths.cells, cell_id)
+        present = reading.scan(self.paths, self.paths.cells, row["cell_id"])
         if any(other.path.name == name or other.steps > row["step"] for other in present):
             return False
-        write_bytes(self.paths.history / name, encode(histories, "history", name))
-        if not write_bytes(target, encode(table, "cells", name), exclusive=True):
+        return self.link(row["cell_id"], name, encode(table, "cells", name), encode(histories, "history", name))
+
+    def link(self, cell_id: str, name: str, row: bytes, history: bytes) -> bool:
+        """Add a row and its history as the sealed bytes that they are; False if a row of this name is there.
+
+        The history comes first, the row makes both count, then the cell's older rows go.
+        """
+        write_bytes(self.paths.history / name, history)
+        if not write_bytes(self.paths.cells / name, row, exclusive=True):
             return False
+        if not (self.paths.history / name).exists():
+            # This process was stopped for so long that a later run took the history for a killed commit's.
+            write_bytes(self.paths.history / name, history)
         healing.supersede(self.paths, cell_id, keep=name)
         remove(self.paths.failure(cell_id))
         return True

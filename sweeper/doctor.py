@@ -1,0 +1,288 @@
+"""What `sweeper doctor` looks at: versions, devices, limits, Ray's doors, the data sets, the disk, and a store.
+
+It changes nothing and downloads nothing. PyTorch is imported here to be asked for its devices.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import SweeperError
+from sweeper.limits import limits
+from sweeper.machine import machine
+from sweeper.provenance import git_revision, processor, source_digest
+from sweeper.store import Store
+from sweeper.store.health import Health, health
+from sweeper.store.lock import describe
+from sweeper.wording import duration, plural, size
+
+PACKAGES = (
+    "sweeper", "torch", "numpy", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "scikit-learn",
+    "pydantic", "ruamel.yaml", "typer", "rich", "safetensors", "filelock", "certifi", "pillow", "psutil",
+)  # fmt: skip
+RAY = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+
+
+def examine(store: Path | None) -> dict[str, Any]:
+    """Everything, as plain values. `problems` has a sentence for each thing that should be mended.
+
+    `exit_code` is 0, or that of the store's fault: 65 where it is damaged or newer.
+    """
+    found: dict[str, Any] = {
+        "json_version": 1,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "source": {"revision": git_revision(), "digest": source_digest()},
+        "machine": _machine(),
+        "devices": _devices(),
+        "ray": _ray(),
+        "data": _data(),
+        "disk": _disk(store),
+        "store": None,
+        "run": None,
+        "exit_code": 0,
+    }
+    if store is not None:
+        try:
+            opened = Store.open(store)
+            found["store"] = _store(opened)
+            found["run"] = _run(opened)
+            found["exit_code"] = 65 if found["store"]["damaged"] else 0
+        except SweeperError as fault:
+            found["store"], found["exit_code"] = {"path": str(store), "fault": str(fault)}, fault.exit_code
+    return found | {"problems": list(_problems(found))}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    import psutil
+
+    here, allowed = machine(), limits()
+    return {
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": here.cores,
+        "cores_by_control_group": allowed.cores,
+        "memory_bytes": psutil.virtual_memory().total,
+        "memory_free_bytes": here.memory_bytes,
+        "memory_left_in_control_group_bytes": allowed.memory_bytes,
+        "gpus_of_the_driver": len(here.gpu_memory_bytes),
+    }
+
+
+def _devices() -> dict[str, Any]:
+    """What PyTorch can compute on."""
+    try:
+        import torch
+    except ImportError as fault:
+        return {"fault": str(fault), "gpus": []}
+    gpus = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(number)
+        gpus.append({"name": torch.cuda.get_device_name(number), "memory_bytes": total, "free_bytes": free})
+    return {"cuda_of_torch": torch.version.cuda, "gpus": gpus, "threads": torch.get_num_threads()}
+
+
+def _ray() -> dict[str, Any]:
+    """How Ray is closed: what the environment says, and who may read the tokens that lie about."""
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    places = [Path(given)] if given else []
+    files = [place for place in [*places, Path.home() / ".ray" / "auth_token"] if place.is_file()]
+    return {
+        "auth_mode": os.environ.get("RAY_AUTH_MODE"),
+        "tokens": [{"path": str(path), "mode": _mode(path)} for path in files],
+    }
+
+
+def _mode(path: Path) -> str | None:
+    try:
+        return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    except OSError:
+        return None
+
+
+def _data() -> list[dict[str, Any]]:
+    """Each data set, its decoded images verified by their digest; nothing is downloaded."""
+    from models.data import DataCorrupt, DataMissing, load
+    from models.data.sources import offline
+    from models.registry import DATASETS
+
+    found = []
+    for name in DATASETS:
+        state, why = "verified", ""
+        try:
+            with offline():
+                load(name)
+        except DataMissing as fault:
+            state, why = "missing", str(fault)
+        except (DataCorrupt, OSError) as fault:
+            state, why = "damaged", str(fault)
+        found.append({"name": name, "state": state, "why": why})
+    return found
+
+
+def _disk(store: Path | None) -> list[dict[str, Any]]:
+    from models.data.sources import cache_folder
+
+    places = {"store": store or Path("results"), "data cache": cache_folder(), "temporary": Path(tempfile.gettempdir())}
+    found = []
+    for what, path in places.items():
+        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+        with suppress(OSError):
+            found.append({"what": what, "path": str(path), "free_bytes": shutil.disk_usage(there).free})
+    return found
+
+
+def _store(store: Store) -> dict[str, Any]:
+    found: Health = health(store)
+    damaged = [{"path": str(fault.path), "reason": fault.reason} for fault in found.damaged]
+    return {"path": str(store.paths.root)} | asdict(found) | {"damaged": damaged}
+
+
+def _run(store: Store) -> dict[str, Any] | None:
+    """The run on the store, its processes on this machine and the ports on which they listen."""
+    import psutil
+
+    holder = store.holder()
+    if holder is None:
+        return None
+    here = holder["host"] == platform.node()
+    processes: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        if here:
+            driver = psutil.Process(holder["pid"])
+            processes = [driver, *driver.children(recursive=True)]
+    ports, ray = [], {}
+    for process in processes:
+        with suppress(psutil.Error):
+            ports += [
+                {"process": process.name(), "pid": process.pid, "address": each.laddr.ip, "port": each.laddr.port}
+                for each in process.net_connections(kind="tcp")
+                if each.status == psutil.CONN_LISTEN
+            ]
+        with suppress(psutil.Error):
+            if process.name() == "raylet":
+                ray = {name: process.environ().get(name) for name in RAY}
+    token = ray.get("RAY_AUTH_TOKEN_PATH")
+    return {
+        "held_by": describe(holder),
+        "here": here,
+        "processes": len(processes),
+        "ports": sorted(ports, key=lambda each: (each["port"], each["pid"])),
+        "auth_mode": ray.get("RAY_AUTH_MODE"),
+        "token": token and {"path": token, "mode": _mode(Path(token)), "folder_mode": _mode(Path(token).parent)},
+    }
+
+
+def _problems(found: dict[str, Any]) -> Iterator[str]:
+    """What should be mended, and how."""
+    devices, here, ray = found["devices"], found["machine"], found["ray"]
+    if "fault" in devices:
+        yield f"PyTorch cannot be imported: {devices['fault']}"
+    elif here["gpus_of_the_driver"] > len(devices["gpus"]):
+        yield (
+            f"the driver shows {plural(here['gpus_of_the_driver'], 'GPU')}, PyTorch {len(devices['gpus'])}: "
+            f"install a PyTorch for CUDA (this one: {devices['cuda_of_torch'] or 'without'}), or use run.device=cpu"
+        )
+    if (ray["auth_mode"] or "token") == "disabled":
+        yield "RAY_AUTH_MODE=disabled lets anyone who reaches Ray's ports run code: unset it (no run starts with it)"
+    for token in ray["tokens"]:
+        if token["mode"] and int(token["mode"], 8) & 0o077:
+            yield f"others can read Ray's token: chmod 600 {token['path']}"
+    for data in found["data"]:
+        if data["state"] == "damaged":
+            yield f"data set {data['name']}: {data['why']}"
+    run = found["run"]
+    open_ports = [each for each in (run or {}).get("ports", ()) if each["address"] not in ("127.0.0.1", "::1")]
+    if open_ports and run["auth_mode"] != "token":
+        yield f"{plural(len(open_ports), 'port')} of the run can be reached from elsewhere, without a token"
+    store = found["store"]
+    if store and "fault" in store:
+        yield store["fault"]
+    elif store and store["damaged"]:
+        yield (
+            f"{plural(len(store['damaged']), 'file')} of the store are damaged: the next `sweeper run` sets rows aside "
+            "and trains their cells again; `sweeper merge` takes whole ones from another copy"
+        )
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The same in words."""
+    here, devices, ray = found["machine"], found["devices"], found["ray"]
+    out = ["versions: " + ", ".join(f"{name} {each or 'missing'}" for name, each in found["versions"].items())]
+    out.append(f"source: revision {found['source']['revision'] or 'unknown'}, digest {found['source']['digest']}")
+    out.append(f"machine: {here['system']}, {here['processor']}, {plural(here['cores'], 'core')}")
+    quota, left = here["cores_by_control_group"], here["memory_left_in_control_group_bytes"]
+    group = f"{quota:g} cores, " if quota else "no limit of cores, "
+    group += f"{size(left)} left" if left is not None else "no limit of memory"
+    out.append(
+        f"for us: {plural(here['cores_allowed'], 'core')}, {size(here['memory_free_bytes'])} of "
+        f"{size(here['memory_bytes'])} free; control group: {group}"
+    )
+    for gpu in devices["gpus"]:
+        out.append(f"GPU: {gpu['name']}, {size(gpu['free_bytes'])} of {size(gpu['memory_bytes'])} free")
+    if not devices["gpus"]:
+        out.append(
+            f"no GPU (PyTorch for {'CUDA ' + devices['cuda_of_torch'] if devices.get('cuda_of_torch') else 'CPU'})"
+        )
+    tokens = "".join(f"; {each['path']} has mode {each['mode']}" for each in ray["tokens"])
+    out.append(f"Ray: token authentication {ray['auth_mode'] or 'on, with a token of the run'}{tokens}")
+    out += [
+        f"data set {each['name']}: {each['state']}{': ' + each['why'] if each['why'] else ''}" for each in found["data"]
+    ]
+    out += [f"disk for {each['what']}: {size(each['free_bytes'])} free at {each['path']}" for each in found["disk"]]
+    if found["store"] and "fault" not in found["store"]:
+        out += _store_lines(found["store"])
+    if found["run"]:
+        out += _run_lines(found["run"])
+    return [*out, *(f"problem: {each}" for each in found["problems"])] + ["no problem found"] * (not found["problems"])
+
+
+def _store_lines(store: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"store {store['path']}: {plural(store['cells'], 'cell')}, {plural(store['states'], 'kept state')}, "
+        f"{size(sum(store['sizes'].values()))}; every file verified, {len(store['damaged'])} damaged"
+    )
+    beside = {
+        "unfinished stacks": store["unfinished"], "superseded rows": store["superseded"], "set aside": store["aside"],
+        "histories without a row": store["histories_alone"], "states without a row": store["states_alone"],
+        "temporary files": store["temporary"],
+    }  # fmt: skip
+    if any(beside.values()):
+        age = store["temporary_age_s"]
+        yield (
+            "  beside them: "
+            + ", ".join(f"{count:,} {what}" for what, count in beside.items() if count)
+            + (f" (the youngest {duration(age)} old)" if age is not None else "")
+        )
+    yield from (f"  damaged: {fault['path']}: {fault['reason']}" for fault in store["damaged"])
+
+
+def _run_lines(run: dict[str, Any]) -> Iterator[str]:
+    yield f"run: {run['held_by']}" + ("" if run["here"] else "; its processes are on that machine")
+    token = run["token"]
+    if token:
+        modes = f"{token['path']} has mode {token['mode']}, its folder {token['folder_mode']}"
+        yield f"  Ray: authentication {run['auth_mode']}, {modes}"
+    yield from (
+        f"  listens: {each['address']} port {each['port']} ({each['process']}, process {each['pid']})"
+        for each in run["ports"]
+    )
+    if run["here"] and not run["ports"]:
+        yield f"  {plural(run['processes'], 'process')}, none listens on a port"

@@ -1,0 +1,72 @@
+"""What a store holds besides its results, and whether every file of it is what was written. Nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.store.atomic import TEMPORARY
+from sweeper.store.paths import ATTEMPT
+from sweeper.store.reading import newest, scan
+from sweeper.store.rows import Damaged
+from sweeper.store.store import Store
+
+
+@dataclass(frozen=True)
+class Health:
+    """Counts are of files, but for `cells` and `states`, of cells.
+
+    - `damaged`: files whose checksum, schema or place is wrong, every file read.
+    - `unfinished`: attempts in `running/`; `histories_alone`, `states_alone`: without a row of their commit or cell.
+    - `temporary`: what killed writers left, and `temporary_age_s` of the youngest (a run that goes on has some).
+    - `sizes`: bytes by folder.
+    """
+
+    cells: int
+    states: int
+    unfinished: int
+    superseded: int
+    aside: int
+    histories_alone: int
+    states_alone: int
+    temporary: int
+    temporary_age_s: float | None
+    sizes: dict[str, int]
+    damaged: list[Damaged]
+
+
+def health(store: Store) -> Health:
+    """Look at all of a store. Raises StoreNewer, StoreUnwritable."""
+    paths = store.paths
+    damaged = store.check()
+    rows = newest(scan(paths, paths.cells))
+    names = {row.path.name for several in rows.values() for row in several}
+    states = store.states()
+    sizes: dict[str, int] = {}
+    ages = []
+    for folder, _, files in os.walk(paths.root):
+        inside = Path(folder).relative_to(paths.root).parts
+        for name in files:
+            try:
+                status = os.stat(Path(folder) / name, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # a run goes on
+            place = inside[0] if inside else "."
+            sizes[place] = sizes.get(place, 0) + status.st_size
+            if TEMPORARY.fullmatch(name):
+                ages.append(max(0.0, time.time() - status.st_mtime))
+    return Health(
+        cells=len(rows),
+        states=len(states),
+        unfinished=len(paths.subfolders(paths.running, ATTEMPT)),
+        superseded=len(scan(paths, paths.superseded / "cells")),
+        aside=len(store.aside()),
+        histories_alone=sum(row.path.name not in names for row in scan(paths, paths.history)),
+        states_alone=len(states.keys() - rows.keys()),
+        temporary=len(ages),
+        temporary_age_s=min(ages, default=None),
+        sizes=sizes,
+        damaged=damaged,
+    )

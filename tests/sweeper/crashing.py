@@ -1,0 +1,77 @@
+"""Crashes at each call of the operating system in turn, as SQLite's tests have them."""
+
+import os
+
+from sweeper.store import atomic
+
+
+class Crash(BaseException):
+    """The process is dead: nothing that it would still do happens."""
+
+
+class Crashing:
+    """Lets `left` calls of the operating system through, then dies in the next one and in all that follow."""
+
+    def __init__(self, left):
+        self.left, self.calls = left, 0
+
+    def tick(self):
+        self.calls += 1
+        if self.calls > self.left:
+            raise Crash
+
+    def wrap(self, function):
+        def called(*arguments, **options):
+            self.tick()
+            return function(*arguments, **options)
+
+        return called
+
+    def open(self, path, mode):
+        self.tick()
+        return HalfWritten(open(path, mode), self)
+
+
+class HalfWritten:
+    """A file of which a crash leaves the first half."""
+
+    def __init__(self, file, crashing):
+        self.file, self.crashing = file, crashing
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, data):
+        try:
+            self.crashing.tick()
+        except Crash:
+            self.file.write(data[: len(data) // 2])
+            raise
+        self.file.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def crash_everywhere(monkeypatch, tmp_path, prepare, act, check):
+    """`act` on a store made by `prepare`, crashing at each call in turn; `check` what is left. Returns the crashes."""
+    for k in range(200):
+        root = tmp_path / f"store {k}"
+        store = prepare(root)
+        crashing = Crashing(k)
+        with monkeypatch.context() as patch:
+            for name in ("link", "replace", "fsync", "unlink", "rename", "mkdir"):
+                patch.setattr(os, name, crashing.wrap(getattr(os, name)))
+            patch.setattr(atomic, "open", crashing.open, raising=False)
+            try:
+                act(store)
+                finished = True
+            except Crash:
+                finished = False
+        check(root, finished)
+        if finished:
+            return k
+    raise AssertionError("never finished")
