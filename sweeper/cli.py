@@ -10,10 +10,12 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sweeper.analysis.report import Report
     from sweeper.driver import Executor
     from sweeper.estimate import Cost
+    from sweeper.machine import Machine
     from sweeper.plan import Plan
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
@@ -67,7 +70,9 @@ def run(
     overrides: Sets = None,
     executor: Executors = None,
     workers: Workers = None,
-    address: Annotated[str | None, typer.Option(help="Join the Ray cluster at this address.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Join the Ray cluster at HOST:PORT; auto: the one on this machine.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -77,20 +82,15 @@ def run(
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
     loaded = _study(study, overrides, executor, workers)
+    where = _cluster(loaded, address)
     opened = _open(loaded, store, create=True)
-
     changes = _changes(loaded, opened)
 
     def announce(plan: Plan, damaged: tuple[Damaged, ...]) -> None:
         for line in [*plan_lines(plan, opened, damaged), *changes]:
             _say(line)
 
-    here = None
-    if address is not None:
-        from sweeper.driver.tune import cluster
-
-        here = cluster(address)
-    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, here)
+    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, where)
     found: Report | None = None
     try:
         found = _report(loaded, opened)
@@ -271,6 +271,25 @@ def _changes(study: Study, store: Store) -> list[str]:
         return [f"changed since the last run: {line}" for line in load_study(store.paths.study).diff(study)]
     except StudyError:  # of another version
         return []
+
+
+def _cluster(study: Study, address: str | None) -> Callable[[], Machine] | None:
+    """What asks the Ray cluster at `address` for all that it has; None: the run is on this machine."""
+    from sweeper.errors import StudyError
+
+    if address is None:
+        return None
+    if study.run.executor != "ray":
+        raise StudyError(f"--address joins a Ray cluster, and run.executor is {study.run.executor}")
+    if address != "auto" and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address):
+        raise StudyError(f"--address should be HOST:PORT, or auto for the Ray on this machine, got {address!r}")
+
+    def ask() -> Machine:
+        from sweeper.driver.tune import cluster
+
+        return cluster(address)
+
+    return ask
 
 
 def _executor(plan: Plan, address: str | None) -> Executor:

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import sweeper
 from sweeper.errors import SweeperError
 from sweeper.limits import limits
 from sweeper.machine import machine
@@ -27,7 +28,7 @@ from sweeper.store.lock import describe
 from sweeper.wording import duration, plural, size
 
 PACKAGES = (
-    "sweeper", "torch", "numpy", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "scikit-learn",
+    "torch", "numpy", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "scikit-learn",
     "pydantic", "ruamel.yaml", "typer", "rich", "safetensors", "filelock", "certifi", "pillow", "psutil",
 )  # fmt: skip
 RAY = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
@@ -40,7 +41,8 @@ def examine(store: Path | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         "json_version": 1,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"sweeper": sweeper.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in PACKAGES},
         "source": {"revision": git_revision(), "digest": source_digest()},
         "machine": _machine(),
         "devices": _devices(),
@@ -55,7 +57,7 @@ def examine(store: Path | None) -> dict[str, Any]:
         try:
             opened = Store.open(store)
             found["store"] = _store(opened)
-            found["run"] = _run(opened)
+            found["run"] = running(opened)
             found["exit_code"] = 65 if found["store"]["damaged"] else 0
         except SweeperError as fault:
             found["store"], found["exit_code"] = {"path": str(store), "fault": str(fault)}, fault.exit_code
@@ -155,8 +157,8 @@ def _store(store: Store) -> dict[str, Any]:
     return {"path": str(store.paths.root)} | asdict(found) | {"damaged": damaged}
 
 
-def _run(store: Store) -> dict[str, Any] | None:
-    """The run on the store, its processes on this machine and the ports on which they listen."""
+def running(store: Store) -> dict[str, Any] | None:
+    """The run on the store, the ports on which its processes on this machine listen, and who may read Ray's token."""
     import psutil
 
     holder = store.holder()

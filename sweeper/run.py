@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sweeper.driver import SIGNALS, Assignment, Executor
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
-from sweeper.machine import Machine
+from sweeper.machine import ANYWHERE, Machine
 from sweeper.plan import Plan, make_plan
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
@@ -76,11 +76,12 @@ def run_study(
     executor: Callable[[Plan], Executor],
     announce: Callable[[Plan, tuple[Damaged, ...]], object] = lambda plan, damaged: None,
     watching: Callable[[Plan, Store], AbstractContextManager[object]] | None = None,
-    here: Machine | None = None,
+    where: Callable[[], Machine] | None = None,
 ) -> Outcome:
     """Do what is missing of `study` in `store`.
 
     Args:
+        where: tells what the workers have, if that is not this machine; asked when something is missing.
         executor: makes the executor once the plan is known; not called when nothing is missing.
         announce: told the plan, and the files set aside, before anything is trained.
         watching: makes a context manager that shows progress while the workers work.
@@ -95,7 +96,11 @@ def run_study(
         store.clear_failures()
         store.clear_stop()
         write_bytes(store.paths.study, study.to_yaml().encode())
+        here = ANYWHERE if where else None
         plan = make_plan(study, store, here)
+        if where and plan.missing:
+            here = where()
+            plan = make_plan(study, store, here)
         announce(plan, damaged)
         if plan.missing:
             fetch_data(plan)

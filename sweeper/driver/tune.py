@@ -4,7 +4,7 @@ Tune schedules, packs and restarts; it decides nothing. Its own state is written
 (`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Orders stream in
 through a searcher, requests to stop travel through the store, and what became of an order stands there too.
 
-Ray listens on all interfaces even on one machine: token authentication is on, its folder and token are private.
+Ray's folder is private and its doors are closed: see `sweeper.driver.closed`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from __future__ import annotations
 import io
 import logging
 import os
-import secrets
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from sweeper.driver import SIGNALS, Assignment
+from sweeper.driver.closed import close, use_token
 from sweeper.errors import SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import Order
@@ -37,6 +37,7 @@ from sweeper.store import Store
 RESTARTS = 2  # of a trial whose process died
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
+KNOCK_S = 10.0
 SCRATCH = "sw-"
 LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
 
@@ -175,12 +176,6 @@ def cluster(address: str) -> Machine:
     return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))
 
 
-@cache
-def _token() -> str:
-    """A secret, the same for every start of Ray in this process, because Ray remembers the first it sees."""
-    return secrets.token_hex(32)
-
-
 def _quoted_python() -> dict[str, str]:
     """What Ray 2.60 needs where Python's path has a space: it starts workers by a shell line that does not quote it."""
     quoted = shlex.quote(sys.executable)
@@ -196,11 +191,11 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
     with _scratch() as scratch:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
-        if not address:
-            token = scratch / "token"
-            token.touch(0o600)
-            token.write_text(_token())
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        if address:
+            use_token(address)
+            _knock(address)
+        else:
+            close(scratch)
         import ray  # reads all of these
 
         for name in ("ray", "ray.tune"):
@@ -233,6 +228,17 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
             yield scratch
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise SweeperError at once where nobody listens at `address`: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except (OSError, OverflowError) as fault:
+        raise SweeperError(f"cannot join the Ray cluster at {address}: {_line(fault)}; is it up?") from fault
 
 
 @contextmanager

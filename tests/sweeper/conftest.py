@@ -53,13 +53,13 @@ class Tiny:
         """The study, with overrides."""
         return load_study(self.path, sets)
 
-    def run(self, *sets: str, executor: Any = None, here: Any = None) -> Any:
+    def run(self, *sets: str, executor: Any = None, where: Any = None) -> Any:
         """Run it in this process."""
         from sweeper.driver.inline import Inline
         from sweeper.run import run_study
 
         store = Store.open(self.store, create=True)
-        return run_study(self.load(*sets), store, lambda plan: executor or Inline(), here=here)
+        return run_study(self.load(*sets), store, lambda plan: executor or Inline(), where=where)
 
     def argv(self, command: str, *more: str) -> list[str]:
         """The command line of a command on it."""

@@ -13,10 +13,17 @@ import sys
 import sysconfig
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import environment, same, table, until
+
+from sweeper.doctor import running
+from sweeper.driver import closed as doors
+from sweeper.errors import StudyError
+from sweeper.machine import ANYWHERE
 
 SLOW_START_S = 400.0
 LINGER_S = 120.0  # Ray's agents notice after about a minute that their raylet is gone
@@ -99,6 +106,41 @@ def python_in(folder):
     return folder / "bin" / "python"
 
 
+def closed(run):
+    """Folder and token are private, no dashboard listens, and what speaks HTTP asks for the token; by `doctor`'s eyes.
+
+    Returns where Ray's head answers.
+    """
+    (folder,) = run.temporary.iterdir()
+    found = running(run.study.opened())
+    assert found["auth_mode"] == "token" and found["here"] and found["processes"] > 3
+    assert found["token"] == {"path": str(folder / "token"), "mode": "0600", "folder_mode": "0700"}
+    ports = {each["process"]: each for each in found["ports"]}
+    assert {"raylet", "gcs_server"} <= ports.keys() and 8265 not in {each["port"] for each in found["ports"]}
+    agent = next(each for name, each in ports.items() if "RuntimeEnv" in name)
+    request = urllib.request.Request(f"http://{agent['address']}:{agent['port']}/get_or_create_runtime_env", b"x")
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30)
+    refused.value.close()
+    return f"{agent['address']}:{ports['gcs_server']['port']}"
+
+
+STRANGER = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1])
+"""
+
+
+def refuses_strangers(head):
+    """Whether Ray's head turns away who has no token, and who has another."""
+    answers = []
+    for token in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another"}):
+        argv = [sys.executable, "-c", STRANGER, head]
+        answers.append(subprocess.run(argv, env=environment(**token), capture_output=True, text=True, timeout=120))
+    return all(done.returncode and "InvalidAuthToken" in done.stderr for done in answers)
+
+
 def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through_ray, sweeper_command, tmp_path):
     """With Python itself in a folder with a space, as in a checkout in such a folder."""
     study = tiny(train={"steps": 400, "checkpoint_s": 0.2}, run=RAY)
@@ -106,8 +148,7 @@ def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through
     run = through_ray(study, "--json", python=python_in(tmp_path / "environment with a space"))
     victim = until(run.notes, SLOW_START_S)[0]["pid"]
     assert victim != run.process.pid
-    (folder,) = run.temporary.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700 and (folder / "token").stat().st_mode & 0o777 == 0o600
+    closed(run)
     os.kill(victim, signal.SIGKILL)
     code, out, err = run.end()
     assert code == 0 and json.loads(out)["counts"] == {"done": 6}, (out, err)
@@ -118,6 +159,60 @@ def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through
     assert same(study.store, inline.store)
     assert study.opened().running() == [] and study.opened().failures() == []
     until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+def test_an_open_ray_is_neither_started_nor_joined(tiny, sweeper_command, tmp_path):
+    """Nor one whose token others can read, or for which there is none; and the same command says it in a line."""
+    home = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN_PATH": "", "RAY_AUTH_TOKEN": "", "RAY_AUTH_MODE": ""}
+    asked = [*tiny().argv("run"), "--executor", "ray"]
+    there = [*asked, "--address", "127.0.0.1:9"]
+    for argv in (asked, there):
+        shown = sweeper_command.run(argv, env=home | {"RAY_AUTH_MODE": "disabled"})
+        assert shown.code == 2 and "RAY_AUTH_MODE=disabled lets anyone" in shown.err.splitlines()[-1]
+    shown = sweeper_command.run(there, env=home)
+    assert shown.code == 2 and f"no token for the Ray cluster at 127.0.0.1:9: {tmp_path}" in shown.err
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("secret")
+    token.chmod(0o644)
+    shown = sweeper_command.run(there, env=home)
+    assert shown.code == 2 and f"(mode 0644): chmod 600 {token}" in shown.err and "secret" not in shown.err
+    token.chmod(0o600)
+    shown = sweeper_command.run(there, env=home)  # nobody listens there
+    assert shown.code == 1 and "cannot join the Ray cluster at 127.0.0.1:9: " in shown.err.splitlines()[-1]
+
+
+def test_a_cluster_is_joined_only_if_something_is_missing(tiny, sweeper_command):
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 20})
+    joined = []
+    study.run(where=lambda: joined.append(1) or ANYWHERE)
+    assert joined == [1]
+    study.run(where=lambda: joined.append(2))
+    assert joined == [1]
+    shown = sweeper_command.run(study.argv("run", "--executor", "ray", "--address", "127.0.0.1:9"))
+    assert shown.code == 0 and "nothing is missing" in shown.err
+
+
+@pytest.mark.parametrize("address", ["", "local", "ray://127.0.0.1:10001", "127.0.0.1"])
+def test_an_address_is_of_a_cluster_and_for_ray(tiny, sweeper_command, address):
+    study = tiny()
+    shown = sweeper_command.run(study.argv("run", "--executor", "ray", "--address", address))
+    assert shown.code == 2 and "should be HOST:PORT" in shown.err and not study.store.exists()
+    shown = sweeper_command.run(study.argv("run", "--address", "auto"))
+    assert shown.code == 2 and "run.executor is inline" in shown.err
+
+
+def test_the_token_of_a_ray_of_our_own_is_private_whatever_was_set(tmp_path, monkeypatch):
+    for name, value in {"RAY_AUTH_TOKEN": "known", "RAY_AUTH_TOKEN_PATH": "/elsewhere", "RAY_AUTH_MODE": "k8s"}.items():
+        monkeypatch.setenv(name, value)
+    doors.close(tmp_path)
+    token = tmp_path / "token"
+    assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"]) == ("token", str(token))
+    monkeypatch.setenv("RAY_AUTH_MODE", "Disabled")
+    with pytest.raises(StudyError, match="lets anyone"):
+        doors.close(tmp_path)
 
 
 @pytest.mark.slow
@@ -152,6 +247,7 @@ def test_a_signal_writes_checkpoints_and_stops(tiny, through_ray, number, code, 
     run = through_ray(study)
     until(run.notes, SLOW_START_S)
     assert study.opened().running() == []
+    assert refuses_strangers(closed(run))
     if whole_group:
         os.killpg(run.process.pid, number)
     else:
