@@ -119,9 +119,10 @@ def test_files_hold_labels_and_are_not_blank(planted, tmp_path):
     }
     for name, figure in made(planted).items():
         with figures.styled():
-            png, svg = figures.save(figure, tmp_path, name)
+            png, svg, pdf = figures.save(figure, tmp_path, name)
         text = svg.read_text(encoding="utf-8")
         assert all(word in text for word in words[name]), name
+        assert pdf.read_bytes().startswith(b"%PDF") and b"/Type3" not in pdf.read_bytes(), name
         pixels = imread(png)[..., :3]
         assert 0.01 < (pixels.min(axis=-1) < 0.9).mean() < 0.95, name
 
@@ -131,7 +132,7 @@ def test_figures_are_the_same_bytes_each_time(planted, tmp_path):
         (tmp_path / folder).mkdir()
         with figures.styled():
             figures.save(figures.phase_figure(planted[0]), tmp_path / folder, "phase")
-    for name in ("phase.png", "phase.svg"):
+    for name in ("phase.png", "phase.svg", "phase.pdf"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 

@@ -29,10 +29,11 @@ def styled() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `folder/name.png` (200 dpi) and `.svg`, without dates; returns the paths. Raises OSError."""
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(paths[0], metadata={"Software": None})
-    figure.savefig(paths[1], metadata={"Date": None})
+    """Write `folder/name.png` (200 dpi), `.svg` and `.pdf`, without dates; returns the paths. Raises OSError."""
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    paths = [folder / f"{name}.{kind}" for kind in undated]
+    for path, metadata in zip(paths, undated.values(), strict=True):
+        figure.savefig(path, metadata=metadata)
     return paths
 
 
