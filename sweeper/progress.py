@@ -5,6 +5,7 @@ Nothing but files passes between workers and driver here, so `status` shows the 
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from models.registry import cell_size
 from sweeper.estimate import relative_work
 from sweeper.plan import Plan
 from sweeper.store import Store
+from sweeper.store.lock import alive
 from sweeper.wording import duration, plural
 
 LOOK_S = 0.5
@@ -45,7 +47,7 @@ class Meter:
 
     def read(self) -> Snapshot:
         """The state of things, from the store."""
-        rows, notes = self.store.committed(), self.store.progress()
+        rows, notes = self.store.committed(), living(self.store.progress())
         evaluation, steps = self.plan.study.evaluation_settings().id(), self.plan.study.steps
         reached = furthest(notes)
         committed, share = 0, 0.0
@@ -57,6 +59,12 @@ class Meter:
                 done = max(trained, 0) / max(item.steps - item.start, 1)
             share += self.shares[item.cell_id] * done
         return Snapshot(committed, min(share, 1.0), tuple(notes))
+
+
+def living(notes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was said by processes that are still there, as far as this machine can tell."""
+    here = socket.gethostname()
+    return [note for note in notes if note.get("host") != here or alive(note["pid"])]
 
 
 def furthest(notes: Sequence[Mapping[str, Any]]) -> dict[str, int]:

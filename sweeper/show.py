@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.estimate import Cost
 from sweeper.plan import Item, Plan
-from sweeper.progress import share_of_work, stack_sentence
+from sweeper.progress import living, share_of_work, stack_sentence
 from sweeper.store import Damaged, Store
 from sweeper.store.lock import describe
 from sweeper.wording import duration, last_line, plural, size
@@ -110,7 +110,7 @@ def status_dict(plan: Plan | None, store: Store, study_fault: str | None = None)
     """A store as it stands, as plain values; without a plan where no study was run or its file has a fault."""
     rows = store.committed()
     holder = store.holder()
-    notes = store.progress() if holder else []
+    notes = living(store.progress()) if holder else []
     return {
         "json_version": JSON_VERSION,
         "store": str(store.paths.root),

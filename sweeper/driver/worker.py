@@ -65,16 +65,16 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
         whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
         failures = {}
         for part_number, part in enumerate(whole):
-            name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
+            worker = _Worker(part, store, attempt if len(whole) == 1 else f"{attempt}.{part_number}", stop)
             try:
-                _Worker(part, store, name, stop).run()
+                worker.run()
             except (Stopped, StoreUnwritable):
                 raise
             except Exception:
                 failures[part] = traceback.format_exc()
                 what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
                 _log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
-                store.clear_progress(name)
+                store.clear_progress(worker.attempt)
         if not failures:
             return
     for part, text in failures.items():

@@ -17,6 +17,9 @@ from sweeper.store.rows import Damaged, check_seal
 
 Verified = dict[str, Stamp]
 
+# A history without a row may be half of a commit: workers live on for a while after their driver was killed.
+GRACE_NS = 10 * 60 * 10**9
+
 
 def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
     """Move every row but the one that counts out of `cells/`, and its history with it; of one cell, or of all.
@@ -109,16 +112,25 @@ def heal(paths: StorePaths) -> list[Damaged]:
         twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
         if parse_row(twin) and twin.exists():
             set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
-    for name in sorted(verified["history"].keys() - verified["cells"].keys()):
+    alone = sorted(verified["history"].keys() - verified["cells"].keys())
+    now = _clock(paths) if alone else 0
+    for name in alone:
         # Of a commit that was killed before its row, or between the two moves of an older row.
         if (paths.superseded / "cells" / name).exists():
             move(paths.history / name, paths.superseded / "history" / name)
-        else:
+        elif now - verified["history"][name][1] > GRACE_NS:
             remove(paths.history / name)
     if json.dumps(verified, sort_keys=True) != before:
         with suppress(StoreUnwritable):
             write_bytes(paths.verified, json.dumps(verified, sort_keys=True).encode(), durable=False)
     return damaged
+
+
+def _clock(paths: StorePaths) -> int:
+    """The time in ns by the clock that gives files theirs: on a network it is not this machine's."""
+    probe = paths.cache / "clock"
+    write_bytes(probe, b"", durable=False)
+    return stamp(probe)[1]
 
 
 def check(paths: StorePaths) -> list[Damaged]:

@@ -53,7 +53,7 @@ def holder(paths: StorePaths) -> dict[str, Any] | None:
     Looks without taking anything, so it works on a read-only store. A holder on another machine is taken at its word.
     """
     info = _read(paths)
-    if info is None or (info["host"] == socket.gethostname() and not _alive(info["pid"])):
+    if info is None or (info["host"] == socket.gethostname() and not alive(info["pid"])):
         return None
     return info
 
@@ -76,7 +76,8 @@ def _read(paths: StorePaths) -> dict[str, Any] | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,8 +1,10 @@
 """A run as a whole: signals, cells that fail, cells that diverge, and an unlucky progress display or report."""
 
+import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from sweeper.driver.worker import ATTEMPTS
 from sweeper.errors import StoreUnwritable, StudyError
 from sweeper.plan import make_plan
 from sweeper.progress import Meter, Watch, share_of_work
+from sweeper.show import status_dict
 from sweeper.store import Store
 
 LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}
@@ -241,6 +244,29 @@ def test_the_share_of_work_grows_with_steps_and_commits(tiny):
     study.run()
     now = meter.read()
     assert now.share == 1 and now.committed == 2
+
+
+def test_a_stack_whose_process_is_gone_is_not_shown_as_running(tiny):
+    study = tiny()
+    store = Store.open(study.store, create=True)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    said = {"phase": "training", "cells": 1, "cell_ids": [], "step": 1, "steps": 2, "at": 0.0, "architecture": "",
+            "data": "", "stack_step_s": None}  # fmt: skip
+    notes = {"a": (gone.pid, socket.gethostname()), "b": (os.getpid(), socket.gethostname()), "c": (1, "elsewhere")}
+    for attempt, (pid, host) in notes.items():
+        store.write_progress(attempt, said | {"pid": pid, "host": host})
+    with store.lock():
+        shown = status_dict(None, store)["running"]
+    assert [note["attempt"] for note in shown] == ["b", "c"]
+
+
+def test_a_stack_that_failed_on_the_way_leaves_no_note(tiny, poisoned):
+    """Also where its cells stood at different steps, and so had folders of their own."""
+    study = tiny(cells={"seed": 0}, evaluation={"every": 0})
+    study.run("cells.rho=0.8", "train.steps=20")
+    study.run("cells.rho=[0.8, 0.95]", "run.max_stack=2")
+    assert poisoned["raised"] and study.opened().progress() == []
 
 
 def test_bars_are_drawn_on_a_terminal_and_leave_no_colour_with_no_color(tiny, sweeper_command):

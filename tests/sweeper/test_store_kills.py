@@ -13,7 +13,7 @@ from crashing import crash_everywhere
 from store_process import tensors
 from store_rows import cell_id, history, row, temporary_files
 
-from sweeper.errors import StoreInUse
+from sweeper.errors import StoreInUse, StoreUnwritable
 from sweeper.store import Store
 
 HERE = Path(__file__).parent
@@ -162,6 +162,8 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
             store.commit(row(number), history(number))
         path = store.committed()[cell_id(1)][0].path
         path.write_bytes(path.read_bytes()[:-1])
+        for each in store.paths.history.iterdir():
+            os.utime(each, (time.time() - 3600,) * 2)  # no worker is about to commit it
         return store
 
     def check(root, finished):
@@ -172,3 +174,37 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
         assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
 
     assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.heal(), check) >= 5
+
+
+@pytest.mark.parametrize("stopped_s", [0, 3600], ids=["goes on", "was stopped for an hour"])
+def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_heals(store, monkeypatch, stopped_s):
+    """The next run heals when the orphan has written the history and not yet the row."""
+    from sweeper.store import store as module
+
+    real = module.write_bytes
+
+    def write(path, data, **options):
+        if path.parent == store.paths.cells:
+            (half,) = store.paths.history.iterdir()
+            os.utime(half, (time.time() - stopped_s,) * 2)
+            with Store.open(store.paths.root).lock():
+                assert Store.open(store.paths.root).heal() == []
+            assert half.exists() is (stopped_s == 0)
+        return real(path, data, **options)
+
+    monkeypatch.setattr(module, "write_bytes", write)
+    assert store.commit(row(1), history(1))
+    monkeypatch.undo()
+    assert store.check() == [] and store.heal() == []
+    assert len(store.cells()) == 1 and len(store.history()) == 3
+
+
+def test_the_history_of_a_commit_that_was_killed_long_ago_is_removed(store, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(5, "killed here")))
+        with pytest.raises(StoreUnwritable):
+            store.commit(row(1), history(1))
+    (half,) = store.paths.history.iterdir()
+    assert store.heal() == [] and half.exists()
+    os.utime(half, (time.time() - 3600,) * 2)
+    assert store.heal() == [] and not half.exists()
