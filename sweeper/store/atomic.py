@@ -52,7 +52,7 @@ def write_bytes(path: Path, data: bytes, *, exclusive: bool = False, durable: bo
 def move(source: Path, target: Path) -> None:
     """Move a file within the store, replacing what `target` was; nothing happens if `source` is gone already."""
     with reported(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)
         try:
             os.replace(source, target)
         except FileNotFoundError:
@@ -72,11 +72,14 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its parents, if they are not there, and flush the entry to the disk."""
+def make_folder(path: Path, parents: bool = False) -> None:
+    """Make a folder, if it is not there, and flush the entry to the disk.
+
+    `parents` too only where a store begins: a store that vanished under a run must not come back in part.
+    """
     with reported(path):
         if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=parents, exist_ok=True)
             sync_folder(path.parent)
 
 

@@ -106,9 +106,9 @@ class StorePaths:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders that a store has from its start."""
+        """The folders that a store has from its start, a folder before those in it."""
         return [
-            self.cells, self.history, self.running, self.checkpoints, self.superseded / "cells",
+            self.cells, self.history, self.running, self.checkpoints, self.superseded, self.superseded / "cells",
             self.superseded / "history", self.aside, self.log, self.failures, self.analysis, self.cache,
         ]  # fmt: skip
 

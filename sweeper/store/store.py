@@ -61,7 +61,7 @@ class Store(Checkpoints, Notes):
     def create(cls, root: Path | str) -> Store:
         """A new store at `root`. The file that makes it one is written first, so that a kill leaves no other folder."""
         store = cls(root)
-        make_folder(store.paths.root)
+        make_folder(store.paths.root, parents=True)
         note = {"format": "sweeper store", "schema_version": SCHEMA_VERSION}
         write_bytes(store.paths.version, (json.dumps(note) + "\n").encode(), exclusive=True)
         store._check_version()
