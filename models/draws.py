@@ -34,6 +34,9 @@ class Purpose(IntEnum):
     EVALUATE_BINARISE = 6  # pixels of an evaluated split (step = first image of the chunk)
     EVALUATE_LATENT = 7  # noise of z_layer in evaluation (step = first image, inner = block of samples)
     EVALUATE_SMOOTH = 8  # noise of the smoothing of the map from z_layer in evaluation (the same)
+    PICTURE_UP = 9  # noise of z_layer on the way up, for pictures
+    PICTURE_DOWN = 10  # noise of z_layer on the way down from z_L
+    PICTURE_SAMPLE = 11  # noise of z_layer on the way down from the prior
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:

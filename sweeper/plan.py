@@ -60,6 +60,7 @@ class Order:
     evaluation: Evaluation
     every: int
     validation_images: int
+    pictures: int
     checkpoint_s: float
     keep: str
     device: str
@@ -225,6 +226,7 @@ def _order(study: Study, items: Sequence[Item], device: str) -> Order:
         evaluation=study.evaluation_settings(),
         every=study.evaluation.every,
         validation_images=study.evaluation.validation_images,
+        pictures=study.evaluation.pictures,
         checkpoint_s=study.train.checkpoint_s,
         keep=study.train.keep,
         device=device,

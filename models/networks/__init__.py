@@ -60,3 +60,10 @@ class Network(Protocol):
     ) -> Terms:
         """x (cells, 1, batch, features) and the noise of each layer, (cells, samples, batch, units) → terms."""
         ...
+
+    def image(self, params: Mapping[str, Tensor], z: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`.
+
+        noise: of the layers passed on the way, 1 … i − 1 for a `z` of layer i, as for `terms`; [] for z₁ itself.
+        """
+        ...

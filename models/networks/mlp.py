@@ -116,11 +116,10 @@ class HierarchicalMLP:
     ) -> tuple[Tensor, Tensor]:
         """Mean and deviation of p(z_i|z_{i+1}), each (cells, samples, batch, units of layer i); `i` from 1."""
         z, mean, deviation, _ = above
+        if smoothing is None:
+            return self._plain_prior(params, i, z)
         down = self.generative[i]
         mean_head, deviation_head = f"{down.name}.mean", f"{down.name}.deviation"
-        if smoothing is None:
-            h = down(params, z)
-            return linear(params, mean_head, h), sigma(linear(params, deviation_head, h))
         h = down(params, smoothing.samples(i + 1, z, mean, deviation))
         p_deviation = sigma(linear(params, deviation_head, h))
         smooth_deviation = p_deviation.mean(1, keepdim=True)
@@ -130,10 +129,28 @@ class HierarchicalMLP:
         # The mean over samples commutes with the linear head of the mean, so that head runs once.
         return linear(params, mean_head, h.mean(1, keepdim=True)), smooth_deviation
 
+    def _plain_prior(self, params: Mapping[str, Tensor], i: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without smoothing, from the sample of z_{i+1} alone."""
+        down = self.generative[i]
+        h = down(params, z)
+        return linear(params, f"{down.name}.mean", h), sigma(linear(params, f"{down.name}.deviation", h))
+
+    def image(self, params: Mapping[str, Tensor], z: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """See `models.networks.Network`."""
+        for i in range(len(noise), 0, -1):
+            mean, deviation = self._plain_prior(params, i, z)
+            z = mean + deviation * noise[i - 1]
+        out = self._output(params, z)
+        return out.sigmoid() if self.likelihood == "bernoulli" else out
+
+    def _output(self, params: Mapping[str, Tensor], z: Tensor) -> Tensor:
+        """Logits or mean of p(x|z₁)."""
+        down = self.generative[0]
+        return linear(params, f"{down.name}.mean", down(params, z))
+
     def _log_px(self, params: Mapping[str, Tensor], x: Tensor, z: Tensor, variance: Tensor | None) -> Tensor:
         """log p(x|z₁), (cells, samples, batch); never smoothed."""
-        down = self.generative[0]
-        out = linear(params, f"{down.name}.mean", down(params, z))
+        out = self._output(params, z)
         if self.likelihood == "bernoulli":
             return bernoulli_log_prob(x, out)
         deviation = out.new_ones(()) if variance is None else variance.sqrt()

@@ -27,6 +27,7 @@ import models.data
 from models import draws, registry
 from models.cell import Cell
 from models.evaluation import evaluate
+from models.pictures import draw_pictures
 from models.registry import cell_id, cell_size
 from models.settings import Evaluation
 from models.training import Stack
@@ -35,6 +36,7 @@ from sweeper.plan import Order
 from sweeper.provenance import processor, provenance
 from sweeper.store import Store
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
+from sweeper.store.pictures import to_png
 from sweeper.store.records import Record
 from sweeper.wording import last_line, plural
 
@@ -292,15 +294,19 @@ class _Worker:
         self._say("evaluating")
         begun = time.monotonic()
         rows = evaluate(stack, order.evaluation, between=self._look_while_evaluating)
+        count = order.pictures
+        drawn = (
+            [to_png(each) for each in draw_pictures(stack, order.evaluation, count)] if count else [None] * len(rows)
+        )
         evaluation_s = (time.monotonic() - begun) / len(self.ids)
-        for i, row in enumerate(rows):
+        for i, (row, pictures) in enumerate(zip(rows, drawn, strict=True)):
             if not (math.isfinite(row["elbo"]) and math.isfinite(row["iw_bound"])):
                 stack.diverged_at[i] = stack.step  # the last update, which no later step was there to notice
                 self._commit(i, None, evaluation_s)
                 continue
             if order.keep != "none" and self.kept.get(self.ids[i]) != stack.step:
                 self._keep(i)
-            self._commit(i, row, evaluation_s)
+            self._commit(i, row, evaluation_s, pictures)
 
     def _keep(self, i: int) -> None:
         tensors = _numpy(self.stack.tensors())
@@ -313,7 +319,9 @@ class _Worker:
         }
         self.store.save_state(self.ids[i], self.stack.step, {k: t[i] for k, t in tensors.items()}, meta)
 
-    def _commit(self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float) -> None:
+    def _commit(
+        self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float, pictures: bytes | None = None
+    ) -> None:
         """The cell's row and history; `evaluated` None: it diverged."""
         order, stack, name = self.order, self.stack, self.ids[i]
         cell = stack.cells[i]
@@ -336,7 +344,7 @@ class _Worker:
             | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": draws.NAME}
             | provenance()
         )
-        self.store.commit(row, [h for h in self.history[name] if h["step"] <= (steps or 0)])
+        self.store.commit(row, [h for h in self.history[name] if h["step"] <= (steps or 0)], pictures)
 
     def _last_objective(self, i: int) -> float | None:
         """Mean training objective since the last history row, or over the interval that ended there."""

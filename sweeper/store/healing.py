@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
 from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
-from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths, parse_row
+from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths, parse_row, picture_name
+from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
 from sweeper.store.rows import Damaged, check_seal
@@ -32,6 +33,12 @@ def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> 
             if row is not winner:
                 move(row.path, paths.superseded / "cells" / row.path.name)
                 move(paths.history / row.path.name, paths.superseded / "history" / row.path.name)
+                _move_pictures(paths, row.path.name)
+
+
+def _move_pictures(paths: StorePaths, row: str) -> None:
+    """Pictures go where their row goes."""
+    move(paths.picture(row), paths.superseded / "pictures" / picture_name(row))
 
 
 def set_aside(paths: StorePaths, path: Path, reason: str) -> Damaged:
@@ -120,6 +127,13 @@ def heal(paths: StorePaths) -> list[Damaged]:
             move(paths.history / name, paths.superseded / "history" / name)
         elif now - verified["history"][name][1] > GRACE_NS:
             remove(paths.history / name)
+    for entry in paths.entries(paths.pictures):
+        row = f"{Path(entry.name).stem}.parquet"
+        if entry.name[0] not in "._" and (parse_row(Path(row)) is None or row not in verified["cells"]):
+            if (paths.superseded / "cells" / row).exists():
+                _move_pictures(paths, row)
+            else:
+                remove(paths.pictures / entry.name)
     if json.dumps(verified, sort_keys=True) != before:
         with suppress(StoreUnwritable):
             write_bytes(paths.verified, json.dumps(verified, sort_keys=True).encode(), durable=False)
@@ -147,6 +161,14 @@ def check(paths: StorePaths) -> list[Damaged]:
                     continue  # superseded meanwhile
                 except StoreDamaged as fault:
                     damaged.append(Damaged(committed.path, str(fault)))
+    for entry in paths.entries(paths.pictures):
+        try:
+            if entry.name[0] not in "._":
+                check_png((paths.pictures / entry.name).read_bytes())
+        except FileNotFoundError:
+            continue  # superseded meanwhile
+        except (StoreDamaged, OSError) as fault:
+            damaged.append(Damaged(paths.pictures / entry.name, str(fault)))
     for folder in paths.subfolders(paths.running, ATTEMPT) + paths.subfolders(paths.checkpoints, CELL_ID):
         for path in record_paths(folder):
             try:

@@ -4,6 +4,7 @@
     store.json                        that this folder is a store, and of which version
     cells/<cell id>-<steps>-<evaluation id>.parquet     a row per finished cell: the commit
     history/<the same name>           its curves over steps
+    pictures/<the same stem>.png      what it draws, where the study asks for pictures
     running/<attempt>/<steps>.safetensors, .json        checkpoints of a running stack
     checkpoints/<cell id>/<steps>.safetensors, .json    kept state of a committed cell
     superseded/ aside/ log/ analysis/ cache/
@@ -66,6 +67,11 @@ def row_name(cell_id: str, steps: int, evaluation_id: str | None) -> str:
     return f"{cell_id}-{step_name(steps)}-{ending}.parquet"
 
 
+def picture_name(row: str) -> str:
+    """The name of the pictures that go with the row's file `row`. Raises ValueError."""
+    return checked(row, ROW_FILE, "a row's file").removesuffix(".parquet") + ".png"
+
+
 def step_name(step: int) -> str:
     """`step` as it stands in file names, so that names sort as numbers do. Raises ValueError."""
     if not 0 <= step < 10**12:
@@ -94,6 +100,7 @@ class StorePaths:
         self.stop = self.root / ".stop.json"
         self.cells = self.root / "cells"
         self.history = self.root / "history"
+        self.pictures = self.root / "pictures"
         self.running = self.root / "running"
         self.checkpoints = self.root / "checkpoints"
         self.superseded = self.root / "superseded"
@@ -108,8 +115,9 @@ class StorePaths:
     def folders(self) -> list[Path]:
         """The folders that a store has from its start, a folder before those in it."""
         return [
-            self.cells, self.history, self.running, self.checkpoints, self.superseded, self.superseded / "cells",
-            self.superseded / "history", self.aside, self.log, self.failures, self.analysis, self.cache,
+            self.cells, self.history, self.pictures, self.running, self.checkpoints, self.superseded,
+            self.superseded / "cells", self.superseded / "history", self.superseded / "pictures", self.aside, self.log,
+            self.failures, self.analysis, self.cache,
         ]  # fmt: skip
 
     def entries(self, folder: Path) -> list[os.DirEntry[str]]:
@@ -130,6 +138,10 @@ class StorePaths:
         """The real folders in `folder` whose names match."""
         entries = self.entries(folder)
         return [folder / e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+
+    def picture(self, row: str) -> Path:
+        """The pictures of the cell whose row's file is called `row`. Raises ValueError on a name that is none."""
+        return self.pictures / picture_name(row)
 
     def rows(self, kind: str) -> Path:
         """The folder of `kind`, `cells` or `history`."""

@@ -18,6 +18,7 @@ from sweeper.store.checkpoints import Checkpoints
 from sweeper.store.columns import SCHEMA_VERSION, SCHEMAS
 from sweeper.store.notes import Notes
 from sweeper.store.paths import Committed, StorePaths
+from sweeper.store.pictures import check_png
 from sweeper.store.rows import Damaged, encode, history_table, row_table
 
 if TYPE_CHECKING:
@@ -102,10 +103,13 @@ class Store(Checkpoints, Notes):
         """The finished rows of each cell, by file names alone; the first of a cell's is the one that counts."""
         return reading.newest(reading.scan(self.paths, self.paths.cells))
 
-    def commit(self, row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> bool:
-        """Add a finished cell: its history whole first, then its row. Older rows of the cell move to superseded/.
+    def commit(
+        self, row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: bytes | None = None
+    ) -> bool:
+        """Add a finished cell: its history and pictures whole first, then its row. Older rows move to superseded/.
 
-        `row` and each of `history` have exactly the columns of `columns.CELL_COLUMNS` and `HISTORY_COLUMNS`. Returns
+        `row` and each of `history` have exactly the columns of `columns.CELL_COLUMNS` and `HISTORY_COLUMNS`; `pictures`
+        is a PNG (`sweeper.store.pictures`). Returns
         False, with nothing changed, if this commit or one with more steps is there. Raises ValueError naming wrong
         columns.
         """
@@ -114,14 +118,19 @@ class Store(Checkpoints, Notes):
         present = reading.scan(self.paths, self.paths.cells, row["cell_id"])
         if any(other.path.name == name or other.steps > row["step"] for other in present):
             return False
-        return self.link(row["cell_id"], name, encode(table, "cells", name), encode(histories, "history", name))
+        return self.link(
+            row["cell_id"], name, encode(table, "cells", name), encode(histories, "history", name), pictures
+        )
 
-    def link(self, cell_id: str, name: str, row: bytes, history: bytes) -> bool:
-        """Add a row and its history as the sealed bytes that they are; False if a row of this name is there.
+    def link(self, cell_id: str, name: str, row: bytes, history: bytes, pictures: bytes | None = None) -> bool:
+        """Add a row, its history and pictures as the sealed bytes that they are; False if a row of this name is there.
 
-        The history comes first, the row makes both count, then the cell's older rows go.
+        The history comes first, the row makes all of them count, then the cell's older rows go.
         """
         write_bytes(self.paths.history / name, history)
+        if pictures is not None:
+            make_folder(self.paths.pictures)  # a store of an earlier version has none
+            write_bytes(self.paths.picture(name), pictures)
         if not write_bytes(self.paths.cells / name, row, exclusive=True):
             return False
         if not (self.paths.history / name).exists():
@@ -140,6 +149,17 @@ class Store(Checkpoints, Notes):
         except StoreDamaged as fault:
             raise type(fault)(f"{path}: {fault}") from fault
         return row
+
+    def pictures(self, cell_id: str) -> tuple[bytes, list[str]] | None:
+        """The PNG of the row that counts, and what its rows show; None where there is none that is whole."""
+        present = reading.newest(reading.scan(self.paths, self.paths.cells, cell_id)).get(cell_id)
+        if not present:
+            return None
+        try:
+            data = self.paths.picture(present[0].path.name).read_bytes()
+            return data, check_png(data)
+        except (OSError, StoreDamaged):
+            return None
 
     def read(self, kind: str) -> tuple[pa.Table, list[Damaged]]:
         """`cells` (a row a cell, most steps) or `history` (a row a cell and step), ordered by cell id, and the files

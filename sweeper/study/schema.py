@@ -74,6 +74,10 @@ class EvaluationSection(Section):
     validation_images: Annotated[
         Positive, AfterValidator(several), Field(description="validation images used along the way")
     ] = 1000
+    pictures: Annotated[
+        Annotated[int, Field(strict=True, ge=0, le=64), BeforeValidator(whole_number)],
+        Field(description="images drawn of each cell for the report, when it is evaluated; 0: none"),
+    ] = 8
 
 
 class Analysis(Section):
