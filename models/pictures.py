@@ -28,25 +28,21 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
     0 (black) to 1 (white). `count` is cut to the images that the split has.
     """
     network, features = stack.network, stack.dataset.features
-    x = binarised(
-        stack, getattr(stack.dataset, settings.split)[:count], Draws([settings.seed], stack.device, stack.dtype), 0
-    )
-    n, top = x.shape[2], len(network.latents)
     source = Draws([settings.seed], stack.device, stack.dtype)
+    x = binarised(stack, getattr(stack.dataset, settings.split)[:count], source, 0)
+    n, top = x.shape[2], len(network.latents)
 
     def noise(purpose: Purpose, layers: int) -> list[Tensor]:
         sizes = enumerate(network.latents[:layers], start=1)
-        return [source.normal(purpose, (1, n, units), layer=layer) for layer, units in sizes]
+        made = (source.normal(purpose, (1, n, units), layer=layer) for layer, units in sizes)
+        return [each.expand(len(stack.cells), -1, -1, -1) for each in made]
 
     with torch.no_grad():
         up = network.terms(stack.params, x, noise(Purpose.PICTURE_UP, top), None, stack.decoder_variance).layers
-        drawn = {"images": x, "from z1": network.image(stack.params, up[0].z, [])}
+        drawn = {"images": x, "from z1": network.image(stack.params, [], up[0].z)}
         if top > 1:
-            down = noise(Purpose.PICTURE_DOWN, top - 1)
-            drawn[f"from z{top}"] = network.image(stack.params, up[-1].z, down)
-        *below, highest = noise(Purpose.PICTURE_SAMPLE, top)
-        prior = highest.expand(len(stack.cells), -1, -1, -1)
-        drawn["samples"] = network.image(stack.params, prior, below)
+            drawn[f"from z{top}"] = network.image(stack.params, noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)
+        drawn["samples"] = network.image(stack.params, noise(Purpose.PICTURE_SAMPLE, top))
     shape = (n, *stack.dataset.image_shape)
     grey = {
         name: (images.reshape(len(stack.cells), n, features).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

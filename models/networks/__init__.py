@@ -61,9 +61,9 @@ class Network(Protocol):
         """x (cells, 1, batch, features) and the noise of each layer, (cells, samples, batch, units) → terms."""
         ...
 
-    def image(self, params: Mapping[str, Tensor], z: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`.
+    def image(self, params: Mapping[str, Tensor], noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+        """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`, or from the prior.
 
-        noise: of the layers passed on the way, 1 … i − 1 for a `z` of layer i, as for `terms`; [] for z₁ itself.
+        noise: of the layers drawn on the way, shapes as for `terms`: 1 … i − 1 for a `z` of layer i, all for the prior.
         """
         ...

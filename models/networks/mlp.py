@@ -135,8 +135,10 @@ class HierarchicalMLP:
         h = down(params, z)
         return linear(params, f"{down.name}.mean", h), sigma(linear(params, f"{down.name}.deviation", h))
 
-    def image(self, params: Mapping[str, Tensor], z: Tensor, noise: Sequence[Tensor]) -> Tensor:
+    def image(self, params: Mapping[str, Tensor], noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
         """See `models.networks.Network`."""
+        if z is None:
+            *noise, z = noise
         for i in range(len(noise), 0, -1):
             mean, deviation = self._plain_prior(params, i, z)
             z = mean + deviation * noise[i - 1]
