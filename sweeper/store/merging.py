@@ -1,4 +1,4 @@
-"""Taking over what another store holds: its rows with their histories, and its kept states. It is only read.
+"""Taking over what another store holds: rows with their histories and pictures, and kept states. It is only read.
 
 Of each cell the row stays that readers keep, the one with most steps; of two with as many, the one finished later, so
 that the order of merging does not matter. Bytes are copied as they are once every checksum in them was verified, each
@@ -17,6 +17,7 @@ from typing import Any
 from sweeper.errors import StoreDamaged, StoreNewer
 from sweeper.store.columns import VOLATILE
 from sweeper.store.paths import CELL_ID, Committed, StorePaths
+from sweeper.store.pictures import check_png
 from sweeper.store.reading import newest, read_file, scan
 from sweeper.store.records import copy_record, prune, read_record, record_paths
 from sweeper.store.rows import Damaged
@@ -79,13 +80,26 @@ def _take_row(target: Store, source: StorePaths, row: Committed, taken: Taken) -
     if faults:
         taken.damaged += faults
         return
-    target.link(
-        row.cell_id, name, _find(source, "cells", name).read_bytes(), _find(source, "history", name).read_bytes()
-    )
+    bytes_of = {kind: _find(source, kind, name).read_bytes() for kind in ("cells", "history")}
+    target.link(row.cell_id, name, bytes_of["cells"], bytes_of["history"], _pictures(source, name, taken))
     if here:
         taken.replaced += 1
     else:
         taken.added += 1
+
+
+def _pictures(source: StorePaths, row: str, taken: Taken) -> bytes | None:
+    """The pictures that go with a row, if there are any and they are whole."""
+    path = source.picture(row)
+    try:
+        data = path.read_bytes()
+        check_png(data)
+    except FileNotFoundError:
+        return None
+    except StoreDamaged as fault:
+        taken.damaged.append(Damaged(path, str(fault)))
+        return None
+    return data
 
 
 def _take_state(target: StorePaths, folder: Path, taken: Taken) -> None:

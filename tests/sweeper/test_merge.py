@@ -15,6 +15,7 @@ from store_rows import cell_id, history, row, temporary_files
 from sweeper.errors import StoreInUse, StoreNewer, StoreUnwritable, StudyError
 from sweeper.merge import merge
 from sweeper.store import Store
+from sweeper.store.pictures import to_png
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -258,3 +259,17 @@ def test_the_command_exits_with_65_where_a_source_was_damaged(two, tmp_path, swe
     assert [each["path"] for each in found["sources"][0]["damaged"]] == [str(path)]
     in_use = sweeper_command.run(["merge", str(two[0]), str(two[0])])
     assert in_use.code == 2 and len(in_use.err.splitlines()) == 1
+
+
+def test_pictures_come_along_unless_they_are_damaged(two, tmp_path):
+    source = Store.open(two[0])
+    pictures = to_png({"images": np.zeros((2, 3, 3), np.uint8)})
+    for number in (7, 8):
+        source.commit(row(number, 500), history(number, 500), pictures)
+    torn = source.paths.picture(source.committed()[cell_id(8)][0].path.name)
+    torn.write_bytes(pictures[:-1])
+    merged = merge(tmp_path / "all", [two[0]])
+    assert [fault.path for fault in merged.damaged] == [torn]
+    found = merged.target.pictures(cell_id(7))
+    assert found is not None and found[0] == pictures
+    assert merged.target.pictures(cell_id(8)) is None and cell_id(8) in merged.target.committed()
