@@ -313,17 +313,17 @@ def _report(study: Study, store: Store) -> Report:
             store.history(),
             store.paths.analysis,
             study_name=study.name,
-            rho_ref=study.analysis.rho_ref,
+            reference=study.analysis.rho_ref,
             order_parameter=study.analysis.order_parameter,
             asked={cell_id(cell) for cell in study.cells},
         )
 
 
 def _print_report(found: Report, store: Store) -> None:
-    from sweeper.show import REPORT_HEADER, report_lines, report_table
+    from sweeper.show import report_header, report_lines, report_table
 
     if found.curves:
-        _print_table(REPORT_HEADER, report_table(found))
+        _print_table(report_header(found), report_table(found))
     for line in report_lines(found, store):
         _print(line)
 

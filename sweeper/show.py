@@ -221,20 +221,23 @@ def report_table(found: Report) -> list[list[str]]:
     for curve in found.curves:
         onset, midpoint = curve.transition.onset, curve.transition.midpoint
         row = [curve.label]
-        if onset.rho is None:
-            row += ["–", "–", "–", "–"]
+        if onset.value is None:
+            row += ["–" if onset.bound is None else f"{curve.axis.beyond} {onset.bound:.4g}", "–", "–", "–"]
         else:
             row += [
-                f"{onset.rho:.4f}",
-                f"{onset.low:.4f} – {onset.high:.4f}",
-                f"{onset.low_wide:.4f} – {onset.high_wide:.4f}",
+                onset.written(onset.value),
+                f"{onset.written(onset.low)} – {onset.written(onset.high)}",
+                f"{onset.written(onset.low_wide)} – {onset.written(onset.high_wide)}",
+                midpoint.written(midpoint.value),
             ]
-            row += ["–" if midpoint.rho is None else f"{midpoint.rho:.4f}"]
         rows.append([*row, str(len(onset.seeds)), f"{max(curve.steps, default=0):,}"])
     return rows
 
 
-REPORT_HEADER = ["curve", "critical ρ", "95 % over seeds", "and half a step", "midpoint", "seeds", "steps"]
+def report_header(found: Report) -> list[str]:
+    """The columns of `report_table`."""
+    symbol = found.curves[0].axis.symbol
+    return ["curve", f"critical {symbol}", "95 % over seeds", "and half a step", "midpoint", "seeds", "steps"]
 
 
 def report_lines(found: Report, store: Store) -> list[str]:

@@ -1,24 +1,28 @@
 """Where the order parameter vanishes: onset and midpoint of one curve, with an interval or the reason for none.
 
-A curve is the order parameter (top-layer KL, nats) over ρ, once per seed. All is done in log u, u = 1 − ρ, with ρ = 1
-(log u = −∞) as the collapsed end:
+A curve is the order parameter (top-layer KL, nats) over a control parameter (ρ), once per seed. All is done in the
+axis's coordinate x, which ascends away from collapse (`sweeper.analysis.axis`): for ρ, x = log u with u = 1 − ρ, and
+ρ = 1 (x = −∞) is the collapsed end:
 
-    level     floor + q (value at ρ_ref − floor), q = 0.1 for the onset, 0.5 for the midpoint; per seed
+    level     floor + q (value at the reference − floor), q = 0.1 for the onset, 0.5 for the midpoint; per seed
     place     where the seed's monotone curve passes the level
-    interval  mean ± t(S − 1) standard errors of the seeds' places, back-transformed, so that it never passes 1
+    interval  mean ± t(S − 1) standard errors of the seeds' places in x, back-transformed: for ρ it never passes 1
 
 The rules, each with its reason:
 
-- *Window*: the grid from ρ_ref to 1. What the curve does under stronger smoothing has no say.
-- *Monotone curve*: isotonic least squares (pool adjacent violators) of the seed's values over u, then straight lines
-  in log u. It crosses every level once, and equals the data wherever they are monotone.
-- *Floor*: the collapsed points are ρ = 1 (or the largest ρ) and the grid points next to it whose mean over seeds lies
-  above that of ρ = 1 by no more than two standard errors of such a difference, this tolerance being held between 0.5 %
-  and 2.5 % of the drop. The points are chosen for all seeds together (a choice seed by seed would pick low noise) and
-  averaged per seed. With little noise that is ρ = 1 and its equals; a rising tail cannot lift the floor.
-- *ρ = 1*: nothing can be interpolated between it and the last point before it, so a place there is "at the grid's
-  edge", a lower bound on the critical ρ.
-- *Wide interval*: half-width at least half the grid's step (in log u) where the seeds cross.
+- *Window*: the grid from the reference to the collapsed end. What the curve does farther away (for ρ, under stronger
+  smoothing) has no say.
+- *Monotone curve*: isotonic least squares (pool adjacent violators) of the seed's values over x, then straight lines
+  in x. It crosses every level once, and equals the data wherever they are monotone.
+- *Floor*: the collapsed points are the one nearest to collapse (ρ = 1, or the largest ρ) and the grid points next to it
+  whose mean over seeds lies above that one's by no more than two standard errors of such a difference, this tolerance
+  being held between 0.5 % and 2.5 % of the drop. The points are chosen for all seeds together (a choice seed by seed
+  would pick low noise) and averaged per seed. With little noise that is ρ = 1 and its equals; a rising tail cannot lift
+  the floor.
+- *Physical end*: nothing can be interpolated between ρ = 1 and the last point before it, so where a seed's place lies
+  there, no number is given but a `bound`: the mean over seeds with such places put at that point, plus t(S − 1)
+  standard errors. It errs to the safe side, as the places lie beyond.
+- *Wide interval*: half-width at least half the grid's step (in x) where the seeds cross.
 
 Measured coverage of the raw interval, nominal 95 %, at 3, 5 and 10 seeds (2,000 planted curves each, 13 points, noise
 1 % of the drop, spread 0.03 in log u): broken line, onset 94.6, 95.1, 94.5 %; onset-log, onset 92.5, 93.3, 93.0 %;
@@ -28,60 +32,74 @@ a curve that bends (bias −0.015 in log u). The wide interval covers all of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-FRACTIONS = {"onset": 0.10, "midpoint": 0.50}  # of the way from the floor to the value at ρ_ref
+from sweeper.analysis.axis import RHO, Array, Axis
+
+FRACTIONS = {"onset": 0.10, "midpoint": 0.50}  # of the way from the floor to the value at the reference
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3
 FEWEST_POINTS = 4  # of a seed's curve within the window
-MOST_FLOOR = 0.05  # of the value at ρ_ref: above it the floor has not collapsed
-TOLERANCE = (0.005, 0.025)  # of the drop: how far above ρ = 1 a collapsed point may lie
-FLAT_LEVEL = 0.99  # one-sided t test that the value at ρ_ref lies above the floor
-
-Array = NDArray[np.float64]
+MOST_FLOOR = 0.05  # of the value at the reference: above it the floor has not collapsed
+TOLERANCE = (0.005, 0.025)  # of the drop: how far above the collapsed end a collapsed point may lie
+FLAT_LEVEL = 0.99  # one-sided t test that the value at the reference lies above the floor
 
 
 @dataclass(frozen=True)
 class Critical:
-    """A critical ρ with its interval, or the `reason` why there is none (then the numbers are None).
+    """A critical value with its interval, or the `reason` why there is none (then the numbers are None).
 
-    `low`, `high`: the t interval over seeds; `low_wide`, `high_wide`: the same, at least half a grid step each way.
-    `per_seed` holds each used seed's value in the order of `seeds`. `n_diverged` and `n_missing` count the cells of
-    the curve that gave no value.
+    `value` is one of the control parameter; `low`, `high`: the t interval over seeds; `low_wide`, `high_wide`: the
+    same, at least half a grid step each way. `per_seed` holds each used seed's value in the order of `seeds`.
+    `bound` is given in place of a value where that lies between the last grid point and the physical end: a lower
+    bound where the high end collapses, as of ρ, else an upper one. `n_diverged` and `n_missing` count the cells of the
+    curve that gave no value.
     """
 
     kind: str
-    rho: float | None = None
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     low_wide: float | None = None
     high_wide: float | None = None
+    bound: float | None = None
     per_seed: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     n_diverged: int = 0
     n_missing: int = 0
     reason: str | None = None
 
+    def written(self, number: float | None, wide: bool = False) -> str:
+        """`number` with the decimals that give two digits of the interval's half-width, or one digit of that of the
+        wide interval; `–` where there is none."""
+        low, high = (self.low_wide, self.high_wide) if wide else (self.low, self.high)
+        if number is None or low is None or high is None:
+            return "–"
+        decimals = (0 if wide else 1) - math.floor(math.log10(max((high - low) / 2, 1e-9)))
+        return f"{number:,.{min(max(3 if high < 1 else 0, decimals), 6)}f}"
+
 
 @dataclass(frozen=True)
 class Transition:
     """Onset and midpoint of a curve, and what they rest on.
 
-    `floor` and `reference` (the value at ρ_ref) are means over the used seeds, in the order parameter's unit, None
-    where no seed can be used; `collapsed` lists the ρ whose mean is the floor.
+    `reference` is the control parameter's value that counts as uncollapsed. `floor` and `height` (the value there) are
+    means over the used seeds, in the order parameter's unit, None where no seed can be used; `collapsed` lists the
+    control parameter's values whose mean is the floor.
     """
 
-    rho_ref: float
+    reference: float
     onset: Critical
     midpoint: Critical
     floor: float | None = None
-    reference: float | None = None
+    height: float | None = None
     collapsed: tuple[float, ...] = ()
 
     @property
@@ -90,113 +108,114 @@ class Transition:
         return self.onset, self.midpoint
 
 
-def smoothing_gap(rho: ArrayLike) -> Array:
-    """u = 1 − ρ, free of the rounding that makes 1 − 0.99 differ from 0.01."""
-    return np.round(1.0 - np.asarray(rho, dtype=np.float64), 12)
-
-
-def log_gap(rho: ArrayLike) -> Array:
-    """log(1 − ρ), −∞ at ρ = 1."""
-    with np.errstate(divide="ignore"):
-        return np.log(smoothing_gap(rho))
-
-
 def find_transition(
-    rho: ArrayLike,
+    control: ArrayLike,
     values: ArrayLike,
-    rho_ref: float = 0.8,
+    reference: float | None = None,
     seeds: Sequence[int] | None = None,
     diverged: ArrayLike | None = None,
+    axis: Axis = RHO,
 ) -> Transition:
     """Onset and midpoint of one curve.
 
-    rho: (points,), each once, in [0, 1], any order. values: (seeds, points), the order parameter, NaN where a cell
-    gave none. rho_ref: where the curve counts as uncollapsed; between grid points it is interpolated in log u.
-    seeds: their names [0 … S − 1]. diverged: (seeds, points), true where a cell diverged; other gaps are missing cells.
-    Raises ValueError on wrong shapes or values of rho. A curve that allows no number is not an error: see `reason`.
+    control: (points,), each once, any order. values: (seeds, points), the order parameter, NaN where a cell gave none.
+    reference: where the curve counts as uncollapsed [the axis's, 0.8 for ρ]; between grid points it is interpolated in
+    x. seeds: their names [0 … S − 1]. diverged: (seeds, points), true where a cell diverged; other gaps are missing
+    cells. axis: of the control parameter [ρ].
+    Raises ValueError on wrong shapes or values of the control parameter, and where no reference is given or known.
+    A curve that allows no number is not an error: see `reason`.
     """
-    rho = np.asarray(rho, dtype=np.float64)
+    control = np.asarray(control, dtype=np.float64)
     values = np.asarray(values, dtype=np.float64)
-    if rho.ndim != 1 or values.ndim != 2 or values.shape[1] != len(rho):
-        raise ValueError(f"values should have shape (seeds, {rho.size}), got {values.shape} for rho of {rho.shape}")
-    if len(rho) == 0 or not ((rho >= 0) & (rho <= 1)).all() or len(set(smoothing_gap(rho))) < len(rho):
-        raise ValueError(f"rho should hold distinct numbers in [0, 1], got {rho.tolist()}")
+    if control.ndim != 1 or values.ndim != 2 or values.shape[1] != len(control):
+        raise ValueError(
+            f"values should have shape (seeds, {control.size}), got {values.shape} for {axis.name} of {control.shape}"
+        )
+    x = axis.coordinate(control)
+    if len(x) == 0 or len(set(x.tolist())) < len(x):
+        raise ValueError(f"{axis.name} should hold distinct numbers, got {control.tolist()}")
+    reference = axis.reference if reference is None else reference
+    if reference is None:
+        raise ValueError(f"reference: which {axis.name} counts as uncollapsed? It has no default")
     names = list(range(len(values))) if seeds is None else [int(seed) for seed in seeds]
     lost = np.zeros(values.shape, bool) if diverged is None else np.asarray(diverged, bool)
     if len(names) != len(values) or lost.shape != values.shape:
         raise ValueError(f"seeds and diverged should match values of shape {values.shape}")
-    order = np.argsort(-rho)  # from ρ = 1 on: u and the order parameter ascend
-    rho, values, lost = rho[order], np.where(lost, np.nan, values)[:, order], lost[:, order]
+    order = np.argsort(x)  # from collapse on: x and the order parameter ascend
+    control, x, values, lost = control[order], x[order], np.where(lost, np.nan, values)[:, order], lost[:, order]
     values[~np.isfinite(values)] = np.nan
     blank = Critical("", n_diverged=int(lost.sum()), n_missing=int((np.isnan(values) & ~lost).sum()))
-    x, x_ref = log_gap(rho), float(log_gap(rho_ref))
+    x_ref = float(axis.coordinate(reference))
 
     def refused(reason: str, **known: object) -> Transition:
         onset, midpoint = (replace(blank, kind=kind, reason=reason) for kind in FRACTIONS)
-        return Transition(rho_ref, onset, midpoint, **known)  # type: ignore[arg-type]
+        return Transition(reference, onset, midpoint, **known)  # type: ignore[arg-type]
 
     finite = x[np.isfinite(x)]
     if len(finite) == 0 or not finite[0] <= x_ref <= finite[-1]:
-        return refused(f"rho_ref outside the grid: {rho_ref:g} is not within {_span(rho)}")
+        return refused(f"reference outside the grid: {axis.at(reference)} is not within {_span(axis, control, x)}")
     window = x <= x_ref
-    reference = np.array([_at(x, row, x_ref) for row in values])
+    height = np.array([_at(x, row, x_ref) for row in values])
     enough = np.isfinite(values[:, window]).sum(1) >= FEWEST_POINTS
-    usable = np.isfinite(values[:, 0]) & np.isfinite(reference) & enough
+    usable = np.isfinite(values[:, 0]) & np.isfinite(height) & enough
     if usable.sum() < FEWEST_SEEDS:
         return refused(
             f"fewer than {FEWEST_SEEDS} usable seeds: {int(usable.sum())} of {len(names)} have a value at "
-            f"ρ = {rho[0]:g}, at rho_ref and at {FEWEST_POINTS} points or more from there to 1"
+            f"{axis.at(control[0])}, at the reference {axis.at(reference)} and at {FEWEST_POINTS} points or more "
+            f"from there to the collapsed end"
         )
     names = [name for name, use in zip(names, usable, strict=True) if use]
-    reference, curves = reference[usable], values[usable]
-    n_collapsed = _collapsed(curves[:, window], reference)
+    height, curves = height[usable], values[usable]
+    n_collapsed = _collapsed(curves[:, window], height)
     floor = np.nanmean(curves[:, :n_collapsed], axis=1)
     known = {
         "floor": float(floor.mean()),
-        "reference": float(reference.mean()),
-        "collapsed": tuple(rho[:n_collapsed].tolist()),
+        "height": float(height.mean()),
+        "collapsed": tuple(control[:n_collapsed].tolist()),
     }
-    drop = reference - floor
+    drop = height - floor
     error = drop.std(ddof=1) / np.sqrt(len(drop))
     if drop.min() <= 0 or drop.mean() <= student_t.ppf(FLAT_LEVEL, len(drop) - 1) * error:
         return refused(
-            f"flat curve: {reference.mean():.3g} at rho_ref {rho_ref:g} is not above the floor {floor.mean():.3g} "
-            f"in every seed and by more than the seeds scatter",
+            f"flat curve: {height.mean():.3g} at the reference {axis.at(reference)} is not above the floor "
+            f"{floor.mean():.3g} in every seed and by more than the seeds scatter",
             **known,
         )
-    if floor.mean() > MOST_FLOOR * reference.mean():
+    if floor.mean() > MOST_FLOOR * height.mean():
         return refused(
-            f"no collapsed floor: {floor.mean():.3g} at ρ = {rho[0]:g} is {floor.mean() / reference.mean():.0%} of "
-            f"{reference.mean():.3g} at rho_ref {rho_ref:g} (at most {MOST_FLOOR:.0%})",
+            f"no collapsed floor: {floor.mean():.3g} at {axis.at(control[0])} is {floor.mean() / height.mean():.0%} of "
+            f"{height.mean():.3g} at the reference {axis.at(reference)} (at most {MOST_FLOOR:.0%})",
             **known,
         )
     inner = window & (x < x_ref)
     grid = np.append(x[inner], x_ref)
-    monotone = [_monotone(grid, np.append(row[inner], last)) for row, last in zip(curves, reference, strict=True)]
+    monotone = [_monotone(grid, np.append(row[inner], last)) for row, last in zip(curves, height, strict=True)]
     onset, midpoint = (
-        _place(replace(blank, kind=kind, seeds=tuple(names)), rho, monotone, floor + fraction * drop)
+        _place(replace(blank, kind=kind, seeds=tuple(names)), axis, x, monotone, floor + fraction * drop)
         for kind, fraction in FRACTIONS.items()
     )
-    return Transition(rho_ref, onset, midpoint, **known)  # type: ignore[arg-type]
+    return Transition(reference, onset, midpoint, **known)  # type: ignore[arg-type]
 
 
-def _span(rho: Array) -> str:
-    before = rho[rho < 1]
-    return f"ρ = {before.min():g} … {before.max():g}" if len(before) else "ρ = 1, the only value"
+def _span(axis: Axis, control: Array, x: Array) -> str:
+    inner = control[np.isfinite(x)]
+    if len(inner) == 0:
+        return f"{axis.at(control[0])}, the only value"
+    return f"{axis.symbol} = {inner.min():.6g} … {inner.max():.6g}"
 
 
 def _at(x: Array, row: Array, x_ref: float) -> float:
-    """The seed's value at ρ_ref: its own cell's, or straight between the two grid points around it."""
+    """The seed's value at the reference: its own cell's, or straight between the two grid points around it."""
     if np.any(x == x_ref):
         return float(row[x == x_ref][0])
     above = int(np.argmax(x > x_ref))
     return float(np.interp(x_ref, x[above - 1 : above + 1], row[above - 1 : above + 1]))
 
 
-def _collapsed(curves: Array, reference: Array) -> int:
-    """How many points from ρ = 1 on have collapsed; see *Floor* above. curves: (seeds, points), u ascending."""
+def _collapsed(curves: Array, height: Array) -> int:
+    """How many points from the end on have collapsed; see *Floor* above. curves: (seeds, points), x ascending."""
     end = curves[:, 0]
-    drop = reference.mean() - end.mean()
+    drop = height.mean() - end.mean()
     noise = 2 * end.std(ddof=1) * np.sqrt(2 / len(end))
     tolerance = min(max(noise, TOLERANCE[0] * drop), TOLERANCE[1] * drop)
     count = 1
@@ -214,50 +233,51 @@ def _monotone(x: Array, row: Array) -> tuple[Array, Array]:
     return x[here], np.asarray(isotonic_regression(row[here]).x)
 
 
-def _place(blank: Critical, rho: Array, monotone: list[tuple[Array, Array]], levels: Array) -> Critical:
+def _place(blank: Critical, axis: Axis, x: Array, monotone: list[tuple[Array, Array]], levels: Array) -> Critical:
     """The critical value of one kind from the seeds' monotone curves and levels, or the reason for none."""
     places, steps, at_end, at_start = [], [], 0, 0
-    for (x, fit), level in zip(monotone, levels, strict=True):
+    for (points, fit), level in zip(monotone, levels, strict=True):
         # The floor averages the first points, so it is never below the isotonic fit's start, nor is its end below the
-        # value at ρ_ref: the level is always crossed, between points `above − 1` and `above`.
+        # value at the reference: the level is always crossed, between points `above − 1` and `above`.
         above = int(np.argmax(fit >= level))
-        at_end += int(np.isneginf(x[above - 1]))
-        at_start += int(above == len(x) - 1 and x[above] == log_gap(rho[-1]))
+        step = points[above] - points[above - 1]
         share = (level - fit[above - 1]) / (fit[above] - fit[above - 1])
-        places.append(x[above - 1] + share * (x[above] - x[above - 1]) if np.isfinite(x[above - 1]) else -np.inf)
-        steps.append(x[above] - x[above - 1])
+        at_end += int(np.isinf(step))
+        at_start += int(above == len(points) - 1 and points[above] == x[-1])
+        places.append(points[above - 1] + share * step if np.isfinite(step) else points[above])
+        steps.append(step)
+    count = len(places)
+    mean = float(np.mean(places))
+    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, count - 1) * np.std(places, ddof=1) / np.sqrt(count))
     if at_end:
-        last = rho[rho < 1].max()
+        last, end = (float(value) for value in axis.value([x[np.isfinite(x)][0], x[0]]))
         return replace(
             blank,
             seeds=(),
-            reason=f"at the grid's edge: the {blank.kind} lies above ρ = {last:g}, the last point before 1, "
-            f"in {at_end} of {len(places)} seeds; add points nearer to 1",
+            bound=float(axis.value(mean + half)),
+            reason=f"a bound only: the {blank.kind} lies {axis.beyond} {axis.at(last)}, the last point before {end:g}, "
+            f"in {at_end} of {count} seeds; add points nearer to {end:g}",
         )
     if at_start:
         return replace(
             blank,
             seeds=(),
-            reason=f"at the grid's edge: the {blank.kind} lies next to ρ = {rho[-1]:g}, the grid's first point, "
-            f"in {at_start} of {len(places)} seeds; add smaller ρ",
+            reason=f"at the grid's edge: the {blank.kind} lies next to {axis.at(float(axis.value(x[-1])))}, the grid's "
+            f"uncollapsed end, in {at_start} of {count} seeds; add {axis.away} {axis.symbol}",
         )
-    mean = float(np.mean(places))
-    if int((log_gap(rho) < mean).sum()) < 2:
+    if int((x < mean).sum()) < 2:
         return replace(
             blank, seeds=(), reason=f"fewer than 2 grid points below the {blank.kind}, on its collapsed side"
         )
-    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(places) - 1) * np.std(places, ddof=1) / np.sqrt(len(places)))
     wide = max(half, max(steps) / 2)
-
-    def back(log_u: float) -> float:
-        return float(1 - np.exp(min(log_u, 0.0)))
-
+    low, high = sorted(float(axis.value(mean + side)) for side in (-half, half))
+    low_wide, high_wide = sorted(float(axis.value(mean + side)) for side in (-wide, wide))
     return replace(
         blank,
-        rho=back(mean),
-        low=back(mean + half),
-        high=back(mean - half),
-        low_wide=back(mean + wide),
-        high_wide=back(mean - wide),
-        per_seed=tuple(back(place) for place in places),
+        value=float(axis.value(mean)),
+        low=low,
+        high=high,
+        low_wide=low_wide,
+        high_wide=high_wide,
+        per_seed=tuple(float(value) for value in axis.value(places)),
     )

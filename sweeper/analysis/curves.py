@@ -1,7 +1,10 @@
-"""From a store's rows to curves: the order parameter over ρ, once per seed, for each setting of everything else.
+"""From a store's rows to curves: the order parameter over a control parameter, once per seed, for each setting of
+everything else.
 
-A curve holds the cells that share every field but ρ and the seed. Plain cells (objective `vae`, which is where `ou` at
-ρ = 1 is filed) are the ρ = 1 end of every smoothed curve whose other fields they share, whatever its S.
+A curve holds the cells that share every field but the control parameter and the seed. A cell at the physical end of the
+control parameter has no say in fields that have no effect there, and belongs to every curve that reaches it: plain
+cells (`vae`, which is what `ou` at ρ = 1 is filed as) are the ρ = 1 end of every smoothed curve whose other fields they
+share, whatever its S. Over training steps the points of a curve are the steps of its cells' history.
 """
 
 from __future__ import annotations
@@ -9,30 +12,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from models.cell import canonical_json
-from sweeper.analysis.critical import Array, Transition, find_transition
+from models.cell import Cell, canonical_json
+from sweeper.analysis.axis import RHO, STEPS, Array, Axis
+from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families
 
-ALONG = ("rho", "seed")  # what varies within a curve
-SMOOTHING = ("objective", "smoothing_samples", "smoothing")  # what a plain cell has no say in
 SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One order parameter over ρ.
+    """One order parameter over a control parameter, that of `axis`.
 
-    `rho`: (points,), ascending; `values`: (seeds, points), NaN where no cell gave one; `diverged`: (seeds, points);
-    `cell_ids`: (seeds, points), "" where there is no cell. `fields` are the cell's fields but ρ and seed; `variant`
-    names those that tell the curve from others of the same data set and architecture, "" if there are none.
-    `steps`: smallest and largest number of committed steps of the cells that did not diverge.
+    `control`: (points,), its values, ascending; `values`: (seeds, points), NaN where no cell gave one; `diverged`:
+    (seeds, points); `cell_ids`: (seeds, points), "" where there is no cell. `fields` are the cell's fields but the
+    control parameter and the seed; `variant` names those that tell the curve from others of the same data set and
+    architecture, "" if there are none.
+    `steps`: smallest and largest number of committed steps of the cells that did not diverge. `reference`: the control
+    parameter's value that counts as uncollapsed.
     """
 
     data: str
@@ -40,13 +44,14 @@ class Curve:
     objective: str
     variant: str
     fields: Mapping[str, Any]
-    rho: Array
+    axis: Axis
+    control: Array
     seeds: tuple[int, ...]
     values: Array
     diverged: np.ndarray[Any, np.dtype[np.bool_]]
     cell_ids: np.ndarray[Any, np.dtype[Any]]
     steps: tuple[int, int]
-    rho_ref: float
+    reference: float
 
     @property
     def label(self) -> str:
@@ -56,12 +61,12 @@ class Curve:
     @cached_property
     def transition(self) -> Transition:
         """Onset and midpoint of this curve."""
-        return find_transition(self.rho, self.values, self.rho_ref, self.seeds, self.diverged)
+        return find_transition(self.control, self.values, self.reference, self.seeds, self.diverged, self.axis)
 
     @cached_property
     def fits(self) -> list[dict[str, Fit]]:
         """The families fitted to each seed; {} for a seed with too few points."""
-        return [fit_families(self.rho, row, self.rho_ref) for row in self.values]
+        return [fit_families(self.control, row, self.reference, self.axis) for row in self.values]
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:
@@ -70,65 +75,105 @@ def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.Data
     return rows.sort_values(["cell_id", "step"], kind="stable").drop_duplicates("cell_id", keep="last")
 
 
-def curves(cells: pd.DataFrame, order_parameter: str = "kl_top", rho_ref: float = 0.8) -> list[Curve]:
+def curves(
+    cells: pd.DataFrame,
+    order_parameter: str = "kl_top",
+    reference: float | None = None,
+    axis: Axis = RHO,
+    history: pd.DataFrame | None = None,
+) -> list[Curve]:
     """All curves of `cells` (one row a cell, the columns of a store), by data set, architecture and variant.
 
-    `order_parameter` names a column of numbers. Raises ValueError if there is none of that name.
+    `order_parameter` names a column of numbers, of `history` where the control parameter is `steps`, else of `cells`.
+    `reference` [the axis's, 0.8 for ρ]: the control parameter's value that counts as uncollapsed.
+    Raises ValueError if there is no such column, no reference, or, over steps, no history.
     """
     if len(cells) == 0:
         return []
+    reference = axis.reference if reference is None else reference
+    if reference is None:
+        raise ValueError(f"reference: which {axis.name} counts as uncollapsed? It has no default")
+    if axis.name == STEPS.name:
+        if history is None:
+            raise ValueError("curves over steps need the history")
+        cells = _over_steps(cells, history)
     if order_parameter not in cells or not pd.api.types.is_numeric_dtype(cells[order_parameter]):
         numbers = [name for name in cells if pd.api.types.is_numeric_dtype(cells[name])]
         raise ValueError(
             f"order parameter: no column of numbers {order_parameter!r} here (there are {', '.join(numbers)})"
         )
-    plain: dict[str, list[Any]] = {}
-    smoothed: dict[tuple[str, str], list[Any]] = {}
+    groups: dict[str, list[Any]] = {}
     for row in cells.itertuples(index=False):
-        fields = {name: value for name, value in json.loads(row.cell).items() if name not in ALONG}
-        base = canonical_json([row.data_digest, {k: v for k, v in fields.items() if k not in SMOOTHING}])
-        if fields["objective"] == "vae":
-            plain.setdefault(base, []).append(row)
-        else:
-            smoothed.setdefault((base, canonical_json(fields)), []).append(row)
-    groups = [(rows, plain.get(base, [])) for (base, _), rows in smoothed.items()]
-    groups += [(rows, []) for base, rows in plain.items() if not any(base == other for other, _ in smoothed)]
-    found = [_curve(rows, end, order_parameter, rho_ref) for rows, end in groups]
+        groups.setdefault(_key(row.data_digest, json.loads(row.cell), axis), []).append(row)
+    ends = {key: _end_key(rows[0], axis) for key, rows in groups.items()}
+    reaching = {end for key, end in ends.items() if end != key}
+    found = []
+    for key, rows in groups.items():
+        if ends[key] == key and key in reaching and all(getattr(row, axis.name) == axis.end for row in rows):
+            continue  # no more than the end of other curves
+        end = [row for row in groups.get(ends[key] or "", ()) if getattr(row, axis.name) == axis.end]
+        found.append(_curve(rows, end if ends[key] != key else [], order_parameter, axis, reference))
     return sorted(_with_variants(found), key=lambda curve: (curve.data, _natural(curve.architecture), curve.variant))
 
 
-def _curve(rows: Sequence[Any], end: Sequence[Any], order_parameter: str, rho_ref: float) -> Curve:
+def _over_steps(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """A row a cell and evaluated step: what the history measured there, with what the cell is."""
+    measured = history.drop(columns="study").rename(columns={"step": STEPS.name})
+    kept = cells[[name for name in cells if name == "cell_id" or name not in measured]]
+    return kept.merge(measured, on="cell_id")
+
+
+def _fields(cell: Mapping[str, Any], axis: Axis) -> dict[str, Any]:
+    """The cell's fields but those that vary along a curve."""
+    return {name: value for name, value in cell.items() if name not in (axis.name, "seed")}
+
+
+def _key(digest: str, cell: Mapping[str, Any], axis: Axis) -> str:
+    return canonical_json([digest, _fields(cell, axis)])
+
+
+def _end_key(row: Any, axis: Axis) -> str | None:
+    """The key under which the cells at the physical end of the row's curve are found; None where there is no end."""
+    if axis.end is None or axis.name == STEPS.name:
+        return None
+    end = Cell(**{**json.loads(row.cell), axis.name: axis.end}).canonical()
+    return _key(row.data_digest, asdict(end), axis)
+
+
+def _curve(rows: Sequence[Any], end: Sequence[Any], order_parameter: str, axis: Axis, reference: float) -> Curve:
     first, members = rows[0], [*rows, *end]
-    rho = sorted({row.rho for row in members})
-    # A store may hold plain cells of more seeds than the smoothed curve has: they are no part of it.
+    control = sorted({getattr(row, axis.name) for row in members})
+    # A store may hold cells at the end of more seeds than the curve has: they are no part of it.
     seeds = sorted({row.seed for row in rows})
-    values = np.full((len(seeds), len(rho)), np.nan)
+    values = np.full((len(seeds), len(control)), np.nan)
     diverged = np.zeros(values.shape, bool)
     ids = np.full(values.shape, "", dtype=object)
     steps = []
     for row in members:
         if row.seed in seeds:
-            place = seeds.index(row.seed), rho.index(row.rho)
+            place = seeds.index(row.seed), control.index(getattr(row, axis.name))
             value = getattr(row, order_parameter)
-            diverged[place] = row.state == "diverged"
-            values[place] = np.nan if diverged[place] or value is None else value
+            lost = row.state == "diverged"
+            values[place] = np.nan if value is None or (lost and axis.name != STEPS.name) else value
+            diverged[place[0] if axis.name == STEPS.name else place] = lost
             ids[place] = row.cell_id
-            if not diverged[place]:
+            if not lost:
                 steps.append(int(row.step))
-    fields = {name: value for name, value in json.loads(first.cell).items() if name not in ALONG}
+    diverged &= np.isnan(values)  # over steps a cell has values up to its divergence
     return Curve(
         data=first.data,
         architecture=first.architecture,
         objective=first.objective,
         variant="",
-        fields=fields,
-        rho=np.array(rho, dtype=np.float64),
+        fields=_fields(json.loads(first.cell), axis),
+        axis=axis,
+        control=np.array(control, dtype=np.float64),
         seeds=tuple(int(seed) for seed in seeds),
         values=values,
         diverged=diverged,
         cell_ids=ids,
         steps=(min(steps, default=0), max(steps, default=0)),
-        rho_ref=rho_ref,
+        reference=reference,
     )
 
 

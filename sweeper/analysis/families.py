@@ -1,6 +1,7 @@
-"""Shapes fitted to a seed's curve beside the interpolated critical ρ, and how well each explains it.
+"""Shapes fitted to a seed's curve beside the interpolated critical value, and how well each explains it.
 
-Least squares in log u (u = 1 − ρ) over the window from ρ_ref to 1, ρ = 1 included as the end that every shape reaches:
+Least squares in the axis's coordinate x = log u (u = 1 − ρ for ρ, 1/β for β) over the window from the reference to the
+collapsed end, a physical end (u = 0) included as what every shape reaches:
 
     broken    b + A (log u − log u_c)₊
     onset     b + A log(1 + (u − u_c)₊ / u_0)
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from sweeper.analysis.critical import Array, log_gap
+from sweeper.analysis.axis import RHO, Array, Axis
 
 FEWEST_POINTS = 6  # five free numbers are the most that a shape has
 WIDTHS = (0.02, 3.0)  # of the logistic, in log u
@@ -43,26 +44,26 @@ def _logistic(x: Array, theta: Array) -> Array:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted shape. `rho` is its own critical ρ (1 − u_c; None for flat), `scale` u_0 or w where it has one;
+    """A fitted shape. `critical` is its own critical value (at u_c; None for flat), `scale` u_0 or w where it has one;
     `floor` and `height` are b and A; `rss` in the order parameter's unit squared; `weight` among the seed's shapes."""
 
     family: str
     floor: float
     height: float
-    rho: float | None
+    critical: float | None
     scale: float | None
     rss: float
     aic: float
     weight: float
 
 
-def fit_families(rho: ArrayLike, values: ArrayLike, rho_ref: float = 0.8) -> dict[str, Fit]:
+def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: Axis = RHO) -> dict[str, Fit]:
     """Fit every family to one seed's curve; {} if the window holds fewer than 6 points with a value.
 
-    rho: (points,), distinct; values: (points,), NaN where there is none.
+    control: (points,), distinct; values: (points,), NaN where there is none; reference: where the window begins.
     """
-    x, y = log_gap(rho), np.asarray(values, dtype=np.float64)
-    here = np.isfinite(y) & (x <= log_gap(rho_ref))
+    x, y = axis.coordinate(control), np.asarray(values, dtype=np.float64)
+    here = np.isfinite(y) & (x <= axis.coordinate(reference))
     x, y = x[here], y[here]
     inner = x[np.isfinite(x)]
     if len(x) < FEWEST_POINTS or np.ptp(inner) == 0:
@@ -89,7 +90,7 @@ def fit_families(rho: ArrayLike, values: ArrayLike, rho_ref: float = 0.8) -> dic
             family=name,
             floor=floor,
             height=height,
-            rho=float(1 - np.exp(theta[0])) if len(theta) else None,
+            critical=float(axis.value(theta[0])) if len(theta) else None,
             scale=float(np.exp(theta[1])) if len(theta) > 1 else None,
             rss=rss,
             aic=float(aic[name]),

@@ -1,9 +1,8 @@
-"""A study's report from its rows: critical ρ of every curve, tables and figures."""
+"""A study's report from its rows: the critical value of every curve, tables and figures."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis import figures
+from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.critical import CONFIDENCE, Critical
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.tables import critical_table, points_table, write_table
@@ -29,7 +29,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def headline(self) -> list[str]:
-        """One line a curve: critical ρ with interval, or why there is none."""
+        """One line a curve: its critical value with interval, or why there is none."""
         return [f"{curve.label}: {_sentence(curve)}" for curve in self.curves]
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,7 +40,8 @@ class Report:
                 "architecture": curve.architecture,
                 "objective": curve.objective,
                 "variant": curve.variant,
-                "rho_ref": curve.rho_ref,
+                "control": curve.axis.name,
+                "reference": curve.reference,
                 "steps": list(curve.steps),
                 **{critical.kind: asdict(critical) for critical in curve.transition.criticals},
             }
@@ -67,33 +68,33 @@ def report(
     out_dir: Path,
     *,
     study_name: str,
-    rho_ref: float = 0.8,
+    axis: Axis = RHO,
+    reference: float | None = None,
     order_parameter: str = "kl_top",
     asked: Collection[str] | None = None,
 ) -> Report:
     """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing.
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
-    order_parameter: a column of numbers of `cells`. Figures that the rows do not allow are left out.
-    Raises ValueError on an unknown order parameter and OSError if a file cannot be written.
+    axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
+    order_parameter: a column of numbers of `cells`, of `history` over steps. Figures that the rows do not allow are
+    left out. Raises ValueError on an unknown order parameter and OSError if a file cannot be written.
     """
     kept = select(cells, asked) if len(cells) else cells
-    found = curves(kept, order_parameter, rho_ref)
-    notes = _notes(cells, kept, found, asked)
+    found = curves(kept, order_parameter, reference, axis, history)
+    notes = _notes(cells, kept, found, asked, axis)
     if not found:
         return Report(study_name, order_parameter, [], notes=notes)
     out_dir.mkdir(parents=True, exist_ok=True)
     tables = write_table(critical_table(found, order_parameter), out_dir, "critical")
     tables += write_table(points_table(found), out_dir, "points")
-    made = {
-        "activity_by_layer": figures.activity_by_layer_figure(found, kept),
-        "activity_grid": figures.activity_grid_figure(found, kept, rho_ref if (kept["rho"] == rho_ref).any() else None),
-    }
-    if (kept["rho"] < 1).any():
-        made = {"phase": figures.phase_figure(found, order_parameter), **made}
-    if len(history):
-        made["training"] = figures.training_figure(found, history)
-        made["critical_by_step"] = figures.steps_figure(found, history, order_parameter)
+    made = {"phase": figures.phase_figure(found, order_parameter)}
+    if axis.name != STEPS.name:  # these show one value of a cell, or steps themselves
+        made["activity_by_layer"] = figures.activity_by_layer_figure(found, kept)
+        made["activity_grid"] = figures.activity_grid_figure(found, kept)
+        if len(history):
+            made["training"] = figures.training_figure(found, history)
+            made["critical_by_step"] = figures.steps_figure(found, history, order_parameter)
     paths = []
     with figures.styled():
         for name, figure in made.items():
@@ -102,7 +103,9 @@ def report(
     return Report(study_name, order_parameter, found, tables, paths, notes)
 
 
-def _notes(cells: pd.DataFrame, kept: pd.DataFrame, found: list[Curve], asked: Collection[str] | None) -> list[str]:
+def _notes(
+    cells: pd.DataFrame, kept: pd.DataFrame, found: list[Curve], asked: Collection[str] | None, axis: Axis
+) -> list[str]:
     notes = []
     if asked is not None:
         missing = len(set(asked)) - len(kept)
@@ -114,9 +117,11 @@ def _notes(cells: pd.DataFrame, kept: pd.DataFrame, found: list[Curve], asked: C
     if len(kept):
         diverged = kept[kept["state"] == "diverged"]
         if len(diverged):
-            counts = diverged["rho"].value_counts().sort_index()
-            where = ", ".join(f"ρ = {rho:g}: {count}" for rho, count in counts.items())
-            notes.append(f"{_cells(len(diverged))} diverged ({where}), counted as points without a value")
+            where = ""
+            if axis.name in diverged:
+                counts = diverged[axis.name].value_counts().sort_index()
+                where = " (" + ", ".join(f"{axis.at(value)}: {count}" for value, count in counts.items()) + ")"
+            notes.append(f"{_cells(len(diverged))} diverged{where}, counted as points without a value")
     for curve in found:
         if curve.steps[0] != curve.steps[1]:
             notes.append(
@@ -135,24 +140,19 @@ def _sentence(curve: Curve) -> str:
         f"{count} {word}" for count, word in ((onset.n_diverged, "diverged"), (onset.n_missing, "missing")) if count
     ]
     tail = f" ({', '.join(lost)})" if lost else ""
-    if onset.rho is None:
-        return f"no critical ρ: {onset.reason}{tail}"
-    decimals = _decimals(onset)
-    wide = f"[{onset.low_wide:.{decimals}f}, {onset.high_wide:.{decimals}f}]"
-    half = f"no midpoint: {midpoint.reason}" if midpoint.rho is None else f"midpoint {_interval(midpoint)}"
+    symbol = curve.axis.symbol
+    if onset.bound is not None:
+        return f"critical {symbol} (onset) {curve.axis.beyond} {onset.bound:.4g}, {onset.reason}{tail}"
+    if onset.value is None:
+        return f"no critical {symbol}: {onset.reason}{tail}"
+    wide = f"[{onset.written(onset.low_wide)}, {onset.written(onset.high_wide)}]"
+    half = f"no midpoint: {midpoint.reason}" if midpoint.value is None else f"midpoint {_interval(midpoint)}"
     return (
-        f"critical ρ (onset) {_interval(onset)}, {100 * CONFIDENCE:g} % t interval over {len(onset.seeds)} seeds, "
-        f"{wide} with half a grid step; {half}{tail}"
+        f"critical {symbol} (onset) {_interval(onset)}, {100 * CONFIDENCE:g} % t interval over {len(onset.seeds)} "
+        f"seeds, {wide} with half a grid step; {half}{tail}"
     )
 
 
 def _interval(critical: Critical) -> str:
-    decimals = _decimals(critical)
-    return f"{critical.rho:.{decimals}f} [{critical.low:.{decimals}f}, {critical.high:.{decimals}f}]"
-
-
-def _decimals(critical: Critical) -> int:
-    """Enough decimals for two digits of the interval's half-width, from 3 to 6."""
-    assert critical.low is not None and critical.high is not None
-    half = max((critical.high - critical.low) / 2, 1e-9)
-    return min(max(3, 1 - math.floor(math.log10(half))), 6)
+    written = critical.written
+    return f"{written(critical.value)} [{written(critical.low)}, {written(critical.high)}]"

@@ -1,4 +1,4 @@
-"""The tables of a report: critical ρ, one row a curve and kind, and the points of the curves behind them."""
+"""The tables of a report: critical values, one row a curve and kind, and the points of the curves behind them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from sweeper.analysis.families import mean_weights
 def critical_table(curves: Sequence[Curve], order_parameter: str = "kl_top") -> pd.DataFrame:
     """One row a curve and kind (onset, midpoint).
 
-    `rho` with the 95 % t interval `low`, `high`, and `low_wide`, `high_wide` (at least half a grid step each way);
-    `reason` instead where there is no number. `floor` and `reference` are in the order parameter's unit. `weight_*`
-    are Akaike weights of the fitted families, `family` the heaviest and `rho_family` its critical ρ, mean of log(1 − ρ)
-    over seeds. `steps_min` < `steps_max` says that the curve's cells were not trained alike.
+    `control` names the control parameter (`rho`), in which are `critical`, its 95 % t interval `low`, `high`, the same
+    with at least half a grid step each way, `low_wide`, `high_wide`, and the value that counts as uncollapsed,
+    `reference`. Where there is no number, `reason` says why, and `bound` is what is known all the same. `floor` and
+    `height` (at the reference) are in the order parameter's unit. `weight_*` are Akaike weights of the fitted families,
+    `family` the heaviest and `critical_family` its own critical value, mean over seeds in the axis's coordinate.
+    `steps_min` < `steps_max` says that the curve's cells were not trained alike.
     """
     rows = []
     for curve in curves:
         weights = mean_weights(curve.fits)
         family = max(weights, key=lambda name: weights[name]) if weights else None
-        fitted = [fit[family].rho for fit in curve.fits if family and fit and fit[family].rho is not None]
-        gap = np.log([1 - rho for rho in fitted if rho is not None and rho < 1])
+        fitted = [fit[family].critical for fit in curve.fits if family and fit and fit[family].critical is not None]
+        places = curve.axis.coordinate(np.array(fitted, dtype=np.float64))
         for critical in curve.transition.criticals:
             rows.append(
                 {
@@ -35,36 +37,40 @@ def critical_table(curves: Sequence[Curve], order_parameter: str = "kl_top") -> 
                     "variant": curve.variant,
                     "order_parameter": order_parameter,
                     "kind": critical.kind,
-                    "rho_ref": curve.rho_ref,
-                    "rho": critical.rho,
+                    "control": curve.axis.name,
+                    "reference": curve.reference,
+                    "critical": critical.value,
                     "low": critical.low,
                     "high": critical.high,
                     "low_wide": critical.low_wide,
                     "high_wide": critical.high_wide,
-                    "seeds": len(critical.seeds) if critical.rho is not None else 0,
+                    "bound": critical.bound,
+                    "seeds": len(critical.seeds),
                     "per_seed": list(critical.per_seed),
                     "reason": critical.reason,
                     "floor": curve.transition.floor,
-                    "reference": curve.transition.reference,
+                    "height": curve.transition.height,
                     "n_diverged": critical.n_diverged,
                     "n_missing": critical.n_missing,
                     "steps_min": curve.steps[0],
                     "steps_max": curve.steps[1],
                     "family": family,
-                    "rho_family": float(1 - np.exp(gap.mean())) if len(gap) else None,
+                    "critical_family": float(curve.axis.value(places.mean())) if len(places) else None,
                     **{f"weight_{name}": weights.get(name) for name in ("broken", "onset", "logistic", "flat")},
                 }
             )
     table = pd.DataFrame(rows)
-    numbers = [name for name in table if name.startswith(("rho", "low", "high", "floor", "reference", "weight_"))]
+    kinds = ("critical", "low", "high", "bound", "floor", "height", "reference", "weight_")
+    numbers = [name for name in table if name.startswith(kinds)]
     return table.astype(dict.fromkeys(numbers, "float64"))
 
 
 def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
-    """One row a curve and ρ: mean, standard deviation and standard error over seeds, and what gave no value."""
+    """One row a curve and point, its place in the column named as the control parameter (`rho`): mean, standard
+    deviation and standard error over seeds, and what gave no value."""
     rows = []
     for curve in curves:
-        for index, rho in enumerate(curve.rho):
+        for index, value in enumerate(curve.control):
             column = curve.values[:, index]
             here = column[np.isfinite(column)]
             deviation = float(here.std(ddof=1)) if len(here) > 1 else np.nan
@@ -75,7 +81,7 @@ def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
                     "architecture": curve.architecture,
                     "objective": curve.objective,
                     "variant": curve.variant,
-                    "rho": float(rho),
+                    curve.axis.name: float(value),
                     "mean": float(here.mean()) if len(here) else np.nan,
                     "deviation": deviation,
                     "se": deviation / np.sqrt(len(here)) if len(here) else np.nan,

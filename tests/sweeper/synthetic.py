@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -89,15 +90,21 @@ def store(
     return pd.DataFrame(list(cells.values())), pd.DataFrame(history)
 
 
+def rows_of(cells: Iterable[Cell], kl: Callable[[Cell], float], steps: int = 6000) -> pd.DataFrame:
+    """A row of each cell's canonical form, each once, with the order parameter that `kl` gives it."""
+    distinct = dict.fromkeys(cell.canonical() for cell in cells)
+    return pd.DataFrame([_row(cell, kl(cell), steps) for cell in distinct])
+
+
 def _row(cell: Cell, kl: float, steps: int) -> dict:
     kl = max(kl, 0.01)
     share = min(1.0, kl / 10)
     active = [max(0, round(size * share ** (0.3 * layer))) for layer, size in enumerate(cell.latent_sizes)]
     return {
-        "study": "planted", "cell_id": hashlib.sha256(cell.to_json().encode()).hexdigest()[:24], "cell": cell.to_json(),
-        "data": cell.data, "data_digest": "0" * 8, "network": cell.network, "architecture": cell.architecture,
-        "depth": cell.depth, "latents": list(cell.latent_sizes), "hidden": cell.hidden, "objective": cell.objective,
-        "rho": cell.rho, "smoothing_samples": cell.smoothing_samples, "seed": cell.seed, "state": "done", "step": steps,
+        **asdict(cell), "study": "planted", "cell": cell.to_json(),
+        "cell_id": hashlib.sha256(cell.to_json().encode()).hexdigest()[:24],
+        "data_digest": "0" * 8, "architecture": cell.architecture, "depth": cell.depth,
+        "latents": list(cell.latent_sizes), "state": "done", "step": steps,
         "steps_asked": steps, "split": "test", "elbo": -25.0 - 0.2 * kl, "kl_top": kl, "active_units": active,
         "relative_activity": [a / size for a, size in zip(active, cell.latent_sizes, strict=True)],
     }  # fmt: skip

@@ -36,7 +36,7 @@ def test_onset_of_measured_curves(name):
     rho, values, u = MEASURED[name]
     found = find_transition(rho, three(values), 0.8).onset
     assert found.reason is None
-    assert 1 - found.rho == pytest.approx(u, rel=0.02)
+    assert 1 - found.value == pytest.approx(u, rel=0.02)
 
 
 @pytest.mark.parametrize("kind", FRACTIONS)
@@ -47,8 +47,8 @@ def test_planted_place_is_found(name, kind):
     values = sample(shape, u_c, 5, 0.005, 0.01, np.random.default_rng(1))
     found = getattr(find_transition(GRID, values, 0.8), kind)
     truth = planted(shape, u_c, FRACTIONS[kind])
-    assert abs(np.log((1 - found.rho) / (1 - truth))) < 0.06
-    assert found.low_wide <= found.low <= found.rho <= found.high <= found.high_wide < 1
+    assert abs(np.log((1 - found.value) / (1 - truth))) < 0.06
+    assert found.low_wide <= found.low <= found.value <= found.high <= found.high_wide < 1
     assert found.low_wide < truth < found.high_wide
     assert found.seeds == (0, 1, 2, 3, 4) and len(found.per_seed) == 5
 
@@ -57,7 +57,7 @@ def test_order_of_points_and_scale_of_values_do_not_matter():
     values = sample(broken, 0.05, 3, 0.01, 0.03, np.random.default_rng(2))
     turned = np.random.default_rng(0).permutation(len(GRID))
     once, again = find_transition(GRID, values), find_transition(GRID[turned], 1000 * values[:, turned])
-    assert again.onset.rho == pytest.approx(once.onset.rho, abs=1e-12)
+    assert again.onset.value == pytest.approx(once.onset.value, abs=1e-12)
     assert again.midpoint.low == pytest.approx(once.midpoint.low, abs=1e-12)
 
 
@@ -69,18 +69,18 @@ def test_interval_is_t_over_seeds_in_log_u():
     values = np.stack([[10, value, 0, 0, 0] for value in at_tenth])
     found = find_transition(rho, values).onset
     half = 4.302652730 * 0.025 / np.sqrt(3)
-    assert np.log(1 - found.rho) == pytest.approx(np.log(0.06), abs=1e-9)
+    assert np.log(1 - found.value) == pytest.approx(np.log(0.06), abs=1e-9)
     assert np.log((1 - found.low) / 0.06) == pytest.approx(half, abs=1e-6)
     assert np.log((1 - found.high) / 0.06) == pytest.approx(-half, abs=1e-6)
-    assert np.log((1 - found.low_wide) / (1 - found.rho)) == pytest.approx(np.log(2) / 2, abs=1e-9)
+    assert np.log((1 - found.low_wide) / (1 - found.value)) == pytest.approx(np.log(2) / 2, abs=1e-9)
 
 
 def test_reference_between_grid_points_is_interpolated():
     values = sample(broken, 0.05, 3, 0.0, 0.01, np.random.default_rng(3))
     keep = GRID != 0.8
     exact, between = find_transition(GRID, values, 0.8), find_transition(GRID[keep], values[:, keep], 0.8)
-    assert between.reference == pytest.approx(exact.reference, abs=1e-9)  # a broken line is straight there
-    assert between.onset.rho == pytest.approx(exact.onset.rho, abs=1e-6)
+    assert between.height == pytest.approx(exact.height, abs=1e-9)  # a broken line is straight there
+    assert between.onset.value == pytest.approx(exact.onset.value, abs=1e-6)
 
 
 def test_stronger_smoothing_than_the_reference_has_no_say():
@@ -97,12 +97,12 @@ def test_missing_and_diverged_cells_are_counted():
     values[0, 3], values[1, 5], values[2, 6] = 1e9, np.nan, np.inf
     found = find_transition(GRID, values, diverged=diverged).onset
     assert (found.n_diverged, found.n_missing) == (1, 2)
-    assert found.rho == pytest.approx(planted(broken, 0.05, 0.1), abs=0.005)
+    assert found.value == pytest.approx(planted(broken, 0.05, 0.1), abs=0.005)
 
 
 def reason(rho, values, **more):
     transition = find_transition(rho, values, **more)
-    assert transition.onset.rho is None and transition.onset.low_wide is None and transition.onset.per_seed == ()
+    assert transition.onset.value is None and transition.onset.low_wide is None and transition.onset.per_seed == ()
     return transition.onset.reason
 
 
@@ -114,11 +114,11 @@ def test_reasons_for_no_number():
     lacking = good.copy()
     lacking[1, GRID == 1] = np.nan
     assert reason(GRID, lacking).startswith("fewer than 3 usable seeds: 2 of 3")
-    assert reason(GRID, good, rho_ref=0.5).startswith("rho_ref outside the grid")
-    assert reason([1.0], good[:, :1]).startswith("rho_ref outside the grid")
+    assert reason(GRID, good, reference=0.5).startswith("reference outside the grid")
+    assert reason([1.0], good[:, :1]).startswith("reference outside the grid")
     assert reason(GRID, np.full((3, len(GRID)), 0.5)).startswith("flat curve")
     late = sample(broken, 0.012, 3, 0.005, 0.02, np.random.default_rng(7))
-    assert reason(GRID, late).startswith("at the grid's edge: the onset lies above ρ = 0.98")
+    assert reason(GRID, late).startswith("a bound only: the onset lies above ρ = 0.98, the last point before 1")
     coarse = np.array([0.8, 0.9, 0.95, 0.99, 1])
     early = np.tile([10.0, 0.1, 0.1, 0.1, 0.1], (3, 1)) * [[0.99], [1], [1.01]]
     assert reason(coarse, early).startswith("at the grid's edge: the onset lies next to ρ = 0.8")
@@ -142,7 +142,7 @@ def test_no_transition_gives_no_number(seeds):
     for _ in range(200):
         level = rng.normal(size=(seeds, len(GRID)))
         for values in (flat(GRID, 0) + 0.05 * level, np.abs(level), level, np.abs(level) + rng.normal(size=(seeds, 1))):
-            numbers += find_transition(GRID, values).onset.rho is not None
+            numbers += find_transition(GRID, values).onset.value is not None
     assert numbers <= 5
 
 
@@ -175,20 +175,20 @@ def test_the_planted_family_is_told_from_the_others(name):
     shape, u_c = SHAPES[name]
     rho = np.append(1 - np.geomspace(0.2, 0.01, 24), 1.0)
     values = sample(shape, u_c, 3, 0.01, 0.01, np.random.default_rng(10), rho)
-    fits = [fit_families(rho, row) for row in values]
+    fits = [fit_families(rho, row, 0.8) for row in values]
     weights = mean_weights(fits)
     assert sum(weights.values()) == pytest.approx(1)
     assert max(weights, key=weights.get) == name
-    place = np.mean([np.log(1 - fit[name].rho) for fit in fits])
+    place = np.mean([np.log(1 - fit[name].critical) for fit in fits])
     assert place == pytest.approx(np.log(u_c), abs=0.06)
     assert all(fit[name].floor >= 0 for fit in fits)
 
 
 def test_flat_curve_weighs_flat():
     values = 0.5 + 0.05 * np.random.default_rng(11).normal(size=(5, len(GRID)))
-    weights = mean_weights(fit_families(GRID, row) for row in values)
+    weights = mean_weights(fit_families(GRID, row, 0.8) for row in values)
     assert max(weights, key=weights.get) == "flat"
 
 
 def test_too_few_points_are_not_fitted():
-    assert fit_families([0.8, 0.9, 0.95, 1.0], [3.0, 2.0, 1.0, 0.0]) == {}
+    assert fit_families([0.8, 0.9, 0.95, 1.0], [3.0, 2.0, 1.0, 0.0], 0.8) == {}

@@ -25,7 +25,7 @@ def test_plain_cells_are_the_end_of_every_smoothed_curve_of_their_kind():
     found = curves(cells)
     assert [curve.variant for curve in found] == ["smoothing samples 2", "smoothing samples 5"]
     for curve in found:
-        assert curve.rho.tolist() == sorted(GRID) and curve.values.shape == (3, len(GRID))
+        assert curve.control.tolist() == sorted(GRID) and curve.values.shape == (3, len(GRID))
         assert np.isfinite(curve.values).all() and curve.objective == "ou" and curve.steps == (6000, 6000)
     assert np.array_equal(found[0].values[:, -1], found[1].values[:, -1])
 
@@ -40,7 +40,7 @@ def test_one_curve_a_data_set_and_architecture(rows):
 def test_plain_cells_alone_are_a_curve_without_a_number(rows):
     cells = rows[0][rows[0]["objective"] == "vae"]
     found = curves(cells)
-    assert len(found) == 4 and found[0].transition.onset.reason.startswith("rho_ref outside the grid")
+    assert len(found) == 4 and found[0].transition.onset.reason.startswith("reference outside the grid")
 
 
 def test_only_asked_cells_and_the_row_with_most_steps_count(rows):
@@ -64,9 +64,9 @@ def test_diverged_cells_are_points_without_a_value(rows):
     place = cells.index[(cells["rho"] == 0.87) & (cells["seed"] == 1)][0]
     cells.loc[place, ["state", "kl_top", "step"]] = ["diverged", np.nan, 17]
     curve = next(c for c in curves(cells) if c.diverged.any())
-    assert curve.diverged[1, curve.rho.tolist().index(0.87)] and curve.steps == (6000, 6000)
+    assert curve.diverged[1, curve.control.tolist().index(0.87)] and curve.steps == (6000, 6000)
     onset = curve.transition.onset
-    assert (onset.n_diverged, onset.n_missing) == (1, 0) and onset.rho is not None
+    assert (onset.n_diverged, onset.n_missing) == (1, 0) and onset.value is not None
     points = points_table([curve]).set_index("rho").loc[0.87]
     assert (points["seeds"], points["n_diverged"]) == (2, 1)
 
@@ -75,11 +75,11 @@ def test_critical_table_has_number_or_reason(rows):
     """One row a curve and kind; columns keep their types where no curve has a number."""
     table = critical_table(curves(rows[0]))
     assert len(table) == 8 and set(table["kind"]) == {"onset", "midpoint"}
-    assert (table["rho"].notna() ^ table["reason"].notna()).all()
+    assert (table["critical"].notna() ^ table["reason"].notna()).all()
     assert (table["low_wide"] <= table["low"]).all() and (table["high"] <= table["high_wide"]).all()
     assert table.filter(like="weight_").sum(axis=1).to_numpy() == pytest.approx(1)
     none = critical_table(curves(store(shape=flat)[0]))
-    assert none["reason"].str.startswith("flat curve").all() and none.dtypes["rho"] == table.dtypes["rho"]
+    assert none["reason"].str.startswith("flat curve").all() and none.dtypes["critical"] == table.dtypes["critical"]
 
 
 def test_report_of_a_study(rows, tmp_path):
@@ -102,7 +102,8 @@ def test_report_of_a_study(rows, tmp_path):
     told = json.loads(found.to_json())
     assert told["curves"][0]["onset"]["seeds"] == [0, 1, 2]
     back = pd.read_parquet(tmp_path / "analysis" / "critical.parquet")
-    assert back["rho"].to_numpy() == pytest.approx(pd.read_csv(tmp_path / "analysis" / "critical.csv")["rho"], abs=1e-8)
+    text = pd.read_csv(tmp_path / "analysis" / "critical.csv")
+    assert back["critical"].to_numpy() == pytest.approx(text["critical"].to_numpy(), abs=1e-8)
 
 
 def test_report_of_nothing(tmp_path):

@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sweeper.analysis import figures
+from sweeper.analysis.axis import RHO
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.activity import activity_data, activity_grid_data, draw_activity
+from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.phase import draw_phase, phase_data
-from sweeper.analysis.figures.rho_axis import RhoAxis
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.figures.training import training_data
 from tests.sweeper.synthetic import GRID, flat, store
@@ -33,17 +34,17 @@ def made(planted):
 
 
 def test_rho_axis_opens_towards_one_and_sets_it_apart():
-    axis = RhoAxis([0.5, 0.9, 0.99, 1.0])
+    axis = ControlAxis(RHO, [0.5, 0.9, 0.99, 1.0])
     assert axis([0.9, 0.99]) == pytest.approx([1.0, 2.0])
-    assert axis(1.0) == axis.end > 2 + axis.gap / 2
-    assert axis.last < axis(0.9999999) < axis.end  # an interval's end beyond the grid stops before the break
+    assert axis(1.0) == axis.ends[1.0] > 2 + axis.gap / 2
+    assert axis.last < axis(0.9999999) < axis.ends[1.0]  # an interval's end beyond the grid stops before the break
     axes = Figure().subplots()
     axis.set(axes)
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert labels[-1] == "1" or "1" in labels
     assert {"0.5", "0.9", "0.99"} <= set(labels)
-    with pytest.raises(ValueError, match="below 1"):
-        RhoAxis([1.0])
+    with pytest.raises(ValueError, match="a value with a place"):
+        ControlAxis(RHO, [1.0])
 
 
 def test_phase_data_holds_seeds_and_their_mean(planted):
@@ -54,10 +55,10 @@ def test_phase_data_holds_seeds_and_their_mean(planted):
 
 def test_critical_rho_is_drawn_where_it_was_found(planted):
     curve = planted[0][0]
-    axis, axes = RhoAxis(curve.rho), Figure().subplots()
+    axis, axes = ControlAxis(RHO, curve.control), Figure().subplots()
     draw_phase(axes, [curve], axis)
     dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert [float(line.get_xdata()[0]) for line in dashed] == pytest.approx([float(axis(curve.transition.onset.rho))])
+    assert [float(line.get_xdata()[0]) for line in dashed] == pytest.approx([float(axis(curve.transition.onset.value))])
 
 
 def test_activity_data_and_its_heatmap(planted):
@@ -79,10 +80,10 @@ def test_activity_data_and_its_heatmap(planted):
 
 def test_activity_grid_compares_plain_and_smoothed(planted):
     found, cells, _ = planted
-    data = activity_grid_data(found, cells, 0.8)
-    assert set(data["rho"]) == {0.8, 1.0} and set(data["group"]) == {"mnist", "omniglot"}
+    data = activity_grid_data(found, cells)
+    assert set(data["value"]) == {0.8, 1.0} and set(data["group"]) == {"mnist", "omniglot"}
     assert len(data) == 2 * 2 * 3 and (data["seeds"] == 3).all()
-    assert data[data["rho"] == 0.8]["fraction"].min() > data[data["rho"] == 1]["fraction"].max()
+    assert data[data["value"] == 0.8]["fraction"].min() > data[data["value"] == 1]["fraction"].max()
 
 
 def test_one_architecture_has_no_grid_but_layers():
@@ -105,15 +106,15 @@ def test_place_moves_with_steps_as_planted(planted):
     found, _, history = planted
     data = steps_data(found[0], history)
     assert data["step"].tolist() == [1000, 2000, 3000, 4000, 5000, 6000]  # none at step 0, where nothing is learned
-    assert (np.diff(data["rho"]) < 0).all()
-    assert ((data["low"] < data["rho"]) & (data["rho"] < data["high"])).all()
+    assert (np.diff(data["critical"]) < 0).all()
+    assert ((data["low"] < data["critical"]) & (data["critical"] < data["high"])).all()
 
 
 def test_files_hold_labels_and_are_not_blank(planted, tmp_path):
     words = {
         "phase": ["KL of the top layer (nats)", "omniglot · mlp 20-20-20 (64-64)", "n = 3 seeds", "onset 0.9"],
         "layers": ["layer (units)", "fraction active", "2 (of 20)"],
-        "grid": ["plain, ρ = 1", "smoothed, ρ = 0.75", "units a layer"],
+        "grid": ["ρ = 1 (no smoothing)", "ρ = 0.8", "units a layer"],
         "training": ["ELBO (nats)", "training steps", "validation"],
         "steps": ["critical ρ, onset", "mnist · mlp 10-10 (64-64)"],
     }

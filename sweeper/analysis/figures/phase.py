@@ -1,4 +1,4 @@
-"""The order parameter against ρ, with the critical ρ: the picture of the transition."""
+"""The order parameter against the control parameter, with its critical value: the picture of the transition."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
+from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, arrange, caption, counted, quantity, styled, wrapped
-from sweeper.analysis.figures.rho_axis import RhoAxis
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches a panel
 
 
 def phase_data(curve: Curve) -> pd.DataFrame:
-    """One row a ρ: `rho`, `mean`, and `seed_<seed>` for each seed (NaN where there is no value)."""
+    """One row a point: its place, in a column named as the control parameter (`rho`), `mean`, and `seed_<seed>` for
+    each seed (NaN where there is no value)."""
     data = pd.DataFrame(curve.values.T, columns=[f"seed_{seed}" for seed in curve.seeds])
-    data.insert(0, "rho", curve.rho)
-    data.insert(1, "mean", data.drop(columns="rho").mean(axis=1))
+    data.insert(0, "mean", data.mean(axis=1))
+    data.insert(0, curve.axis.name, curve.control)
     return data
 
 
-def draw_phase(axes: Axes, curves: Sequence[Curve], axis: RhoAxis) -> None:
+def draw_phase(axes: Axes, curves: Sequence[Curve], axis: ControlAxis) -> None:
     """Draw curves of one panel on `axes`: seeds faint, mean strong, onset with its interval, midpoint lighter."""
     for index, curve in enumerate(curves):
         data, colour, marker = phase_data(curve), f"C{index % 6}", MARKERS[index % 6]
-        inner, end = data[data["rho"] < 1], data[data["rho"] == 1]
+        place, apart = axis(curve.control), np.isinf(curve.axis.coordinate(curve.control))
         for name in data.columns[2:]:
-            axes.plot(axis(data["rho"]), data[name], marker, color=colour, alpha=0.45, markersize=3, markeredgewidth=0)
-            axes.plot(axis(inner["rho"]), inner[name], color=colour, alpha=0.3, linewidth=0.5)
-        axes.plot(axis(inner["rho"]), inner["mean"], color=colour)
-        axes.plot(axis(end["rho"]), end["mean"], marker="_", color=colour, markersize=8, markeredgewidth=1.2)
+            axes.plot(place, data[name], marker, color=colour, alpha=0.45, markersize=3, markeredgewidth=0)
+            axes.plot(place[~apart], data[name][~apart], color=colour, alpha=0.3, linewidth=0.5)
+        axes.plot(place[~apart], data["mean"][~apart], color=colour)
+        for at, mean in zip(place[apart], data["mean"][apart], strict=True):
+            axes.plot([at], [mean], marker="_", color=colour, markersize=8, markeredgewidth=1.2)
         axes.plot([], [], marker=marker, color=colour, label=curve.variant or "mean")
         onset, midpoint = curve.transition.criticals
-        if midpoint.rho is not None:
-            axes.axvline(float(axis(midpoint.rho)), color=colour, linewidth=0.8, linestyle=":", alpha=0.8)
-        if onset.rho is not None:
+        if midpoint.value is not None:
+            axes.axvline(float(axis(midpoint.value)), color=colour, linewidth=0.8, linestyle=":", alpha=0.8)
+        if onset.value is not None:
             for low, high, alpha in ((onset.low_wide, onset.high_wide, 0.10), (onset.low, onset.high, 0.25)):
                 axes.axvspan(float(axis(low)), float(axis(high)), color=colour, alpha=alpha, linewidth=0)  # type: ignore[arg-type]
-            axes.axvline(float(axis(onset.rho)), color=colour, linewidth=1.0, linestyle="--")
+            axes.axvline(float(axis(onset.value)), color=colour, linewidth=1.0, linestyle="--")
 
 
 def limits(curves: Sequence[Curve]) -> tuple[float, float]:
@@ -54,18 +56,24 @@ def limits(curves: Sequence[Curve]) -> tuple[float, float]:
 def verdict(curve: Curve) -> str:
     """`onset 0.947 [0.942, 0.951]`, or the reason's first words."""
     onset = curve.transition.onset
-    if onset.rho is None:
-        return f"no critical ρ: {str(onset.reason).split(':')[0]}"
-    return f"onset {onset.rho:.3f} [{onset.low_wide:.3f}, {onset.high_wide:.3f}]"
+    if onset.bound is not None:
+        return f"onset {curve.axis.beyond} {onset.bound:.5g}"
+    if onset.value is None:
+        return f"no critical {curve.axis.symbol}: {str(onset.reason).split(':')[0]}"
+    value, low, high = (onset.written(number, wide=True) for number in (onset.value, onset.low_wide, onset.high_wide))
+    return f"onset {value} [{low}, {high}]"
 
 
-def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Figure:
-    """All curves that have a ρ below 1, a panel a data set and architecture, variants in one panel.
+def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Figure | None:
+    """All curves of one control parameter, a panel a data set and architecture, variants in one panel.
 
-    Raises ValueError if there is no such curve.
+    Curves that have no more than a physical end (ρ = 1) are left out; None if there is no other.
     """
-    shown = [curve for curve in curves if (curve.rho < 1).any()]
-    axis = RhoAxis(rho for curve in shown for rho in curve.rho)
+    shown = [curve for curve in curves if np.isfinite(curve.axis.coordinate(curve.control)).any()]
+    if not shown:
+        return None
+    control = shown[0].axis
+    axis = ControlAxis(control, (value for curve in shown for value in curve.control))
     panels: dict[tuple[str, str], list[Curve]] = {}
     for curve in shown:
         panels.setdefault((curve.data, curve.architecture), []).append(curve)
@@ -93,7 +101,7 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
         caption(
             figure,
             f"Line: mean over seeds; points and faint lines: seeds ({counted(shown)}). Dashed: onset, 10 % of the way "
-            f"from the floor to ρ = {shown[0].rho_ref:g}, with its 95 % t interval over seeds in log(1 − ρ) (dark) and "
-            f"the same widened to half a grid step (light); dotted: midpoint, 50 %.",
+            f"from the floor to {control.at(shown[0].reference)}, with its 95 % t interval over seeds in "
+            f"{control.scale} (dark) and the same widened to half a grid step (light); dotted: midpoint, 50 %.",
         )
     return figure

@@ -1,4 +1,4 @@
-"""Training curves: ELBO and top-layer KL against steps, one line a ρ."""
+"""Training curves: ELBO and top-layer KL against steps, one line a value of the control parameter."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ SHOWN = ("elbo", "kl_top")
 
 
 def training_data(curve: Curve, history: pd.DataFrame) -> pd.DataFrame:
-    """One row a ρ and step: `rho`, `step`, means over seeds of `elbo` and `kl_top` (nats), `seeds`."""
-    rho = {name: float(curve.rho[j]) for (_, j), name in np.ndenumerate(curve.cell_ids) if name}
-    rows = history[history["cell_id"].isin(rho)]
-    rows = rows.assign(rho=rows["cell_id"].map(rho))
-    means = rows.groupby(["rho", "step"]).agg(elbo=("elbo", "mean"), kl_top=("kl_top", "mean"), seeds=("step", "size"))
-    return means.reset_index()
+    """One row a point and step: the control parameter (`rho`), `step`, means over seeds of `elbo` and `kl_top` (nats),
+    `seeds`."""
+    value = {name: float(curve.control[j]) for (_, j), name in np.ndenumerate(curve.cell_ids) if name}
+    rows = history[history["cell_id"].isin(value)]
+    groups = rows.groupby([rows["cell_id"].map(value).rename(curve.axis.name), "step"])
+    return groups.agg(elbo=("elbo", "mean"), kl_top=("kl_top", "mean"), seeds=("elbo", "size")).reset_index()
 
 
-def draw_training(axes: Axes, data: pd.DataFrame, name: str, colours: dict[float, tuple[float, ...]]) -> None:
-    """Draw one quantity against steps; ρ = 1 is black and dashed."""
-    for rho, line in data.groupby("rho"):
-        plain = rho == 1
+def draw_training(
+    axes: Axes, data: pd.DataFrame, name: str, colours: dict[float, tuple[float, ...]], control: str = "rho"
+) -> None:
+    """Draw one quantity against steps; the physical end, which has no colour, is black and dashed."""
+    for value, line in data.groupby(control):
+        plain = float(value) not in colours
         axes.plot(
-            line["step"], line[name], color="black" if plain else colours[float(rho)], linewidth=1.0,
+            line["step"], line[name], color="black" if plain else colours[float(value)], linewidth=1.0,
             linestyle="--" if plain else "-", zorder=3 if plain else 2,
         )  # fmt: skip
     # The first steps fall from far below and would hide all that follows.
@@ -49,7 +51,8 @@ def training_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure | 
     panels = [(curve, data) for curve, data in panels if data["step"].nunique() > 1]
     if not panels:
         return None
-    values = sorted({rho for _, data in panels for rho in data["rho"] if rho < 1})
+    axis = panels[0][0].axis
+    values = sorted({value for _, data in panels for value in data[axis.name] if value != axis.end})
     shades = [colormaps["viridis"](place) for place in np.linspace(0.0, 0.92, max(len(values), 1))]
     colours = dict(zip(values, shades, strict=False))
     down, across, places = arrange([(c.data, f"{c.architecture} {c.variant}") for c, _ in panels])
@@ -62,7 +65,7 @@ def training_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure | 
             pair = grid[2 * row][column], grid[2 * row + 1][column]
             for axes, name in zip(pair, SHOWN, strict=True):
                 axes.set_visible(True)
-                draw_training(axes, data, name, colours)
+                draw_training(axes, data, name, colours, axis.name)
                 axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
                 axes.locator_params(axis="x", nbins=4)
                 if column == 0:
@@ -78,9 +81,10 @@ def training_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure | 
                 "pad": 0.02,
             }
             bar = figure.colorbar(ScalarMappable(norm, ListedColormap(shades)), ax=grid, **long)
-            bar.set_ticks(range(len(values)), labels=[f"{rho:g}" for rho in values])
+            bar.set_ticks(range(len(values)), labels=[f"{value:g}" for value in values])
             bar.ax.tick_params(which="both", length=0)
-            bar.set_label("ρ (dashed black: 1, no smoothing)")
+            end = "" if axis.end is None else f" (dashed black: {axis.end:g}" + (f", {axis.off})" if axis.off else ")")
+            bar.set_label(f"{axis.words}{end}")
         seeds = max(int(data["seeds"].max()) for _, data in panels)
         split = ", ".join(sorted(history["split"].unique()))
         caption(
