@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from models.cell import Cell
 
+EVALUATION_ROWS = 1000  # of a cell at a time: `models.evaluation.IMAGES` × `CHAINS`, whose module loads torch
+
 
 @dataclass(frozen=True)
 class Size:
@@ -14,7 +16,8 @@ class Size:
 
     - `parameters`: trained numbers.
     - `flops`: floating-point operations of a training step's matrix products, forward and backward.
-    - `memory_bytes`: weights, moments and gradients, and what one step keeps for its gradient.
+    - `memory_bytes`: weights, moments and gradients, and what one step keeps for its gradient; or what its evaluation
+      takes, where that is more.
     """
 
     parameters: int
@@ -47,4 +50,16 @@ def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
     # Backward is two products for each forward, but for the image, which needs no gradient.
     flops = 3 * forward - 2 * image_rows * features * cell.hidden_sizes[0][0]
     number_bytes = 8 if cell.precision == "float64" else 4
-    return Size(parameters, flops, number_bytes * (4 * parameters + activations))
+    numbers = max(4 * parameters + activations, 3 * parameters + EVALUATION_ROWS * _evaluated_numbers(cell, features))
+    return Size(parameters, flops, number_bytes * numbers)
+
+
+def _evaluated_numbers(cell: Cell, features: int) -> int:
+    """Numbers alive at once for a row of an evaluation.
+
+    Those of the image's likelihood, of all layers' terms, partly in float64, and of a hidden layer before and after its
+    activation. Measured, as peaks of stacks of 12 less weights and moments: 6,800 for 40-40-40-40 (200-200) on 784
+    pixels, where this says 7,000, and 7,400 for 64-32-16-8 (512-512), where it says 7,200.
+    """
+    widest = max(max(hidden) for hidden in cell.hidden_sizes)
+    return 6 * features + 12 * sum(cell.latent_sizes) + 2 * widest

@@ -103,7 +103,8 @@ def test_the_added_objective_keeps_cells_apart_bitwise(added):
 def test_the_planner_counts_the_chains_of_the_added_objective(added):
     """Fifty chains: fifty times the operations, but for the first map, which sees the image once."""
     few, many = (
-        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, objective=o)) for o in ("vae", "iwae_50")
+        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, batch_size=512, objective=o))
+        for o in ("vae", "iwae_50")
     )
     assert 25 < many.flops / few.flops < 50 and many.memory_bytes > 5 * few.memory_bytes
 

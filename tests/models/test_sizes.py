@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import registry
 from models.cell import Cell
 from models.data.dataset import Dataset
+from models.evaluation import CHAINS, IMAGES
 from models.registry import Entry, cell_size
+from models.sizes import EVALUATION_ROWS
 from models.training import Stack
 
 
@@ -33,3 +37,13 @@ def test_operations_and_parameters_are_those_of_a_step(fields, monkeypatch):
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
     assert cell_size(cell).parameters == stack.parameters_per_cell
+
+
+def test_memory_is_that_of_the_evaluation_where_training_takes_less():
+    """40-40-40-40 on 784 pixels: 27 MB measured beside weights and moments, a row of numbers for each of the block."""
+    assert EVALUATION_ROWS == IMAGES * CHAINS
+    cell = Cell(data="mnist", latents="40-40-40-40", hidden="200-200", seed=0)
+    size = cell_size(cell)
+    assert 25e6 < size.memory_bytes - 12 * size.parameters < 30e6
+    large = cell_size(replace(cell, batch_size=4096)).memory_bytes
+    assert large > 5 * size.memory_bytes  # whose training takes more
