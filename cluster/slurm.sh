@@ -36,9 +36,9 @@ trap 'pass_on USR1' USR1
 trap 'pass_on TERM' TERM
 
 start_ray() { # on every node of the job; sets `address`
-    local head port python
+    local head port python waiter
     head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    port=$((10000 + SLURM_JOB_ID % 20000))
+    port=$((20000 + SLURM_JOB_ID % 12000)) # above the ports of Ray's workers, below those that the system hands out
     python=$(dirname "$(command -v sweeper)")/python
     token=$(mktemp "$HOME/.sweeper-token.XXXXXXXX") # in a home folder that the nodes share
     "$python" -c 'import secrets; print(secrets.token_hex(32), end="")' > "$token"
@@ -53,7 +53,7 @@ start_ray() { # on every node of the job; sets `address`
         ray start --block --address="$head:$port" --num-cpus="${SLURM_CPUS_PER_TASK:-1}" &
     steps+=($!)
     address=(--address "$head:$port")
-    "$python" - "$head:$port" "$nodes" << 'WAIT'
+    "$python" - "$head:$port" "$nodes" << 'WAIT' &
 import sys, time
 import ray
 
@@ -68,6 +68,14 @@ while time.monotonic() < until:
         time.sleep(2)
 sys.exit("Ray did not come up within ten minutes")
 WAIT
+    waiter=$!
+    wait -n "$waiter" "${steps[@]}" || true # the waiter ends first, unless Ray fails somewhere or a signal comes
+    steps+=("$waiter")
+    if kill -0 "$waiter" 2> /dev/null; then
+        if [ -z "$interrupted" ]; then echo "Ray did not start on all nodes, see above" >&2; fi
+        return 1
+    fi
+    wait "$waiter"
 }
 
 # shellcheck disable=SC2329

@@ -99,7 +99,7 @@ def test_the_commands_of_the_page_exist():
     page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
     found = re.findall(r"^ {4,}(sweeper .*)$", page, re.MULTILINE)
     assert len(found) >= 4 and all(known(line) for line in found)
-    for name in re.findall(r"\bcluster/[\w.-]+", page):
+    for name in re.findall(r"(?<![/\w])cluster/[\w.-]+", page):
         assert (ROOT / name).exists(), name
 
 
@@ -171,7 +171,7 @@ def slurm(tmp_path):
     playing.end()
 
 
-ONE = {"cells": {"seed": 0, "rho": 0.9}, "train": {"steps": 2500, "checkpoint_s": 60.0}, "evaluation": {"every": 0}}
+ONE = {"cells": {"seed": 0, "rho": 0.9}, "train": {"steps": 1500, "checkpoint_s": 60.0}, "evaluation": {"every": 0}}
 
 
 def test_the_script_is_sound():
@@ -180,7 +180,8 @@ def test_the_script_is_sound():
         subprocess.run(["shellcheck", str(SCRIPT)], check=True)
 
 
-def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_goes_on(tiny, slurm):
+@pytest.mark.fault
+def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_goes_on(tiny, slurm, injected):
     study, whole = tiny(**ONE), tiny(store="whole", **ONE)
     job = slurm.start(study)
     until(lambda: study.notes() or job.poll() is not None)
@@ -190,20 +191,23 @@ def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_
     assert "checkpoints are being written" in said and "back into the queue" in said
     assert slurm.asked == ["scontrol requeue 42"]
     (record,) = study.opened().running()
-    assert 0 < record.step < 2500
+    assert 0 < record.step < 1500
     assert slurm.start(study).wait(PATIENCE_S) == 0
     assert "1 to continue" in slurm.log.read_text() and slurm.asked == ["scontrol requeue 42"]
     whole.run()
     assert same(study.store, whole.store)
+    injected("time limits of a batch job (SIGUSR1, requeued)", 1)
 
 
-def test_a_preempted_job_writes_checkpoints_and_leaves_requeueing_to_slurm(tiny, slurm):
+@pytest.mark.fault
+def test_a_preempted_job_writes_checkpoints_and_leaves_requeueing_to_slurm(tiny, slurm, injected):
     study = tiny(**ONE)
     job = slurm.start(study)
     until(lambda: study.notes() or job.poll() is not None)
     job.terminate()
     assert job.wait(PATIENCE_S) == 128 + signal.SIGTERM and slurm.asked == []
     assert len(study.opened().running()) == 1
+    injected("preemptions of a batch job (SIGTERM)", 1)
 
 
 def test_a_study_with_a_fault_is_not_requeued(tiny, slurm):

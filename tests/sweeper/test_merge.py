@@ -115,7 +115,8 @@ def test_cells_with_other_numbers_are_named_and_those_here_stay(two, tmp_path):
     assert Store.open(two[0]).cells()["elbo"].tolist() == [1.25, 2.25, 3.25]
 
 
-def test_a_crash_at_any_call_is_made_good_by_merging_again(monkeypatch, tmp_path):
+@pytest.mark.fault
+def test_a_crash_at_any_call_is_made_good_by_merging_again(monkeypatch, tmp_path, injected):
     """The target has a cell with fewer steps, one that only it has, and the source one with its kept state."""
     source = made(tmp_path / "source", [(1, 1000), (2, 500)]).paths.root
     before = content(source)
@@ -140,6 +141,7 @@ def test_a_crash_at_any_call_is_made_good_by_merging_again(monkeypatch, tmp_path
         lambda store: merge(store.paths.root, [source]), check,
     )  # fmt: skip
     assert crashes >= 40
+    injected("crashes at a call of the system, in a merge", crashes)
 
 
 def test_damaged_files_of_a_source_are_left_out_and_named_and_all_else_is_taken(two, tmp_path):
