@@ -1,10 +1,10 @@
 """Where a transition is to be expected, from two trained cells: their smoothed objectives at every ρ, without training.
 
-    F_θ(ρ) = E_q log p_θ(x|z₁) − Σ_i E_q[log q(z_i|z_{i−1}) − log p(z_i|U_ρ μ_i, U_ρ σ_i)]
+    F_θ(ρ) = E_q log p_θ(x|z₁) − β Σ_i E_q[log q(z_i|z_{i−1}) − log p(z_i|U_ρ μ_i, U_ρ σ_i)]
 
-is what training at ρ maximises. The weights θ of a cell well below the critical ρ use the top layer, those of a cell
-trained at ρ = 1 have lost it. Near ρ = 1 the latter score higher, further down the former: where the two cross, the
-optimum changes hands, and near there the critical ρ is found.
+is what training at ρ maximises, with the β that its warm-up ends at and without free bits. The weights θ of a cell well
+below the critical ρ use the top layer, those of a cell trained at ρ = 1 have lost it. Near ρ = 1 the latter score
+higher, further down the former: where the two cross, the optimum changes hands, and near there the critical ρ is found.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def smoothed_objective(
     images = getattr(stack.dataset, settings.split)[: settings.images or None]
     source = Draws([settings.seed], stack.device, stack.dtype)
     latents, count = stack.network.latents, len(stack.cells)
+    beta = stack.objective.kl_weight.end.view(-1, 1, 1)
     total = torch.zeros(count, len(rho), dtype=torch.float64, device=stack.device)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
@@ -55,6 +56,6 @@ def smoothed_objective(
                 for i, value in enumerate(rho):
                     smoothing = Smoothing(x.new_full((count, 1, 1, 1), value), smooth, ratio)
                     terms = stack.network.terms(stack.params, x, noise, smoothing, stack.decoder_variance)
-                    objective = terms.log_px - sum(layer.term() for layer in terms.layers)
+                    objective = terms.log_px - beta * sum(layer.term() for layer in terms.layers)
                     total[:, i] += objective.double().sum((1, 2))
     return total / (len(images) * settings.importance_samples)

@@ -178,14 +178,8 @@ def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
 @app.command()
 def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
     """Find the critical ρ and draw the figures again, from the store alone."""
-    from sweeper.errors import StudyError
-    from sweeper.store import Store
-    from sweeper.study import load_study
-
-    opened = Store.open(store)
-    if not opened.paths.study.exists():
-        raise StudyError(f"{opened.paths.study}: no study was run on this store yet")
-    found = _report(load_study(opened.paths.study), opened)
+    study, opened = _of_store(store)
+    found = _report(study, opened)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -237,6 +231,31 @@ def merge(
 
 
 @app.command()
+def predict(
+    store: StorePath,
+    below: Annotated[
+        float | None, typer.Option(help="ρ of the uncollapsed cells, safely below.  [default: the study's rho_ref]")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Predict the critical ρ from cells at one smaller ρ and at ρ = 1, beside the one that was found."""
+    from sweeper.analysis.prediction import prediction_table
+    from sweeper.prediction import predictions
+    from sweeper.show import PREDICTION_HEADER, prediction_rows
+
+    study, opened = _of_store(store)
+    found = predictions(study, opened, below)
+    if as_json:
+        _print_json(prediction_table(found).to_dict("records"))
+    else:
+        _print_table(PREDICTION_HEADER, prediction_rows(found))
+        for each in found:
+            if each.reason:
+                _print(f"{each.curve.label}: no prediction: {each.reason}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
     from sweeper.study import json_schema
@@ -258,6 +277,18 @@ def _open(study: Study, store: Path | None, create: bool) -> Store:
     from sweeper.store import Store
 
     return Store.open(store or default_store(study), create=create)
+
+
+def _of_store(path: Path) -> tuple[Study, Store]:
+    """A store, and the study that was last run on it."""
+    from sweeper.errors import StudyError
+    from sweeper.store import Store
+    from sweeper.study import load_study
+
+    opened = Store.open(path)
+    if not opened.paths.study.exists():
+        raise StudyError(f"{opened.paths.study}: no study was run on this store yet")
+    return load_study(opened.paths.study), opened
 
 
 def _changes(study: Study, store: Store) -> list[str]:

@@ -16,6 +16,7 @@ from sweeper.store.lock import describe
 from sweeper.wording import duration, last_line, plural, size
 
 if TYPE_CHECKING:
+    from sweeper.analysis.prediction import Prediction
     from sweeper.analysis.report import Report
     from sweeper.merge import Merged
     from sweeper.run import Outcome
@@ -238,6 +239,31 @@ def report_header(found: Report) -> list[str]:
     """The columns of `report_table`."""
     symbol = found.curves[0].axis.symbol
     return ["curve", f"critical {symbol}", "95 % over seeds", "and half a step", "midpoint", "seeds", "steps"]
+
+
+PREDICTION_HEADER = [
+    "curve",
+    "from ρ",
+    "predicted",
+    "95 % over seeds",
+    "found onset",
+    "midpoint",
+    "1 − ρ, ratio to onset",
+]
+
+
+def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
+    """One row a curve that has a prediction: it, and what was found."""
+    rows = []
+    for each in predictions:
+        if each.rho is None:
+            continue
+        onset, midpoint = each.curve.transition.criticals
+        interval = "–" if each.low is None or each.high is None else f"{each.low:.4f} – {each.high:.4f}"
+        ratio = "–" if onset.value is None else f"{(1 - each.rho) / (1 - onset.value):.2f}"
+        found = [critical.written(critical.value) for critical in (onset, midpoint)]
+        rows.append([each.curve.label, f"{each.below:g}", f"{each.rho:.4f}", interval, *found, ratio])
+    return rows
 
 
 def report_lines(found: Report, store: Store) -> list[str]:

@@ -19,7 +19,7 @@ FILES = {
 
 # Which part of the project may know a library at all.
 OWNERS = {
-    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate", "sweeper.doctor"),
+    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate", "sweeper.prediction", "sweeper.doctor"),
     "ray": ("sweeper.driver.tune",),
     "pyarrow": ("sweeper.store",),
     "safetensors": ("sweeper.store",),
