@@ -172,3 +172,15 @@ def test_names_of_code_and_files_in_the_pages_exist(page):
         pkgutil.resolve_name(name)
     for name in re.findall(r"`((?:models|sweeper|tests|studies|benchmarks|docs)/[\w./]*)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_the_tests_that_the_promises_name_exist():
+    """Every promise has some."""
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+    lines = (DOCS / "promises.md").read_text(encoding="utf-8").splitlines()
+    promised = [line for line in lines if line.startswith("| ") and "| promise " not in line]
+    assert len(promised) > 10
+    for line in promised:
+        named = set(re.findall(r"`(test_\w+)`", line))
+        assert named and named <= there, line
