@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sweeper.errors import StudyError
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import StudyFile
-from sweeper.study.source import Node, parse, read_tree
+from sweeper.study.source import MOST_BYTES, MOST_WRITTEN, Node, parse, read_tree
 from sweeper.study.study import Study
 
 
@@ -38,7 +38,7 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(faults)
     cells: Any = file.cells  # the schema has joined the blocks to a tuple of cells
     blocks = tree.value["cells"].plain()
-    return Study(
+    study = Study(
         name=file.name,
         question=file.question,
         cells=cells,
@@ -48,6 +48,20 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         run=file.run,
         blocks=tuple(blocks if isinstance(blocks, list) else [blocks]),
     )
+    _check_copy(study, tree.value["cells"].place)
+    return study
+
+
+def _check_copy(study: Study, place: str) -> None:
+    """Raise StudyError where the copy that a store keeps, its aliases written out, could not be read back."""
+    copy = study.to_yaml()
+    try:
+        if len(copy) > MOST_WRITTEN:  # else it has fewer values than that
+            parse(copy, place, place)
+    except StudyError as fault:
+        raise StudyError(f"{fault} (with aliases written out, as the store keeps it)") from None
+    if len(copy.encode()) > MOST_BYTES:
+        raise StudyError(f"{place}: larger than {MOST_BYTES:,} bytes with aliases written out, as the store keeps it")
 
 
 def _apply(tree: Node, override: str) -> None:

@@ -100,6 +100,25 @@ def test_the_order_of_keys_changes_nothing(tmp_path: Path) -> None:
     assert load(tmp_path, "\n".join(shuffled)) == load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("field", "grid", "limit"),
+    [
+        ("rho", ", ".join(f"0.{100 + i}" for i in range(300)), "10,000 values"),
+        ("hidden", ", ".join("-".join(["8"] * (500 + i)) for i in range(8)), "250,000 bytes"),
+    ],
+)
+def test_aliases_that_the_stores_copy_could_not_hold_are_refused(
+    tmp_path: Path, field: str, grid: str, limit: str
+) -> None:
+    """Written out they pass the limits of a file, and the copy could not be read back."""
+    rest = "data: digits, objective: ou, seed: 0" + (", rho: 0.9" if field == "hidden" else "")
+    blocks = "".join(f"- {{{rest}, latents: {i}-2, {field}: *grid}}\n" for i in range(3, 43))
+    text = f"name: a\ncells:\n- {{{rest}, latents: 2-2, {field}: &grid [{grid}]}}\n{blocks}train: {{steps: 1}}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(StudyError, match=rf"a.yaml:3:1: .*{limit}.*with aliases written out"):
+        load_study(tmp_path / "a.yaml")
+
+
 def test_aliases_share_a_grid_between_blocks(tmp_path: Path) -> None:
     text = "name: s\ntrain: {steps: 1}\ncells:\n"
     text += "- {data: digits, latents: 10-4, objective: ou, rho: &r [0.8, 1], seed: 0}\n"
