@@ -344,7 +344,8 @@ def _report(study: Study, store: Store) -> Report:
             store.history(),
             store.paths.analysis,
             study_name=study.name,
-            reference=study.analysis.rho_ref,
+            axis=study.analysis.axis,
+            reference=study.analysis.uncollapsed,
             order_parameter=study.analysis.order_parameter,
             asked={cell_id(cell) for cell in study.cells},
         )

@@ -46,7 +46,7 @@ LAYERS = {
     "sweeper.limits": (),
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
-    "sweeper.study": ("sweeper.errors", "models"),
+    "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell"),
     "sweeper.plan": ("sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "models"),
     "sweeper.driver": (

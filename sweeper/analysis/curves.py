@@ -23,6 +23,7 @@ from models.cell import Cell, canonical_json
 from sweeper.analysis.axis import RHO, STEPS, Array, Axis
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families
+from sweeper.analysis.order_parameter import parse_order_parameter
 
 SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
 
@@ -84,24 +85,24 @@ def curves(
 ) -> list[Curve]:
     """All curves of `cells` (one row a cell, the columns of a store), by data set, architecture and variant.
 
-    `order_parameter` names a column of numbers, of `history` where the control parameter is `steps`, else of `cells`.
-    `reference` [the axis's, 0.8 for ρ]: the control parameter's value that counts as uncollapsed.
-    Raises ValueError if there is no such column, no reference, or, over steps, no history.
+    `order_parameter`: see `sweeper.analysis.order_parameter`; networks without its layer are left out. It is taken from
+    `history` where the control parameter is `steps`, else from `cells`. `reference` [the axis's, 0.8 for ρ]: the
+    control parameter's value that counts as uncollapsed.
+    Raises ValueError if there is no such order parameter, no reference, or, over steps, no history that has it.
     """
+    parameter = parse_order_parameter(order_parameter)
     if len(cells) == 0:
         return []
     reference = axis.reference if reference is None else reference
     if reference is None:
         raise ValueError(f"reference: which {axis.name} counts as uncollapsed? It has no default")
     if axis.name == STEPS.name:
-        if history is None:
-            raise ValueError("curves over steps need the history")
+        if history is None or not parameter.in_history:
+            raise ValueError("curves over steps need the history, and an order parameter that it has")
         cells = _over_steps(cells, history)
-    if order_parameter not in cells or not pd.api.types.is_numeric_dtype(cells[order_parameter]):
-        numbers = [name for name in cells if pd.api.types.is_numeric_dtype(cells[name])]
-        raise ValueError(
-            f"order parameter: no column of numbers {order_parameter!r} here (there are {', '.join(numbers)})"
-        )
+    if parameter.layer is not None:
+        cells = cells[cells["depth"] >= parameter.layer]
+    cells = cells.assign(order_parameter=parameter.of(cells))
     groups: dict[str, list[Any]] = {}
     for row in cells.itertuples(index=False):
         groups.setdefault(_key(row.data_digest, json.loads(row.cell), axis), []).append(row)
@@ -112,7 +113,7 @@ def curves(
         if ends[key] == key and key in reaching and all(getattr(row, axis.name) == axis.end for row in rows):
             continue  # no more than the end of other curves
         end = [row for row in groups.get(ends[key] or "", ()) if getattr(row, axis.name) == axis.end]
-        found.append(_curve(rows, end if ends[key] != key else [], order_parameter, axis, reference))
+        found.append(_curve(rows, end if ends[key] != key else [], axis, reference))
     return sorted(_with_variants(found), key=lambda curve: (curve.data, _natural(curve.architecture), curve.variant))
 
 
@@ -140,7 +141,7 @@ def _end_key(row: Any, axis: Axis) -> str | None:
     return _key(row.data_digest, asdict(end), axis)
 
 
-def _curve(rows: Sequence[Any], end: Sequence[Any], order_parameter: str, axis: Axis, reference: float) -> Curve:
+def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float) -> Curve:
     first, members = rows[0], [*rows, *end]
     control = sorted({getattr(row, axis.name) for row in members})
     # A store may hold cells at the end of more seeds than the curve has: they are no part of it.
@@ -152,9 +153,8 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], order_parameter: str, axis: 
     for row in members:
         if row.seed in seeds:
             place = seeds.index(row.seed), control.index(getattr(row, axis.name))
-            value = getattr(row, order_parameter)
             lost = row.state == "diverged"
-            values[place] = np.nan if value is None or (lost and axis.name != STEPS.name) else value
+            values[place] = np.nan if lost and axis.name != STEPS.name else row.order_parameter
             diverged[place[0] if axis.name == STEPS.name else place] = lost
             ids[place] = row.cell_id
             if not lost:

@@ -14,6 +14,7 @@ from sweeper.analysis import figures
 from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.critical import CONFIDENCE, Critical
 from sweeper.analysis.curves import Curve, curves, select
+from sweeper.analysis.order_parameter import parse_order_parameter
 from sweeper.analysis.tables import critical_table, points_table, write_table
 
 
@@ -50,6 +51,7 @@ class Report:
         return {
             "study": self.study,
             "order_parameter": self.order_parameter,
+            "unit": parse_order_parameter(self.order_parameter).unit,
             "curves": found,
             "headline": self.headline(),
             "tables": [str(path) for path in self.tables],
@@ -77,12 +79,16 @@ def report(
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
-    order_parameter: a column of numbers of `cells`, of `history` over steps. Figures that the rows do not allow are
-    left out. Raises ValueError on an unknown order parameter and OSError if a file cannot be written.
+    order_parameter: see `sweeper.analysis.order_parameter`, taken from `history` over steps. Figures that the rows do
+    not allow are left out. Raises ValueError on an unknown order parameter and OSError if a file cannot be written.
     """
     kept = select(cells, asked) if len(cells) else cells
     found = curves(kept, order_parameter, reference, axis, history)
     notes = _notes(cells, kept, found, asked, axis)
+    layer = parse_order_parameter(order_parameter).layer
+    shallow = 0 if layer is None or not len(kept) else int((kept["depth"] < layer).sum())
+    if shallow:
+        notes.append(f"{_cells(shallow)} of networks without a layer {layer}, left out")
     if not found:
         return Report(study_name, order_parameter, [], notes=notes)
     out_dir.mkdir(parents=True, exist_ok=True)

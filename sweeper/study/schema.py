@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from models.cell import CHOICES, RANGES, Cell, parse_sizes
 from models.registry import REGISTRIES, find
 from models.settings import Evaluation
+from sweeper.analysis.axis import CONTROLS, RHO, STEPS, Axis, axis_of
+from sweeper.analysis.order_parameter import PATTERN, parse_order_parameter
 from sweeper.study.blocks import BlockBase, joined
 from sweeper.study.grid import grid_type
 
@@ -43,6 +56,10 @@ class Section(BaseModel):
     """A part of a study: typed, frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The section as a study file writes it, defaults included."""
+        return self.model_dump(exclude_none=True)
 
 
 class Train(Section):
@@ -80,13 +97,86 @@ class EvaluationSection(Section):
     ] = 8
 
 
+def _control(name: str) -> str:
+    if name not in CONTROLS:
+        axis_of(name)
+    return name
+
+
+def _order_parameter(name: str) -> str:
+    return parse_order_parameter(name).name
+
+
 class Analysis(Section):
     """How the transition is looked for."""
 
+    control: Annotated[
+        Text,
+        AfterValidator(_control),
+        WithJsonSchema({"type": "string", "enum": list(CONTROLS)}),
+        Field(description="control parameter: a numeric field of a cell, or steps (of the history)"),
+    ] = "rho"
+    collapsed: Annotated[
+        Literal["low", "high"] | None,
+        Field(description="end of the control parameter that collapses, where it is not known or is otherwise"),
+    ] = None
     rho_ref: Annotated[Number, Field(ge=0, lt=1, description="rho whose value counts as 100 % (onset: 10 %)")] = 0.8
+    reference: Annotated[
+        Number | None, Field(description="the same for another control parameter, which needs one")
+    ] = None
     order_parameter: Annotated[
-        Literal["kl_top", "kl_total"], Field(description="quantity whose collapse is looked for, nats")
+        Text,
+        AfterValidator(_order_parameter),
+        WithJsonSchema({"type": "string", "pattern": PATTERN}),
+        Field(
+            description="quantity whose collapse is looked for: kl_top, kl_total, or kl, kl_per_unit, active_units or "
+            "relative_activity with _ and a layer (top, 1, 2, …)"
+        ),
     ] = "kl_top"
+
+    @property
+    def axis(self) -> Axis:
+        """The axis of the control parameter."""
+        return axis_of(self.control, self.collapsed)
+
+    @property
+    def uncollapsed(self) -> float:
+        """The control parameter's value that counts as 100 %."""
+        return self.rho_ref if self.reference is None else self.reference
+
+    def plain(self) -> dict[str, Any]:
+        """Without `rho_ref` where the control parameter is another."""
+        plain = super().plain()
+        return plain if self.control == RHO.name else {name: plain[name] for name in plain if name != "rho_ref"}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Analysis:
+        try:
+            axis = self.axis
+        except ValueError as fault:
+            raise _fault(str(fault), "control") from None
+        if self.control == RHO.name:
+            if self.reference is not None:
+                raise _fault("for control rho it is called rho_ref", "reference")
+            return self
+        if "rho_ref" in self.model_fields_set:
+            raise _fault(f"rho_ref has no effect with control {self.control}: use reference", "rho_ref")
+        if self.reference is None:
+            raise _fault(f"control {self.control} needs a reference: its value that counts as 100 %", "control")
+        try:
+            place = float(axis.coordinate(self.reference))
+        except ValueError as fault:
+            raise _fault(str(fault).replace(axis.name, "reference", 1), "reference") from None
+        if not math.isfinite(place):
+            raise _fault(f"{axis.at(self.reference)} has no place on the scale of {axis.scale}", "reference")
+        if self.control == STEPS.name and not parse_order_parameter(self.order_parameter).in_history:
+            raise _fault(f"{self.order_parameter} is not measured along the way, over steps", "order_parameter")
+        return self
+
+
+def _fault(why: str, key: str) -> PydanticCustomError:
+    """A fault at `key` of the section that is being checked."""
+    return PydanticCustomError("block", "{why}", {"why": why, "at": (key,)})
 
 
 class Run(Section):
@@ -214,6 +304,16 @@ class StudyFile(Section):
     evaluation: EvaluationSection = EvaluationSection()
     analysis: Analysis = Analysis()
     run: Run = Run()
+
+    @model_validator(mode="after")
+    def _layer(self) -> StudyFile:
+        cells: Any = self.cells  # joined
+        name = self.analysis.order_parameter
+        layer, most = parse_order_parameter(name).layer, max(cell.depth for cell in cells)
+        if layer is not None and layer > most:
+            why = f"order_parameter {name}: no network of this study has more than {most} layers"
+            raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", "order_parameter")})
+        return self
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -58,7 +58,7 @@ class Study:
             "name": self.name,
             "question": self.question,
             "cells": self.blocks,
-            **{section: getattr(self, section).model_dump() for section in SECTIONS},
+            **{section: getattr(self, section).plain() for section in SECTIONS},
         }
 
     def diff(self, other: Study) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sweeper.analysis.curves import curves, select
+from sweeper.analysis.order_parameter import parse_order_parameter
 from sweeper.analysis.report import report
 from sweeper.analysis.tables import critical_table, points_table
 from tests.sweeper.synthetic import GRID, flat, store
@@ -51,12 +52,28 @@ def test_only_asked_cells_and_the_row_with_most_steps_count(rows):
     assert kept.set_index("cell_id").loc[cells["cell_id"][0], "kl_top"] == 77.0
 
 
-def test_any_column_of_numbers_can_be_the_order_parameter(rows):
-    assert curves(rows[0], "elbo")[0].values.max() < 0
-    with pytest.raises(ValueError, match=r"no column of numbers 'kl_tip'.*kl_top"):
-        curves(rows[0], "kl_tip")
-    with pytest.raises(ValueError, match="'active_units'"):
-        curves(rows[0], "active_units")
+def test_a_quantity_of_any_layer_can_be_the_order_parameter(rows):
+    """Networks without the layer are left out."""
+    cells = rows[0]
+    top, per_unit, active = (curves(cells, name)[0] for name in ("kl_top", "kl_per_unit_top", "active_units_2"))
+    assert per_unit.values == pytest.approx(top.values / 40)
+    assert active.values.max() == 40 and (active.values == active.values.round()).all()
+    assert (curves(cells, "relative_activity_2")[0].values == active.values / 40).all()
+    third = curves(cells, "relative_activity_3")
+    assert [curve.architecture for curve in third] == ["mlp 40-40-40 (64-64)"] * 2
+    with pytest.raises(ValueError, match="got 'kl_tip', did you mean 'kl_top'"):
+        curves(cells, "kl_tip")
+
+
+def test_order_parameter_of_a_layer_is_that_layers_entry():
+    frame = pd.DataFrame(
+        {"latents": [[8, 4, 2], [6, 3]], "kl_per_layer": [[3.0, -1.0, 0.5], None], "kl_top": [0.5, np.nan]}
+    )
+    assert parse_order_parameter("kl_2").of(frame) == pytest.approx([-1.0, np.nan], nan_ok=True)
+    assert parse_order_parameter("kl_per_unit_1").of(frame) == pytest.approx([3 / 8, np.nan], nan_ok=True)
+    assert parse_order_parameter("kl_per_unit_top").of(frame) == pytest.approx([0.25, np.nan], nan_ok=True)
+    assert parse_order_parameter("kl_top").label == "KL of the top layer (nats)"
+    assert parse_order_parameter("relative_activity_2").label == "relative activity of layer 2 (share of units)"
 
 
 def test_diverged_cells_are_points_without_a_value(rows):
@@ -104,6 +121,14 @@ def test_report_of_a_study(rows, tmp_path):
     back = pd.read_parquet(tmp_path / "analysis" / "critical.parquet")
     text = pd.read_csv(tmp_path / "analysis" / "critical.csv")
     assert back["critical"].to_numpy() == pytest.approx(text["critical"].to_numpy(), abs=1e-8)
+
+
+def test_report_says_which_networks_lack_the_layer(rows, tmp_path):
+    cells = rows[0][rows[0]["data"] == "mnist"]
+    found = report(cells, pd.DataFrame(), tmp_path, study_name="third", order_parameter="relative_activity_3")
+    assert [curve.architecture for curve in found.curves] == ["mlp 40-40-40 (64-64)"]
+    assert found.notes == ["39 cells of networks without a layer 3, left out"]
+    assert found.to_dict()["unit"] == "share of units"
 
 
 def test_report_of_nothing(tmp_path):

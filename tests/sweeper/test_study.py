@@ -65,6 +65,23 @@ def test_sections_have_the_documented_defaults(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "analysis",
+    [
+        "{control: kl_weight, reference: 0.5, order_parameter: relative_activity_1}",
+        "{control: learning_rate, collapsed: low, reference: 0.01}",
+        "{rho_ref: 0.7, order_parameter: kl_per_unit_2}",
+    ],
+)
+def test_another_control_parameter_survives_being_written(tmp_path: Path, analysis: str) -> None:
+    """What is written to a store asks for the same, and keeps no key that would have no effect."""
+    study = load(tmp_path, f"{BASE}\nanalysis: {analysis}\n")
+    (tmp_path / "again.yaml").write_text(study.to_yaml(), encoding="utf-8")
+    assert load_study(tmp_path / "again.yaml") == study
+    assert study.analysis.uncollapsed in (0.5, 0.01, 0.7)
+    assert study.analysis.axis.name == study.analysis.control
+
+
 def test_a_study_is_frozen(tmp_path: Path) -> None:
     study = load(tmp_path)
     with pytest.raises(FrozenInstanceError):

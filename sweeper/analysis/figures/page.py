@@ -11,16 +11,11 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
+from sweeper.analysis.order_parameter import parse_order_parameter
 
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
-QUANTITIES = {
-    "kl_top": "KL of the top layer (nats)",
-    "kl_total": "total KL (nats)",
-    "elbo": "ELBO (nats)",
-    "iw_bound": "importance-weighted bound (nats)",
-    "reconstruction": "reconstruction (nats)",
-}
+QUANTITIES = {"elbo": "ELBO (nats)"}  # of what is no order parameter
 
 
 def styled() -> AbstractContextManager[None]:
@@ -48,9 +43,9 @@ def wrapped(title: str, width: float) -> str:
     return "\n".join(textwrap.wrap(title, int(width * 14), break_on_hyphens=False))
 
 
-def quantity(order_parameter: str) -> str:
-    """The axis label of an order parameter, with its unit."""
-    return QUANTITIES.get(order_parameter, order_parameter.replace("_", " "))
+def quantity(name: str) -> str:
+    """The axis label of an order parameter or of the ELBO, with its unit."""
+    return QUANTITIES[name] if name in QUANTITIES else parse_order_parameter(name).label
 
 
 def counted(curves: Sequence[Curve]) -> str:

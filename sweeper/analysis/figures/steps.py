@@ -9,20 +9,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from models.cell import parse_sizes
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, caption, styled
+from sweeper.analysis.order_parameter import parse_order_parameter
 
 
 def steps_data(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> pd.DataFrame:
     """One row a step with an onset: `step`, `critical`, `low`, `high` (95 % t interval), `seeds`."""
+    parameter = parse_order_parameter(order_parameter)
     place = {name: index for index, name in np.ndenumerate(curve.cell_ids) if name}
     rows = history[history["cell_id"].isin(place)]
+    rows = rows.assign(latents=[parse_sizes(curve.fields["latents"])] * len(rows))
+    rows = rows.assign(value=parameter.of(rows))
     found = []
     for step, at in rows.groupby("step"):
         values = np.full(curve.values.shape, np.nan)
-        for name, value in zip(at["cell_id"], at[order_parameter], strict=True):
+        for name, value in zip(at["cell_id"], at["value"], strict=True):
             values[place[name]] = value
         onset = find_transition(curve.control, values, curve.reference, curve.seeds, axis=curve.axis).onset
         if onset.value is not None:
@@ -43,7 +48,7 @@ def draw_steps(axes: Axes, data: pd.DataFrame, axis: ControlAxis, label: str, in
 
 def steps_figure(curves: Sequence[Curve], history: pd.DataFrame, order_parameter: str = "kl_top") -> Figure | None:
     """The onset of every curve against steps; None where no curve has one at two steps or more."""
-    if order_parameter not in history:
+    if not parse_order_parameter(order_parameter).in_history:
         return None
     shown = [(curve, steps_data(curve, history, order_parameter)) for curve in curves]
     shown = [(curve, data) for curve, data in shown if len(data) > 1]

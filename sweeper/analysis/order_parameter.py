@@ -1,0 +1,95 @@
+"""Order parameters: the quantity whose collapse is looked for, of any layer.
+
+    kl_top, kl_total, <quantity>_<layer>        quantity: kl, kl_per_unit, active_units, relative_activity
+                                                layer: top, or 1 … L from the data up
+
+`kl_<layer>` below the top is the term E[log q − log p] of that layer, which can be negative: only the top layer's is a
+KL divergence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sweeper.analysis.axis import Array
+
+if TYPE_CHECKING:  # study files name order parameters, and need no tables for it
+    import pandas as pd
+
+QUANTITIES = {  # words, unit, whether the history has it
+    "kl": ("KL", "nats", True),
+    "kl_per_unit": ("KL per unit", "nats a unit", True),
+    "active_units": ("active units", "units", False),
+    "relative_activity": ("relative activity", "share of units", False),
+}
+PATTERN = rf"^(kl_total|({'|'.join(QUANTITIES)})_(top|[1-9][0-9]?))$"
+
+
+@dataclass(frozen=True)
+class OrderParameter:
+    """One quantity of one layer. `layer`: 1 … L from the data up, None for the top layer and for `kl_total`."""
+
+    name: str
+    quantity: str
+    layer: int | None
+
+    @property
+    def unit(self) -> str:
+        """Its unit, per image where nats."""
+        return "nats" if self.quantity == "kl_total" else QUANTITIES[self.quantity][1]
+
+    @property
+    def words(self) -> str:
+        """`KL of the top layer`."""
+        if self.quantity == "kl_total":
+            return "total KL"
+        layer = "the top layer" if self.layer is None else f"layer {self.layer}"
+        return f"{QUANTITIES[self.quantity][0]} of {layer}"
+
+    @property
+    def label(self) -> str:
+        """`KL of the top layer (nats)`."""
+        return f"{self.words} ({self.unit})"
+
+    @property
+    def in_history(self) -> bool:
+        """Whether it is measured along the way, not only in the final evaluation."""
+        return self.quantity == "kl_total" or QUANTITIES[self.quantity][2]
+
+    def of(self, rows: pd.DataFrame) -> Array:
+        """(rows,), the value in each row of a store's cells, or of its history with their `latents`; NaN where a row
+        has none, which is also where the network has fewer layers."""
+        index = -1 if self.layer is None else self.layer - 1
+        if self.quantity in ("kl_total", "kl", "kl_per_unit"):
+            top = self.quantity != "kl_total" and self.layer is None
+            column = "kl_top" if top else "kl_total" if self.quantity == "kl_total" else "kl_per_layer"
+            values = _numbers(rows[column], index) if column == "kl_per_layer" else rows[column].to_numpy(np.float64)
+            return values / _numbers(rows["latents"], index) if self.quantity == "kl_per_unit" else values
+        return _numbers(rows[self.quantity], index)
+
+
+def parse_order_parameter(name: str) -> OrderParameter:
+    """The order parameter of that name. Raises ValueError on any other name, with the nearest."""
+    found = re.match(PATTERN, name)
+    if found is None:
+        known = ["kl_total", *(f"{quantity}_top" for quantity in QUANTITIES)]
+        near = get_close_matches(name, known, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"order_parameter should be kl_top, kl_total or a quantity ({', '.join(QUANTITIES)}) with _ and a layer "
+            f"(top, 1, 2, …), as in active_units_2; got {name!r}{hint}"
+        )
+    if found[2] is None:
+        return OrderParameter(name, "kl_total", None)
+    return OrderParameter(name, found[2], None if found[3] == "top" else int(found[3]))
+
+
+def _numbers(lists: pd.Series, index: int) -> Array:
+    """Entry `index` of each list of a column; NaN where there is no list or it is too short."""
+    least = index + 1 if index >= 0 else -index
+    return np.array([row[index] if np.ndim(row) and len(row) >= least else np.nan for row in lists], dtype=np.float64)
