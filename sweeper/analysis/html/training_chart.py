@@ -1,0 +1,107 @@
+"""The chart of training: ELBO and top-layer KL of every cell against steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from sweeper.analysis.curves import Curve
+from sweeper.analysis.figures.page import quantity
+from sweeper.analysis.html.blocks import Block, chart, control, option, rounded
+
+SHOWN = ("elbo", "kl_top")
+MOST_POINTS = 40_000  # of all cells: more would make the page heavy, and no chart shows them
+
+
+def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | None:
+    """One line a cell and one a mean over seeds; None where no cell has a history of two steps or more."""
+    cells = {str(name) for curve in curves for name in curve.cell_ids.ravel() if name}
+    rows = history[history["cell_id"].isin(cells)]
+    steps = sorted(int(step) for step in rows["step"].unique())
+    if len(steps) < 2:
+        return None
+    every = max(1, -(-len(rows) * len(SHOWN) // MOST_POINTS))
+    kept = [step for i, step in enumerate(steps) if (len(steps) - 1 - i) % every == 0]
+    rows = rows[rows["step"].isin(kept)]
+    axis = curves[0].axis
+    values = sorted({float(value) for curve in curves for value in curve.control})
+    inner = [value for value in values if value != axis.end]
+    styles = {value: _style(value, inner) for value in values}
+    lines = {name: part.sort_values("step") for name, part in rows.groupby("cell_id")}
+    order = {step: index for index, step in enumerate(kept)}
+    ids: list[str] = []
+    series = []
+    for number, curve in enumerate(curves):
+        for j, value in enumerate(curve.control):
+            keys = {"value": f"{value:.6g}"} | ({"curve": str(number)} if len(curves) > 1 else {})
+            style = styles[float(value)]
+            present = {s: str(name) for s, name in zip(curve.seeds, curve.cell_ids[:, j], strict=True) if name in lines}
+            for seed, name in present.items():
+                ids.append(name)
+                for shown in SHOWN:
+                    points = _points(lines[name], shown, order)
+                    own = {**keys, "quantity": shown, "seed": str(seed)}
+                    series.append(
+                        {"keys": own, "style": {**style, "faint": True}, "points": points, "cell": len(ids) - 1}
+                    )
+            if present:
+                mean = (
+                    pd.concat([lines[name] for name in present.values()])
+                    .groupby("step", as_index=False)[list(SHOWN)]
+                    .mean()
+                )
+                for shown in SHOWN:
+                    own = {**keys, "quantity": shown, "seed": "mean"}
+                    series.append({"keys": own, "style": style, "points": _points(mean, shown, order)})
+    split = ", ".join(sorted(history["split"].unique()))
+    thinned = f" One evaluation in {every} is drawn; the history has all." if every > 1 else ""
+    return chart(
+        "Training curves",
+        f"ELBO and top-layer KL against training steps, a line a value of {axis.words}. Arrow keys move along it.",
+        {"label": "training steps", "name": "step", "at": kept, "texts": [f"{step:,}" for step in kept]},
+        {"label": quantity(SHOWN[0]), "name": SHOWN[0], "log": False},
+        _controls(curves, values, styles),
+        series,
+        note=f"On the {split} set. The ELBO's axis leaves out where the first tenth of the steps comes from.{thinned}",
+        cells=ids,
+    )  # fmt: skip
+
+
+def _controls(curves: Sequence[Curve], values: list[float], styles: dict[float, Block]) -> list[Block]:
+    axis = curves[0].axis
+    seeds = sorted({seed for curve in curves for seed in curve.seeds})
+    choices = [
+        control(
+            "quantity", "Quantity", "select",
+            [option(n, quantity(n), n == SHOWN[0], y=quantity(n), log=n != "elbo", late=n == "elbo") for n in SHOWN],
+        ),
+        control(
+            "value", axis.words, "check",
+            [option(f"{v:.6g}", f"{v:.6g}", long=axis.at(v), style=styles[v]) for v in values],
+        ),
+        control(
+            "seed", "Seeds", "check", [option("mean", "mean"), *(option(f"{s}", f"seed {s}", False) for s in seeds)]
+        ),
+    ]  # fmt: skip
+    if len(curves) > 1:
+        options = [option(str(i), curve.label, i == 0) for i, curve in enumerate(curves)]
+        choices.insert(0, control("curve", "Curve", "select", options))
+    return choices
+
+
+def _style(value: float, inner: list[float]) -> Block:
+    """A shade by rank; the physical end is dashed in the text's colour. Markers tell neighbours apart."""
+    if value not in inner:
+        return {"end": True, "dash": 1, "marker": 0}
+    place = inner.index(value)
+    return {"shade": round(15 * place / max(len(inner) - 1, 1)), "marker": place % 6}
+
+
+def _points(rows: pd.DataFrame, name: str, order: Mapping[int, int]) -> list[list[float | int | None]]:
+    return [
+        [order[int(step)], rounded(value)]
+        for step, value in zip(rows["step"], rows[name], strict=True)
+        if value is not None and np.isfinite(value)
+    ]
