@@ -334,21 +334,41 @@ def _executor(plan: Plan, address: str | None) -> Executor:
 
 
 def _report(study: Study, store: Store) -> Report:
-    from models.registry import cell_id
-    from sweeper.analysis.report import report as analyse
-    from sweeper.store.atomic import reported
+    from dataclasses import replace
 
-    with reported(store.paths.analysis):
-        return analyse(
-            store.cells(),
-            store.history(),
-            store.paths.analysis,
+    from models.registry import cell_id
+    from sweeper.analysis.html import page_data, render
+    from sweeper.analysis.report import report as analyse
+    from sweeper.store.atomic import make_folder, reported, write_bytes
+
+    folder, cells, history = store.paths.analysis, store.cells(), store.history()
+    asked = {cell_id(cell): cell for cell in study.cells}
+    with reported(folder):
+        found = analyse(
+            cells,
+            history,
+            folder,
             study_name=study.name,
             axis=study.analysis.axis,
             reference=study.analysis.uncollapsed,
             order_parameter=study.analysis.order_parameter,
-            asked={cell_id(cell) for cell in study.cells},
+            asked=asked,
         )
+    shown = page_data(
+        found,
+        cells,
+        history,
+        folder=folder,
+        question=study.question,
+        study_text=study.to_yaml(),
+        asked=asked,
+        failures=store.failures(),
+        picture=store.pictures,
+    )
+    page = folder / "report.html"
+    make_folder(folder)
+    write_bytes(page, render(shown).encode())
+    return replace(found, page=page)
 
 
 def _print_report(found: Report, store: Store) -> None:

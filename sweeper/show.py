@@ -269,6 +269,8 @@ def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
 def report_lines(found: Report, store: Store) -> list[str]:
     """The headline, notes and where everything lies."""
     lines = [*found.headline(), *found.notes]
+    if found.page:
+        lines += ["page:", f"  {found.page}"]
     if found.figures:
         lines += ["figures:", *(f"  {path}" for path in found.figures if path.suffix == ".png")]
     lines += ["tables:", f"  {store.paths.cells}", f"  {store.paths.history}"]

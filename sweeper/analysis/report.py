@@ -28,6 +28,7 @@ class Report:
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    page: Path | None = None
 
     def headline(self) -> list[str]:
         """One line a curve: its critical value with interval, or why there is none."""
@@ -57,6 +58,7 @@ class Report:
             "tables": [str(path) for path in self.tables],
             "figures": [str(path) for path in self.figures],
             "notes": self.notes,
+            "page": str(self.page) if self.page else None,
         }
 
     def to_json(self) -> str:

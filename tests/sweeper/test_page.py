@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,6 +17,7 @@ from sweeper.analysis.html.blocks import images, section, table
 from sweeper.analysis.html.markup import Html, element, json_block
 from sweeper.analysis.html.quantities import quantities
 from sweeper.analysis.report import report
+from sweeper.cli import _report
 from tests.sweeper.page_rows import asked, hostile_page, planted, planted_report
 
 
@@ -65,7 +67,9 @@ def block(page, kind, title=""):
     return next(b for b in blocks if b["kind"] == kind and b.get("title", "").startswith(title))
 
 
-def test_the_page_is_plain_json_and_the_renderer_needs_nothing_else(page):
+def test_the_page_is_plain_json_the_same_each_time_and_all_that_the_renderer_needs(found, page):
+    made, cells, history, more = found
+    assert page_data(made, cells, history, **more) == page
     assert render(json.loads(json.dumps(page, allow_nan=False))) == render(page)
 
 
@@ -176,6 +180,23 @@ def test_a_store_without_results_has_a_page(tmp_path):
     made = report(cells[:0], history[:0], tmp_path, study_name="empty", asked=asked(cells))
     text = render(page_data(made, cells[:0], history[:0], folder=tmp_path, asked=asked(cells)))
     assert "No cell has a result yet." in text and "Not trained yet" in text
+
+
+def test_the_command_writes_a_page_whose_links_lead_somewhere(tiny):
+    """Also the pictures of the cells are in it."""
+    study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"pictures": 2, "every": 0})
+    study.run()
+    page = _report(study.load(), study.opened()).page
+    assert page == study.store / "analysis" / "report.html"
+    text = page.read_text(encoding="utf-8")
+    read = Reader(text)
+    hrefs = [attributes["href"] for tag, attributes in read.elements if tag == "a"]
+    files = [unquote(href) for href in hrefs if not href.startswith("#")]
+    assert len(files) > 10 and all((page.parent / name).exists() for name in files)
+    shown = [attributes for tag, attributes in read.elements if tag == "img"]
+    assert len(shown) == 2 and all("up to z₂, the top layer, and down" in each["alt"] for each in shown)
+    (picture,) = {base64.b64decode(each["src"].split(",")[1]) for each in shown if "ρ = 0.8" in each["alt"]}
+    assert picture in [path.read_bytes() for path in (study.store / "pictures").iterdir()]
 
 
 # --- what comes from strangers

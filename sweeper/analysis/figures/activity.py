@@ -72,6 +72,13 @@ def activity_by_layer_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Fi
 ACTIVE = "A unit is active if the variance over data of its posterior mean exceeds 0.01."
 
 
+def even_groups(curves: Sequence[Curve]) -> list[tuple[str, Curve]]:
+    """Curves of networks whose layers are all as wide, each with what those of other sizes have in common with it."""
+    even = [curve for curve in curves if len(set(curve.fields["latents"].split("-"))) == 1]
+    differ = [name for name in ("network", "hidden", "activation") if len({c.fields[name] for c in even}) > 1]
+    return [(" · ".join([c.data, *(c.fields[name] for name in differ), *filter(None, [c.variant])]), c) for c in even]
+
+
 def activity_grid_data(curves: Sequence[Curve], cells: pd.DataFrame) -> pd.DataFrame:
     """One row a `group` (data set and all that is neither depth nor width), `depth`, `width` and `value` of the control
     parameter: `active` (units of all layers, mean over seeds), `units`, `fraction`, `top` (fraction of the top layer),
@@ -80,17 +87,16 @@ def activity_grid_data(curves: Sequence[Curve], cells: pd.DataFrame) -> pd.DataF
     Takes networks whose layers are all as wide, at the physical end (ρ = 1), if there is one, and at the reference or,
     where few curves have it, the other value that most share, the farther from collapse of equals.
     """
-    even = [curve for curve in curves if len(set(curve.fields["latents"].split("-"))) == 1]
+    groups = even_groups(curves)
+    even = [curve for _, curve in groups]
     shown: list[float] = []
     if even:
         axis, reference = even[0].axis, even[0].reference
         shared = Counter(float(value) for curve in even for value in curve.control if value != axis.end)
         best = max(shared, key=lambda v: (shared[v], v == reference, float(axis.coordinate(v))), default=reference)
         shown = [best] if axis.end is None else [axis.end, best]
-    differ = [name for name in ("network", "hidden", "activation") if len({c.fields[name] for c in even}) > 1]
     found = []
-    for curve in even:
-        group = " · ".join([curve.data, *(curve.fields[name] for name in differ), *filter(None, [curve.variant])])
+    for group, curve in groups:
         layers = activity_data(curve, cells)
         for value, part in layers[layers[curve.axis.name].isin(shown)].groupby(curve.axis.name):
             top = part[part["layer"] == part["layer"].max()]

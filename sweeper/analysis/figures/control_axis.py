@@ -65,6 +65,11 @@ class ControlAxis:
         pad = 0.04 * max(high - low, self.gap)
         return low - pad, high + pad
 
+    def breaks(self) -> list[float]:
+        """Where the axis is broken: between the values that have a finite place and each end."""
+        shift = 0.62 * self.gap
+        return [self.last + shift if end > self.last else self.first - shift for end in self.ends.values()]
+
     def ticks(self) -> list[tuple[float, str]]:
         """Places and texts of the labels."""
         low, high = self.limits()
@@ -91,8 +96,7 @@ class ControlAxis:
         getattr(axes, f"set_{which}lim")(*self.limits())
         places, texts = zip(*self.ticks(), strict=True) if self.ticks() else ((), ())
         getattr(axes, f"set_{which}ticks")(places, texts)
-        for end in self.ends.values():
-            middle = self.last + 0.62 * self.gap if end > self.last else self.first - 0.62 * self.gap
+        for middle in self.breaks():
             styles: tuple[dict[str, Any], ...] = (
                 {"color": "white", "markersize": 9, "marker": "s"},
                 {"color": "black", "marker": STROKES},

@@ -35,7 +35,7 @@ def _by_layer(curves: Sequence[Curve], found: Sequence[pd.DataFrame]) -> Block |
         units = data.groupby("layer")["units"].first()
         layers = sorted(units.index, reverse=True)
         titles = [f"{'top, ' if layer == layers[0] else ''}{layer} (of {units[layer]})" for layer in layers]
-        panel = _panel(data, "layer", axis.name, "active", "fraction")
+        panel = _panel(data, "layer", axis.name)
         panels.append(
             {
                 "keys": {"curve": str(i)}, "title": curve.label, "across": axis.words, "down": "layer (units)",
@@ -67,7 +67,7 @@ def _grid(curves: Sequence[Curve], found: Sequence[pd.DataFrame]) -> Block | Non
             for layer in layers:
                 chosen = _of_layer(here, layer)
                 if len(chosen):
-                    panel = _panel(chosen, "depth", "width", "active", "fraction")
+                    panel = _panel(chosen, "depth", "width")
                     keys = {"group": group, "value": f"{value:g}", "layer": layer}
                     panels.append({"keys": keys, "title": group, "across": "units a layer", "down": "layers", **panel})
     names = {"all": "all layers", "top": "top layer"}
@@ -89,12 +89,17 @@ def _of_layer(data: pd.DataFrame, layer: str) -> pd.DataFrame:
     return sums.assign(fraction=sums["active"] / sums["units"])
 
 
-def _panel(data: pd.DataFrame, down: str, across: str, text: str, share: str) -> Block:
-    """Largest row on top."""
-    tables = [data.pivot(index=down, columns=across, values=name).sort_index(ascending=False) for name in (text, share)]
-    texts, shares = (table.to_numpy(dtype=float) for table in tables)
+def _panel(data: pd.DataFrame, down: str, across: str) -> Block:
+    """Counts and shares of active units, the largest row on top."""
+    fields = {
+        (row, column): (f"{active:.1f}".removesuffix(".0"), rounded(share))
+        for row, column, active, share in data[[down, across, "active", "fraction"]].itertuples(index=False)
+        if np.isfinite(active)
+    }
+    rows, columns = sorted({row for row, _ in fields}, reverse=True), sorted({column for _, column in fields})
+    grid = [[fields.get((row, column), (None, None)) for column in columns] for row in rows]
     return {
-        "columns": [f"{value:g}" for value in tables[0].columns], "rows": [f"{value:g}" for value in tables[0].index],
-        "texts": [[None if np.isnan(v) else f"{v:.1f}".removesuffix(".0") for v in row] for row in texts],
-        "shares": [[rounded(v) for v in row] for row in shares],
+        "columns": [f"{value:g}" for value in columns], "rows": [f"{value:g}" for value in rows],
+        "texts": [[text for text, _ in line] for line in grid],
+        "shares": [[share for _, share in line] for line in grid],
     }  # fmt: skip

@@ -111,7 +111,7 @@ def _series(
     here = np.isfinite(measured)
     if not here.any():
         return []
-    made = []
+    made: list[Block] = []
     for seed, row, ok, names in zip(curve.seeds, measured, here, curve.cell_ids, strict=True):
         points = [[places[j], rounded(row[j]), ids[names[j]]] for j in np.flatnonzero(ok)]
         made.append({"keys": {**keys, "seed": str(seed)}, "style": {**style, "faint": True}, "points": points})

@@ -40,11 +40,8 @@ def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failure
     for traceback, ids in list(tracebacks.items())[:MOST_TRACEBACKS]:
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
         blocks.append(code(f"Traceback of cell {ids[0]}{more}", traceback, fold=True))
-    waiting = Counter(
-        (cell.data, cell.architecture)
-        for name, cell in (asked or {}).items()
-        if name not in set(cells["cell_id"] if len(cells) else ()) and name not in {f.cell_id for f in failed}
-    )
+    known_ids = {*(cells["cell_id"] if len(cells) else ()), *(failure.cell_id for failure in failed)}
+    waiting = Counter((c.data, c.architecture) for name, c in (asked or {}).items() if name not in known_ids)
     if waiting:
         blocks.append(
             table("Not trained yet", ["data", "architecture", "cells"], [[*key, n] for key, n in waiting.items()])
