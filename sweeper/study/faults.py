@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from models.cell import RANGES
-from sweeper.study.schema import SECTIONS, CellBlock, StudyFile
+from sweeper.study.grid import Range
+from sweeper.study.schema import StudyFile
 from sweeper.study.source import Node
-
-RANGE_KEYS = ("from", "to", "step", "points", "spacing")
 
 _TYPES = {
     "int_type": "a whole number",
@@ -34,10 +33,13 @@ _BOUNDS = {
 }
 
 
-def faults_of(error: ValidationError, tree: Node) -> list[str]:
-    """Every fault that pydantic found in the plain value of `tree`, with its place there, in the order of the file."""
+def faults_of(error: ValidationError, tree: Node, root: type[BaseModel] = StudyFile) -> list[str]:
+    """Every fault that pydantic found in the plain value of `tree`, with its place there, in the order of the file.
+
+    `root` is the model of the whole file.
+    """
     details = chain.from_iterable(map(_single, error.errors(include_url=False)))
-    return sorted((_line(detail, tree) for detail in details), key=_order)
+    return sorted((_line(detail, tree, root) for detail in details), key=_order)
 
 
 def _single(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -55,18 +57,18 @@ def _order(line: str) -> tuple[int, int, int]:
     return (0, int(place[1]), int(place[2])) if place else (1, 0, 0)
 
 
-def _line(detail: Mapping[str, Any], tree: Node) -> str:
+def _line(detail: Mapping[str, Any], tree: Node, root: type[BaseModel]) -> str:
     context = detail.get("ctx", {})
     path, node = _descend(tree, [*detail["loc"], *context.get("at", ())])
     kind, value = detail["type"], detail["input"]
     name = next((str(step) for step in reversed(path) if isinstance(step, str)), "study")
     key = ".".join(str(step) for step in path if isinstance(step, str))
     if kind == "extra_forbidden":
-        return f"{_key_place(tree, path)}: {key}: unknown key{_hint(path)}"
+        return f"{_key_place(tree, path)}: {key}: unknown key{_hint(path, root)}"
     if kind == "missing":
         missing = str(detail["loc"][-1])
         full = f"{key}.{missing}" if key else missing
-        return f"{node.place}: {full}: missing; {_description(path, missing)}"
+        return f"{node.place}: {full}: missing; {_description(path, missing, root)}"
     why = _why(kind, context, name, value, path) or detail["msg"]
     return f"{node.place}: {key}: {why}"
 
@@ -129,31 +131,37 @@ def _key_place(tree: Node, path: Sequence[Any]) -> str:
     return parent.keys[path[-1]]
 
 
-def _keys(path: Sequence[Any]) -> tuple[str, ...]:
-    """The keys that the mapping at `path` may have."""
-    names = [step for step in path if isinstance(step, str)]
-    if not names:
-        return tuple(StudyFile.model_fields)
-    if names == ["cells"]:
-        return tuple(CellBlock.model_fields)
-    return RANGE_KEYS if names[0] == "cells" else tuple(SECTIONS[names[0]].model_fields)
+def _model_at(path: Sequence[Any], root: type[BaseModel]) -> type[BaseModel] | None:
+    """The model of the mapping at `path`; None where no mapping belongs."""
+    model: type[BaseModel] | None = root
+    for name in (step for step in path if isinstance(step, str)):
+        field = model.model_fields.get(name) if model else None
+        model = _model_in(field.annotation) if field else None
+    return model
 
 
-def _hint(path: Sequence[Any]) -> str:
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a type is, is a list of, or has as one of its forms."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+
+
+def _hint(path: Sequence[Any], root: type[BaseModel]) -> str:
     """The nearest key that would be known here, or the section where this one would be."""
-    key, known = str(path[-1]), _keys(path[:-1])
+    key, model = str(path[-1]), _model_at(path[:-1], root)
+    known = [field.alias or name for name, field in model.model_fields.items()] if model else []
     if near := get_close_matches(key, known, n=1):
         return f", did you mean {near[0]!r}?"
-    models: dict[str, type[BaseModel]] = {**SECTIONS, "cells": CellBlock}
-    for section, model in models.items():
-        if key in model.model_fields:
+    for section, field in root.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner and key in inner.model_fields:
             return f"; it belongs in {section}"
     return f"; known here: {', '.join(known)}" if len(known) < 10 else ""
 
 
-def _description(path: Sequence[Any], missing: str) -> str:
-    names = [step for step in path if isinstance(step, str)]
-    if len(names) > 1:
+def _description(path: Sequence[Any], missing: str, root: type[BaseModel]) -> str:
+    model = _model_at(path, root)
+    if model is None or issubclass(model, Range):
         return "a range is {from, to, step} or {from, to, points}"
-    model: type[BaseModel] = StudyFile if not names else CellBlock if names[0] == "cells" else SECTIONS[names[0]]
     return model.model_fields[missing].description or "it has no default"
