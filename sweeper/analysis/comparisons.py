@@ -1,0 +1,232 @@
+"""Two curves side by side: is the critical value the same for two data sets, two architectures, two methods?
+
+Compared are curves that differ in exactly one of the three. Cells of one seed share batches and noise as far as their
+shapes allow, so differences are taken seed by seed, over the seeds that have a place on both sides, and the ratio of
+1 − ρ (of the value itself on other axes) is judged by `sweeper.analysis.equivalence`. Nothing is told where a side has
+no critical value, where fewer than 3 seeds are shared, or where the curves were trained for different numbers of
+steps, because the place moves with steps. Each verdict stands alone: of many pairs that lie at the margin, about one in
+twenty is called the same.
+
+Where two smoothed curves differ in S, the ratio is that of (1 − ρ)(1 − 1/S): near ρ = 1 S fresh samples smooth by that
+much, so 1 − ρ alone would show a difference that is S's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from models.cell import canonical_json
+from sweeper.analysis.axis import RHO, STEPS, Array, Axis
+from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
+from sweeper.analysis.curves import SHOWN, Curve
+from sweeper.analysis.equivalence import Verdict, judge
+
+SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
+MOST_LINES = 6  # pairs of a kind that a headline spells out
+
+Subject = Literal["data", "method", "architecture"]
+SUBJECTS: dict[Subject, str] = {"data": "data sets", "method": "methods", "architecture": "architectures"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The critical values of two curves beside each other.
+
+    `subject`: what differs, and `first`, `second`: how; `shared`: what both have in common, as a label; `kind`: onset
+    or midpoint; `scale`: what the ratio is one of (`1 − ρ`), first / second; `margin`: the ratio within which they
+    count as the same. `ratio` is the geometric mean over seeds, `low`, `high` its 95 % t interval, `low_wide`,
+    `high_wide` the same with half a grid step of each curve at least, on which the verdict rests; `p` of the two
+    one-sided tests; `per_seed` the ratios in the order of `seeds`. Where one side has none, the numbers are None.
+    """
+
+    subject: Subject
+    first: str
+    second: str
+    shared: str
+    symbol: str
+    scale: str
+    kind: str
+    margin: float
+    verdict: Verdict
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    low_wide: float | None = None
+    high_wide: float | None = None
+    p: float | None = None
+    seeds: tuple[int, ...] = ()
+    per_seed: tuple[float, ...] = ()
+    reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """`mnist and omniglot · mlp 40-40-40-40 (200-200)`."""
+        both = f"{self.first} and {self.second}"
+        parts = [both, self.shared] if self.subject == "data" else [self.shared, both]
+        return " · ".join(filter(None, parts))
+
+    def sentence(self) -> str:
+        """Question, verdict, and what it rests on, in one line."""
+        said = f"{self.label}: the same critical {self.symbol} within a ratio of {self.margin:g} in {self.scale}: "
+        said += self.verdict
+        if self.ratio is None:
+            return f"{said} ({self.reason})"
+        because = f"{self.reason}: " if self.reason else ""
+        return (
+            f"{said} ({because}ratio {self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}], {len(self.seeds)} seeds; "
+            f"[{self.low_wide:.3g}, {self.high_wide:.3g}] with half a grid step of each)"
+        )
+
+
+def compare_curves(curves: Sequence[Curve], same_within: float = SAME_WITHIN) -> list[Comparison]:
+    """Every pair of curves that differ in one thing, by their onsets and by their midpoints.
+
+    same_within: the ratio, above 1, within which two values count as the same. Curves of a single point are left out.
+    Raises ValueError if it is not above 1.
+    """
+    if not same_within > 1:
+        raise ValueError(f"same_within should be a ratio above 1, got {same_within}")
+    return [
+        _compare(first, second, subject, kind, same_within)
+        for kind in FRACTIONS
+        for subject, first, second in _pairs([curve for curve in curves if _is_curve(curve)])
+    ]
+
+
+def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """The onsets' comparisons in words: each pair, or, of more than 6 of one kind, how many came out which way."""
+    lines = []
+    for subject, words in SUBJECTS.items():
+        found = [one for one in comparisons if one.subject == subject and one.kind == "onset"]
+        if len(found) <= MOST_LINES:
+            lines += [one.sentence() for one in found]
+        else:
+            verdicts = [one.verdict for one in found]
+            counts = ", ".join(f"{name}: {verdicts.count(name)}" for name in ("yes", "no", "cannot tell"))
+            lines.append(
+                f"{len(found)} pairs of {words}: the same critical {found[0].symbol} within a ratio of "
+                f"{found[0].margin:g} in {found[0].scale}: {counts} (each in the table of comparisons)"
+            )
+    return lines
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row a pair and kind: the fields of `Comparison`."""
+    table = pd.DataFrame([vars(one) | {"seeds": len(one.seeds)} for one in comparisons])
+    table["per_seed"] = table["per_seed"].map(list)
+    return table.astype(dict.fromkeys(("ratio", "low", "high", "low_wide", "high_wide", "p"), "float64"))
+
+
+def scale_of(axis: Axis) -> str:
+    """What ratios are ratios of: `1 − ρ`, or the value itself."""
+    return f"1 − {axis.symbol}" if axis.complement else axis.symbol
+
+
+def places(curve: Curve, critical: Critical) -> Array:
+    """Logarithms of 1 − ρ (of the value, on other axes) at the seeds' critical values, (seeds,)."""
+    values = np.asarray(critical.per_seed, dtype=np.float64)
+    return np.asarray(np.log(1 - values if curve.axis.complement else values))
+
+
+def grid_step(curve: Curve, critical: Critical) -> float:
+    """The widest step of the grid, in the axis's x, within which a seed's critical value lies."""
+    x = curve.axis.coordinate(curve.control)
+    steps = []
+    for seed, place in zip(critical.seeds, curve.axis.coordinate(critical.per_seed), strict=True):
+        row = curve.values[curve.seeds.index(seed)]
+        points = np.sort(x[np.isfinite(row) & np.isfinite(x)])
+        above = min(max(int(np.searchsorted(points, place)), 1), len(points) - 1)
+        steps.append(float(points[above] - points[above - 1]))
+    return max(steps)
+
+
+def _is_curve(curve: Curve) -> bool:
+    return int(np.isfinite(curve.axis.coordinate(curve.control)).sum()) > 1
+
+
+def _pairs(curves: Sequence[Curve]) -> Iterator[tuple[Subject, Curve, Curve]]:
+    """Pairs that differ in one of data set, architecture and everything else that training depends on."""
+    for first, second in combinations(curves, 2):
+        subjects = [name for name in SUBJECTS if _identity(first, name) != _identity(second, name)]
+        if len(subjects) == 1:
+            yield subjects[0], first, second
+
+
+def _identity(curve: Curve, subject: Subject) -> str:
+    if subject == "data":
+        return curve.data
+    if subject == "architecture":
+        return canonical_json([curve.fields[name] for name in SHOWN if name != "data"])
+    return canonical_json({name: value for name, value in curve.fields.items() if name not in SHOWN})
+
+
+def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_within: float) -> Comparison:
+    axis = first.axis
+    a, b = (getattr(curve.transition, kind) for curve in (first, second))
+    shift, scale = _samples_apart(first, second)
+    names = _names(first, second, subject)
+    blank = Comparison(subject, *names, axis.symbol, scale, kind, same_within, "cannot tell")
+
+    def refused(reason: str) -> Comparison:
+        return Comparison(**vars(blank) | {"reason": reason})
+
+    for name, critical in zip(names[:2], (a, b), strict=True):
+        if critical.value is None:
+            return refused(f"no critical {axis.symbol} of {name}: {critical.reason}")
+    if axis.name != STEPS.name and first.steps[1] != second.steps[1]:
+        return refused(f"{first.steps[1]:,} training steps against {second.steps[1]:,}, with which the place moves")
+    if not np.isfinite(shift):
+        return refused("S = 1 does not smooth")
+    shared = sorted(set(a.seeds) & set(b.seeds))
+    if len(shared) < FEWEST_SEEDS:
+        return refused(f"fewer than {FEWEST_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
+    one, other = (
+        places(curve, critical)[[critical.seeds.index(seed) for seed in shared]]
+        for curve, critical in ((first, a), (second, b))
+    )
+    differences = one - other + shift
+    judged = judge(differences, (grid_step(first, a) + grid_step(second, b)) / 2, float(np.log(same_within)))
+    numbers = {name: float(np.exp(getattr(judged, name))) for name in ("low", "high", "low_wide", "high_wide")}
+    return Comparison(
+        **vars(blank)
+        | numbers
+        | {
+            "verdict": judged.verdict,
+            "ratio": float(np.exp(judged.mean)),
+            "p": judged.p,
+            "seeds": tuple(shared),
+            "per_seed": tuple(np.exp(differences).tolist()),
+            "reason": judged.reason,
+        }
+    )
+
+
+def _names(first: Curve, second: Curve, subject: Subject) -> tuple[str, str, str]:
+    """How the two differ, and what they share."""
+    other = second.variant.split(", ")
+    common = ", ".join(word for word in first.variant.split(", ") if word in other)
+    if subject == "method":
+        different = [name for name in first.fields if first.fields[name] != second.fields.get(name)]
+        said = [", ".join(f"{n.replace('_', ' ')} {c.fields.get(n)}" for n in different) for c in (first, second)]
+        parts = [first.data, first.architecture, common]
+    else:
+        said = [getattr(curve, subject) for curve in (first, second)]
+        parts = [first.architecture if subject == "data" else first.data, common]
+    return said[0], said[1], " · ".join(filter(None, parts))
+
+
+def _samples_apart(first: Curve, second: Curve) -> tuple[float, str]:
+    """log (1 − 1/S) of the first less that of the second where they differ, and what then is compared."""
+    scale = scale_of(first.axis)
+    samples = [curve.fields.get("smoothing_samples") for curve in (first, second)]
+    if first.axis.name != RHO.name or samples[0] == samples[1]:
+        return 0.0, scale
+    with np.errstate(divide="ignore"):
+        logarithms = np.log1p(-1 / np.asarray(samples, dtype=np.float64))
+    return float(logarithms[0] - logarithms[1]), f"({scale})(1 − 1/S)"
