@@ -1,0 +1,183 @@
+"""The critical value against depth and against width.
+
+A family holds curves that differ in nothing but the number of layers, or nothing but the units of every layer. From
+three sizes with a critical value (onset) on:
+
+    slope     least squares of log(1 − ρ) (of the logarithm of the value, on other axes) over the number of layers, or
+              over log₂ of the width, seed by seed; mean ± t(S − 1) standard errors over the seeds that have a place at
+              every size. As a ratio: by how much 1 − ρ is multiplied a layer, or for twice the width
+    wide      the same, with a half-width of at least what half a grid step at every size, in the worst combination,
+              does to the slope
+    rising, falling   the wide interval of the slope leaves out 0: of the critical value itself, so that ρ rises where
+              1 − ρ falls
+    none      otherwise, and the change from the smallest size to the largest is within the margin of equivalence
+              (`sweeper.analysis.equivalence`)
+    cannot tell, in any other case, with the reason
+
+A trend is one over the sizes at hand; nothing is said of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from models.cell import canonical_json, parse_sizes
+from sweeper.analysis.axis import Array
+from sweeper.analysis.comparisons import SAME_WITHIN, grid_step, places, scale_of
+from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.curves import Curve
+from sweeper.analysis.equivalence import judge
+
+FEWEST_SIZES = 3
+
+Along = Literal["depth", "width"]
+PER: dict[Along, str] = {"depth": "a layer", "width": "for twice the width"}
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Curves of one `along` (depth or width), ascending in `sizes`, with all else in common, named by `label`."""
+
+    along: Along
+    label: str
+    sizes: tuple[int, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How the critical value moves with the sizes of a family.
+
+    `sizes`: those that have one; `left_out`: those that have none. `ratio` multiplies `scale` (`1 − ρ`) a layer or for
+    twice the width, with its 95 % t interval `low`, `high` and the widened one; `change` over the whole range of sizes.
+    `per_seed`: the ratios in the order of `seeds`. The numbers are None where there is no trend, and `reason` says why.
+    """
+
+    along: Along
+    label: str
+    symbol: str
+    scale: str
+    sizes: tuple[int, ...]
+    left_out: tuple[int, ...]
+    verdict: Literal["rising", "falling", "none", "cannot tell"]
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    low_wide: float | None = None
+    high_wide: float | None = None
+    change: float | None = None
+    seeds: tuple[int, ...] = ()
+    per_seed: tuple[float, ...] = ()
+    reason: str | None = None
+
+    def sentence(self) -> str:
+        """Family, verdict, and what it rests on, in one line."""
+        sizes = ", ".join(str(size) for size in self.sizes)
+        said = f"{self.label}: critical {self.symbol} against {self.along} ({sizes}): {self.verdict}"
+        if self.ratio is None:
+            return f"{said} ({self.reason})"
+        because = f"{self.reason}: " if self.reason else ""
+        return (
+            f"{said} ({because}{self.scale} × {self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}] {PER[self.along]}, "
+            f"{len(self.seeds)} seeds; [{self.low_wide:.3g}, {self.high_wide:.3g}] with half a grid step of each)"
+        )
+
+
+def families(curves: Sequence[Curve], fewest: int = FEWEST_SIZES) -> list[Family]:
+    """All families of `fewest` sizes or more, among the networks whose layers are all as wide."""
+    grouped: dict[tuple[Along, str], list[tuple[int, Curve]]] = {}
+    for curve in curves:
+        sizes = parse_sizes(curve.fields["latents"])
+        if len(set(sizes)) > 1:
+            continue
+        others = {name: value for name, value in curve.fields.items() if name != "latents"}
+        measures: dict[Along, tuple[int, int]] = {"depth": (len(sizes), sizes[0]), "width": (sizes[0], len(sizes))}
+        for along, (size, other) in measures.items():
+            grouped.setdefault((along, canonical_json([curve.data, other, others])), []).append((size, curve))
+    found = []
+    for (along, _), members in grouped.items():
+        members.sort(key=lambda member: member[0])
+        if len({size for size, _ in members}) == len(members) >= fewest:
+            sizes_here, chosen = zip(*members, strict=True)
+            found.append(Family(along, _label(along, chosen[0]), sizes_here, chosen))
+    return found
+
+
+def find_trends(curves: Sequence[Curve], same_within: float = SAME_WITHIN) -> list[Trend]:
+    """The trend of every family of three sizes or more."""
+    return [_trend(family, same_within) for family in families(curves)]
+
+
+def trends_table(trends: Sequence[Trend]) -> pd.DataFrame:
+    """One row a family: the fields of `Trend`."""
+    table = pd.DataFrame([vars(trend) | {"seeds": len(trend.seeds)} for trend in trends])
+    for name in ("sizes", "left_out", "per_seed"):
+        table[name] = table[name].map(list)
+    return table.astype(dict.fromkeys(("ratio", "low", "high", "low_wide", "high_wide", "change"), "float64"))
+
+
+def size_scale(along: Along, sizes: Sequence[int]) -> Array:
+    """The number of layers, or log₂ of the width."""
+    values = np.asarray(sizes, dtype=np.float64)
+    return np.asarray(values if along == "depth" else np.log2(values))
+
+
+def _label(along: Along, curve: Curve) -> str:
+    """What the curves of a family share: `mnist · mlp (200-200) · 40 units a layer`."""
+    units = parse_sizes(curve.fields["latents"])
+    network = curve.architecture.replace(f" {curve.fields['latents']}", "")
+    kept = f"{units[0]} units a layer" if along == "depth" else f"{len(units)} layer{'s' * (len(units) > 1)}"
+    return " · ".join(filter(None, [curve.data, network, kept, curve.variant]))
+
+
+def _trend(family: Family, same_within: float) -> Trend:
+    axis = family.curves[0].axis
+    onsets = [curve.transition.onset for curve in family.curves]
+    here = [index for index, onset in enumerate(onsets) if onset.value is not None]
+    sizes = tuple(family.sizes[index] for index in here)
+    left_out = tuple(size for size in family.sizes if size not in sizes)
+    blank = Trend(family.along, family.label, axis.symbol, scale_of(axis), sizes, left_out, "cannot tell")
+
+    def refused(reason: str) -> Trend:
+        return Trend(**vars(blank) | {"reason": reason})
+
+    if len(sizes) < FEWEST_SIZES:
+        return refused(f"fewer than {FEWEST_SIZES} sizes with a critical {axis.symbol}")
+    steps = {family.curves[index].steps[1] for index in here}
+    if len(steps) > 1:
+        return refused("trained for " + " and ".join(f"{each:,}" for each in sorted(steps)) + " steps")
+    shared = sorted(set.intersection(*(set(onsets[index].seeds) for index in here)))
+    if len(shared) < FEWEST_SEEDS:
+        return refused(f"fewer than {FEWEST_SEEDS} seeds have one at every size: {len(shared)}")
+    rows = []
+    for index in here:
+        curve, onset = family.curves[index], onsets[index]
+        rows.append(places(curve, onset)[[onset.seeds.index(seed) for seed in shared]])
+    at = size_scale(family.along, sizes)
+    span = float(at[-1] - at[0])
+    weights = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
+    half_steps = np.array([grid_step(family.curves[index], onsets[index]) / 2 for index in here])
+    slopes = weights @ np.stack(rows)  # (sizes,) @ (sizes, seeds)
+    resolution = float(np.abs(weights) @ half_steps)
+    judged = judge(slopes * span, resolution * span, float(np.log(same_within)))
+    moves = judged.low_wide > 0 or judged.high_wide < 0
+    upward = (judged.mean > 0) != axis.complement  # 1 − ρ falls where ρ rises
+    verdict = ("rising" if upward else "falling") if moves else "none" if judged.verdict == "yes" else "cannot tell"
+    ends = ("low", "high", "low_wide", "high_wide")
+    return Trend(
+        **vars(blank)
+        | {name: float(np.exp(getattr(judged, name) / span)) for name in ends}
+        | {
+            "verdict": verdict,
+            "ratio": float(np.exp(judged.mean / span)),
+            "change": float(np.exp(judged.mean)),
+            "seeds": tuple(shared),
+            "per_seed": tuple(np.exp(slopes).tolist()),
+            "reason": judged.reason if verdict == "cannot tell" else None,
+        }
+    )
