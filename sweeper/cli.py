@@ -353,6 +353,7 @@ def _report(study: Study, store: Store) -> Report:
             reference=study.analysis.uncollapsed,
             order_parameter=study.analysis.order_parameter,
             asked=asked,
+            same_within=study.analysis.same_within,
         )
     shown = page_data(
         found,

@@ -12,9 +12,11 @@ import pandas as pd
 
 from sweeper.analysis import figures
 from sweeper.analysis.axis import RHO, STEPS, Axis
+from sweeper.analysis.comparisons import SAME_WITHIN
 from sweeper.analysis.critical import CONFIDENCE, Critical
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.tables import critical_table, points_table, write_table
 
 
@@ -25,14 +27,15 @@ class Report:
     study: str
     order_parameter: str
     curves: list[Curve]
+    relations: Relations = field(default_factory=Relations)
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     page: Path | None = None
 
     def headline(self) -> list[str]:
-        """One line a curve: its critical value with interval, or why there is none."""
-        return [f"{curve.label}: {_sentence(curve)}" for curve in self.curves]
+        """One line a curve: its critical value with interval, or why there is none; then how curves relate."""
+        return [f"{curve.label}: {_sentence(curve)}" for curve in self.curves] + self.relations.lines()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: numbers, strings, lists and None."""
@@ -54,6 +57,7 @@ class Report:
             "order_parameter": self.order_parameter,
             "unit": parse_order_parameter(self.order_parameter).unit,
             "curves": found,
+            **self.relations.to_dict(),
             "headline": self.headline(),
             "tables": [str(path) for path in self.tables],
             "figures": [str(path) for path in self.figures],
@@ -75,6 +79,7 @@ def report(
     axis: Axis = RHO,
     reference: float | None = None,
     order_parameter: str = "kl_top",
+    same_within: float = SAME_WITHIN,
     asked: Collection[str] | None = None,
 ) -> Report:
     """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing.
@@ -96,6 +101,9 @@ def report(
     out_dir.mkdir(parents=True, exist_ok=True)
     tables = write_table(critical_table(found, order_parameter), out_dir, "critical")
     tables += write_table(points_table(found), out_dir, "points")
+    related = relate(found, same_within)
+    for name, table in related.tables().items():
+        tables += write_table(table, out_dir, name)
     made = {"phase": figures.phase_figure(found, order_parameter)}
     if axis.name != STEPS.name:  # these show one value of a cell, or steps themselves
         made["activity_by_layer"] = figures.activity_by_layer_figure(found, kept)
@@ -103,12 +111,15 @@ def report(
         if len(history):
             made["training"] = figures.training_figure(found, history)
             made["critical_by_step"] = figures.steps_figure(found, history, order_parameter)
+    made["comparisons"] = figures.comparisons_figure(related.comparisons)
+    made["trends"] = figures.trend_figure(found)
+    made["scaling"] = figures.scaling_figure(related.scalings, order_parameter)
     paths = []
     with figures.styled():
         for name, figure in made.items():
             if figure is not None:
                 paths += figures.save(figure, out_dir, name)
-    return Report(study_name, order_parameter, found, tables, paths, notes)
+    return Report(study_name, order_parameter, found, related, tables, paths, notes)
 
 
 def _notes(

@@ -133,6 +133,9 @@ class Analysis(Section):
             "relative_activity with _ and a layer (top, 1, 2, …)"
         ),
     ] = "kl_top"
+    same_within: Annotated[
+        Number, Field(gt=1, le=100, description="ratio of 1 - rho within which two critical values count as the same")
+    ] = 1.25
 
     @property
     def axis(self) -> Axis:

@@ -105,7 +105,7 @@ def test_report_of_a_study(rows, tmp_path):
     asked = set(cells["cell_id"][cells["data"] == "mnist"]) | {"not yet there"}
     found = report(cells, history, tmp_path / "analysis", study_name="planted", asked=asked)
     lines = found.headline()
-    assert len(lines) == 2
+    assert len(lines) == 3 and "mlp 40-40 (64-64) and mlp 40-40-40 (64-64): the same critical ρ" in lines[2]
     assert lines[0].startswith("mnist · mlp 40-40 (64-64): critical ρ (onset) 0.94")
     assert "95 % t interval over 3 seeds" in lines[0] and "; midpoint 0.9" in lines[0]
     assert found.notes == [
@@ -114,7 +114,7 @@ def test_report_of_a_study(rows, tmp_path):
     ]
     assert all(path.stat().st_size > 500 for path in found.tables + found.figures)
     assert {path.stem for path in found.figures} == {
-        "phase", "activity_by_layer", "activity_grid", "training", "critical_by_step",
+        "phase", "activity_by_layer", "activity_grid", "training", "critical_by_step", "comparisons",
     }  # fmt: skip
     told = json.loads(found.to_json())
     assert told["curves"][0]["onset"]["seeds"] == [0, 1, 2]

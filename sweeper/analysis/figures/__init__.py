@@ -5,17 +5,23 @@ same, byte for byte, whatever matplotlibrc the user has.
 """
 
 from sweeper.analysis.figures.activity import activity_by_layer_figure, activity_grid_figure
+from sweeper.analysis.figures.comparisons import comparisons_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
+from sweeper.analysis.figures.scaling import scaling_figure
 from sweeper.analysis.figures.steps import steps_figure
 from sweeper.analysis.figures.training import training_figure
+from sweeper.analysis.figures.trends import trend_figure
 
 __all__ = [
     "activity_by_layer_figure",
     "activity_grid_figure",
+    "comparisons_figure",
     "phase_figure",
     "save",
+    "scaling_figure",
     "steps_figure",
     "styled",
     "training_figure",
+    "trend_figure",
 ]
