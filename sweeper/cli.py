@@ -1,7 +1,7 @@
 """The command line. Results go to stdout, everything else to stderr; modules load when a command needs them.
 
-Exit codes: 0 done, 1 cells failed, 2 usage or study error, 65 store damaged or newer, 74 input or output failed,
-75 store in use, 130 and 143 interrupted (checkpoints were written).
+Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, 74 input or
+output failed, 75 store in use, 130 and 143 interrupted (checkpoints were written).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: importing the coloured one takes a fifth of a second
     help="Train grids of hierarchical VAEs, resume whatever was interrupted, and find the critical ρ.",
-    epilog="Exit codes: 0 done, 1 cells failed, 2 usage or study error, 65 store damaged or newer, 74 I/O, "
-    "75 store in use, 130 and 143 interrupted.",
+    epilog="Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, "
+    "74 I/O, 75 store in use, 130 and 143 interrupted.",
 )
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.")]
@@ -253,6 +253,38 @@ def predict(
         for each in found:
             if each.reason:
                 _print(f"{each.curve.label}: no prediction: {each.reason}")
+
+
+@app.command()
+def compare(
+    store: StorePath,
+    reference: Annotated[
+        Path, typer.Option("--reference", metavar="FILE", help="Published numbers, YAML, as in studies/paper/.")
+    ],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print what a store measured beside published numbers; exit 1 if it disagrees under the same conditions."""
+    from sweeper.compare import compare as beside
+    from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
+    from sweeper.store import Store
+    from sweeper.study import load_study
+    from sweeper.study.reference import load_reference
+    from sweeper.study.schema import Analysis
+
+    published = load_reference(reference)
+    opened = Store.open(store)
+    analysis = load_study(opened.paths.study).analysis if opened.paths.study.exists() else Analysis()
+    found = beside(opened.cells(), published, analysis.rho_ref, analysis.order_parameter)
+    if as_json:
+        _print_json(compared_dict(found))
+    else:
+        if rows := compared_table(found):
+            _print_table(COMPARED_HEADER, rows)
+        for line in compared_lines(found):
+            _print(line)
+    if found.failed:
+        raise typer.Exit(1)
 
 
 @app.command()

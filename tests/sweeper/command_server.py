@@ -17,8 +17,9 @@ import faulty
 from sweeper.cli import main
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
-    "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.driver.inline",
-    "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress", "sweeper.run", "sweeper.show",
+    "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.compare",
+    "sweeper.driver.inline", "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress", "sweeper.run",
+    "sweeper.show",
 )  # fmt: skip
 
 
