@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib.pyplot
 import numpy as np
+import pandas
 import pytest
 import torch
+from matplotlib.image import imread
 
 import models.data
 from models import registry
@@ -19,7 +23,10 @@ from models.evaluation import evaluate
 from models.registry import Entry, cell_size
 from models.settings import Evaluation
 from models.training import Stack
+from sweeper.analysis.curves import curves, select
+from sweeper.analysis.tables import critical_table, write_table
 from sweeper.study import load_study
+from sweeper.study.reference import load_reference
 from sweeper.study.schema import SECTIONS, CellBlock, StudyFile
 from tests.models.planted import THREE, TWO, stack_of
 
@@ -154,6 +161,36 @@ def test_the_studies_shown_are_studies(tmp_path):
         (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
         counts.append(len(load_study(tmp_path / "shown.yaml").cells))
     assert counts == [36, 15, 27]
+
+
+def test_the_tutorials_ten_lines_draw_the_transition(tmp_path, monkeypatch, capsys):
+    """On the store that the repository ships, with the tables that a report writes."""
+    store = Path("results/reference/phase_cpu")
+    shutil.copytree(ROOT / store / "cells", tmp_path / store / "cells")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    rows = select(pandas.read_parquet(store / "cells"))
+    (tmp_path / store / "analysis").mkdir()
+    write_table(critical_table(curves(rows)), store / "analysis", "critical")
+    (block,) = blocks("tutorial.md", "python")
+    assert sum(bool(line.strip()) for line in block.splitlines()) == 10
+    drawn: dict = {}
+    exec(compile(block, "docs/tutorial.md", "exec"), drawn)
+    here = rows[(rows["rho"] == 0.95) & (rows["data"] == "mnist")]
+    assert drawn["kl"]["mean", "mnist"].loc[0.95] == pytest.approx(here["kl_top"].mean())
+    onset = curves(rows)[0].transition.onset
+    shown = [patch.get_extents().transformed(drawn["axes"].transData.inverted()) for patch in drawn["axes"].patches]
+    assert any(span.x0 < onset.value < span.x1 for span in shown) and f"{onset.value:.6f}" in capsys.readouterr().out
+    assert imread("transition.png")[..., :3].min(axis=-1).mean() < 0.99
+    matplotlib.pyplot.close("all")
+
+
+def test_the_reference_shown_is_a_reference(tmp_path):
+    """It loads, with each of its printed numbers."""
+    (block,) = (each for each in blocks("analysis.md", "yaml") if "entries:" in each)
+    (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
+    shown = load_reference(tmp_path / "shown.yaml").published
+    assert [each.quantity for each in shown] == ["iw_bound", "active_units_one_pass", "onset"]
 
 
 def test_the_map_names_every_module_and_no_other():
