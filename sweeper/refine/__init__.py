@@ -1,0 +1,1 @@
+"""Few cells: where the next ones narrow the interval of the critical value most."""

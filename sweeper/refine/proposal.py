@@ -1,0 +1,370 @@
+"""Which cells of a curve to train next, so that few of them give a narrow interval of its onset.
+
+The widened half-width of the onset (`sweeper.analysis.critical`) is the larger of two terms, in the coordinate x of the
+control parameter: half the grid's step where the seeds cross the onset's level, and t(S − 1) standard errors of the
+seeds' places. The larger is taken up:
+
+- *The step.* Where a seed's monotone curve passes its level lies in a gap between two of its points. The next value is
+  the one that is expected to narrow the gaps most for each cell (`sweeper.refine.gaps`): halves of them, or where the
+  other seeds' places are known better, near these. Points in training need no invented values for that: wherever the
+  place is, they will tell on which side of them it lies. Of the values that do at least 90 % as well as the best, one
+  of the fewest decimals is taken.
+- *The seeds.* As many as would narrow the t interval to the wanted half-width were their spread what it is now, at
+  least three. The seeds of the coarse grid are trained at every new value. A further seed is trained at the fewest that
+  the estimate asks for: the collapsed end, the reference, and the values about the other seeds' places.
+
+A proposal is a function of the points alone, whatever their order and however they came about: asked again, with the
+proposed points now in training, it gives the next ones, so workers need not wait for each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from models.cell import nine_digits
+from sweeper.analysis.axis import RHO, Axis
+from sweeper.analysis.critical import (
+    CONFIDENCE,
+    FEWEST_POINTS,
+    FEWEST_SEEDS,
+    FRACTIONS,
+    MOST_FLOOR,
+    Transition,
+    find_transition,
+)
+from sweeper.refine.gaps import Gap, crossing, evenly, short_values, with_neighbours
+
+Point = tuple[float, int]  # value of the control parameter, seed
+
+ENOUGH = 0.9  # share of the best gain for which a shorter number, or one that other seeds have, is taken
+LEAST_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
+TYPICAL_STEP = 0.1  # in x: a first seed's gap narrower than this says little of where other seeds' places are
+SPARE = 3  # cells kept to find the place of a further seed, whose unfinished gap would undo the number there is
+MOST_SEEDS = 1000  # that the t interval may be found to need
+_SLACK = 1 + 1e-9
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When to stop: `half_width` of the widened interval, in x (0.05: 5 % of 1 − ρ), or so many `cells` of a curve."""
+
+    half_width: float
+    cells: int
+
+
+@dataclass(frozen=True)
+class Points:
+    """What is known of a curve.
+
+    `coarse`: the points to begin with; their seeds are trained everywhere. `values`: the order parameter at each
+    finished point, None where there is none (the cell diverged or failed). `pending`: points in training.
+    `allowed`: the only values of the control parameter that may be asked for [any].
+    """
+
+    coarse: Collection[Point]
+    values: Mapping[Point, float | None] = field(default_factory=dict)
+    pending: Collection[Point] = ()
+    axis: Axis = RHO
+    reference: float = 0.8
+    allowed: Collection[float] | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do next, and `why` in words.
+
+    `state`: `coarse`, `place` (nearer points) or `seeds`, with the `points` to train; or, without any, `wait` (for
+    those in training), `met`, `spent` (the budget) or `stuck` (no point would help). `half_width` is the widened
+    interval's as it stands, None while there is no number; `used`: points finished or in training.
+    """
+
+    state: str
+    why: str
+    used: int
+    points: tuple[Point, ...] = ()
+    half_width: float | None = None
+
+
+def propose(points: Points, goal: Goal) -> Advice:
+    """The next points of a curve; see the module's text. Raises ValueError where `coarse` is empty."""
+    return _Look(points, goal).advice()
+
+
+def transition_of(points: Points) -> Transition:
+    """Onset and midpoint as the estimator has them from the finished points. Raises ValueError if there are none."""
+    control = sorted({value for value, _ in points.values})
+    seeds = sorted({seed for _, seed in points.values})
+    table = np.full((len(seeds), len(control)), np.nan)
+    lost = np.zeros(table.shape, bool)
+    for (value, seed), found in points.values.items():
+        place = seeds.index(seed), control.index(value)
+        table[place], lost[place] = (np.nan, True) if found is None else (found, False)
+    return find_transition(control, table, points.reference, seeds, lost, points.axis)
+
+
+class _Look:
+    """One look at a curve."""
+
+    def __init__(self, points: Points, goal: Goal):
+        if not points.coarse:
+            raise ValueError("a coarse grid of at least one point is needed to begin with")
+        self.points, self.goal, self.axis = points, goal, points.axis
+        self.reference = nine_digits(points.reference)
+        self.values = {_tidy(point): value for point, value in points.values.items()}
+        self.pending = {_tidy(point) for point in points.pending} - self.values.keys()
+        self.asked = self.values.keys() | self.pending
+        coarse = {_tidy(point) for point in points.coarse}
+        end = self.axis.end
+        self.end = min((value for value, _ in coarse), key=self._x) if end is None else end
+        self.paired = sorted({seed for _, seed in coarse})
+        self.coarse = coarse | {(value, seed) for value in (self.end, self.reference) for seed in self.paired}
+        self.allowed = None if points.allowed is None else [nine_digits(value) for value in points.allowed]
+        self.left = goal.cells - len(self.asked)
+        self.short = False  # something was not proposed because too little is left
+
+    def advice(self) -> Advice:
+        """The first of the rules that applies."""
+        missing = self._sorted(self.coarse - self.asked)
+        if missing:
+            return self._say("coarse", "the coarse grid with its collapsed end and the reference", missing)
+        if not self.gaps or self.uncollapsed:
+            if self.pending:
+                return self._say("wait", "nothing to go by yet")
+            return self._say("stuck", self.uncollapsed or "no seed has a value at both ends of the curve")
+        if self.half_width is not None and self.half_width <= self.goal.half_width * _SLACK:
+            return self._say("met", f"half-width {self.half_width:.3g}, {self.goal.half_width:g} wanted")
+        if self.left <= 0:
+            return self._say("spent", f"{len(self.asked)} of at most {self.goal.cells} cells")
+        for rule in self._rules():
+            advice = rule()
+            if advice is not None:
+                return advice
+        if self.pending:
+            return self._say("wait", "what is in training decides")
+        if self.short:
+            return self._say("spent", f"{self.left} of {self.goal.cells} cells left, too few for what comes next")
+        return self._say("stuck", self.transition.onset.reason or "no further cell would narrow the interval")
+
+    def _say(self, state: str, why: str, points: Sequence[Point] = ()) -> Advice:
+        return Advice(state, why, len(self.asked), tuple(points), self.half_width)
+
+    def _rules(self) -> Iterator[Callable[[], Advice | None]]:
+        """What to try, in turn: first what narrows the larger of the two terms.
+
+        Where there are too few seeds for a number yet, further ones wait until it is known about where to train them.
+        Only what they need wherever that is comes before a guess at what points in training will say.
+        """
+        least = max(2 * self.goal.half_width, TYPICAL_STEP)
+        searching = any(gap.width > least * _SLACK for seed, gap in self.gaps.items() if seed in self.paired)
+        if len(self.gaps) < FEWEST_SEEDS and searching:
+            yield from (self._certain, self._nearer) if self.pending else (self._nearer, self._more_seeds)
+        elif len(self.gaps) < FEWEST_SEEDS or max(g.width for g in self.gaps.values()) / 2 < self._t_half():
+            yield from (self._more_seeds, self._nearer)
+        else:
+            yield self._nearer
+            if self.pending:  # else nothing is left to ask for between the points, and seeds narrow the lesser term
+                yield self._more_seeds
+
+    @staticmethod
+    def _wide(gap: Gap) -> bool:
+        return gap.width > gap.wanted * _SLACK
+
+    # --- what is known
+
+    def _x(self, value: float) -> float:
+        return float(self.axis.coordinate(value))
+
+    def _sorted(self, points: Collection[Point]) -> list[Point]:
+        return sorted(points, key=lambda point: (self._x(point[0]), point[1]))
+
+    @cached_property
+    def rows(self) -> dict[int, dict[float, float]]:
+        """Each seed's values from the reference to the collapsed end, by x, ascending; of seeds that have both."""
+        rows: dict[int, dict[float, float]] = {}
+        ends = {self._x(self.end), self._x(self.reference)}
+        for point in self._sorted(self.values):
+            x, found = self._x(point[0]), self.values[point]
+            if found is not None and math.isfinite(found) and x <= max(ends):
+                rows.setdefault(point[1], {})[x] = found
+        return {seed: row for seed, row in rows.items() if ends <= row.keys()}
+
+    @cached_property
+    def transition(self) -> Transition:
+        """What the estimator makes of the finished points."""
+        return transition_of(replace(self.points, values=self.values))
+
+    @cached_property
+    def half_width(self) -> float | None:
+        """Half-width of the widened interval in x, None while there is no number."""
+        onset = self.transition.onset if self.values else None
+        if onset is None or onset.low_wide is None or onset.high_wide is None:
+            return None
+        low, high = self.axis.coordinate([onset.low_wide, onset.high_wide])
+        return abs(float(high - low)) / 2
+
+    @cached_property
+    def gaps(self) -> dict[int, Gap]:
+        """Where each seed that has a drop, and a further one enough points, passes the onset's level."""
+        if not self.rows:
+            return {}
+        collapsed = {self._x(value) for value in self.transition.collapsed or (self.end,)}
+        gaps = {}
+        for seed, row in self.rows.items():
+            floor = float(np.mean([value for x, value in row.items() if x in collapsed]))
+            top = row[self._x(self.reference)]
+            if top > floor and (seed in self.paired or len(row) >= FEWEST_POINTS):
+                gap = crossing(row, floor + FRACTIONS["onset"] * (top - floor))
+                inside = sorted(self._x(value) for value, s in self.pending if s == seed)
+                waiting = tuple(x for x in inside if gap.low < x < gap.high)
+                gaps[seed] = replace(gap, wanted=2 * self.goal.half_width, waiting=waiting)
+        return with_neighbours(gaps, self.goal.half_width)
+
+    @cached_property
+    def places(self) -> list[float]:
+        """The seeds' places, x."""
+        return [gap.place for gap in self.gaps.values()]
+
+    def _t_half(self, seeds: int = 0) -> float:
+        """Half-width of the t interval if so many seeds [those that are known] scattered as the known ones do."""
+        seeds = seeds or len(self.places)
+        spread = float(np.std(self.places, ddof=1)) if len(self.places) > 1 else 0.0
+        return float(student_t.ppf(0.5 + CONFIDENCE / 2, seeds - 1)) * spread / math.sqrt(seeds)
+
+    @cached_property
+    def uncollapsed(self) -> str:
+        """Why there is no transition to look for; "" where there may be one."""
+        if not self.rows:
+            return ""
+        low, high = (
+            float(np.mean([row[self._x(value)] for row in self.rows.values()])) for value in (self.end, self.reference)
+        )
+        at = f"at {self.axis.at(self.end)}", f"at the reference {self.axis.at(self.reference)}"
+        if high <= low:
+            return f"flat: {high:.3g} {at[1]}, {low:.3g} {at[0]}"
+        return f"no collapsed floor: {low:.3g} {at[0]}, {high:.3g} {at[1]}" if low > MOST_FLOOR * high else ""
+
+    # --- the step
+
+    def _nearer(self) -> Advice | None:
+        """The next value, where a gap is wide: for the coarse grid's seeds and further ones whose gap it is in."""
+        gaps = {seed: gap for seed, gap in self.gaps.items() if self._wide(gap)}
+        if not gaps:
+            return None
+        widest = gaps[max(gaps, key=lambda seed: (gaps[seed].width, -seed))]
+        gain, points = self._best(widest, gaps)
+        if not points or (self.pending and gain < LEAST_GAIN):
+            return None
+        return self._affordable("place", self._between(widest), points, self._reserve(points))
+
+    def _best(self, widest: Gap, gaps: Mapping[int, Gap]) -> tuple[float, list[Point]]:
+        """The points of the best value inside the widest gap, and their gain."""
+
+        def best(values: Sequence[float]) -> tuple[float, list[Point]]:
+            return max((self._gain(value, gaps) for value in values), key=lambda found: found[0], default=(0.0, []))
+
+        there = sorted({value for value, _ in self.asked if widest.start < self._x(value) < widest.high})
+        if self.allowed is not None:
+            return best(sorted(value for value in self.allowed if widest.start < self._x(value) < widest.high))
+        ideal = max(best(evenly(widest, self.axis))[0], best(there)[0])
+        found = best(there)
+        for values in short_values(widest, self.axis):
+            if found[0] >= ENOUGH * ideal:
+                break
+            found = max(found, best(values), key=lambda each: each[0])
+        return found
+
+    def _gain(self, value: float, gaps: Mapping[int, Gap]) -> tuple[float, list[Point]]:
+        """What a value is expected to tell for each cell, and the cells."""
+        x = self._x(value)
+        gains = {seed: gap.gain(x) for seed, gap in gaps.items()}
+        gaining = {seed for seed, gain in gains.items() if gain > 0}
+        together = self.paired if gaining & set(self.paired) else ()
+        seeds = sorted({*together, *gaining} - self._lost())
+        points = [(nine_digits(value), seed) for seed in seeds if (nine_digits(value), seed) not in self.asked]
+        return (sum(gains.get(seed, 0.0) for _, seed in points) / len(points), points) if points else (0.0, [])
+
+    def _between(self, gap: Gap) -> str:
+        low, high = sorted(float(value) for value in self.axis.value([gap.low, gap.high]))
+        return f"the onset lies between {self.axis.at(low)} and {self.axis.at(high)}"
+
+    # --- the seeds
+
+    def _lost(self) -> set[int]:
+        """Seeds without a value at an end: there will be no place for them."""
+        return {s for (value, s), found in self.values.items() if found is None and value in (self.end, self.reference)}
+
+    def _alive(self) -> list[int]:
+        """Seeds that have, or may come to have, a place."""
+        return sorted({seed for _, seed in self.asked} - self._lost())
+
+    def _wanted_seeds(self) -> int:
+        """How many would narrow the t interval enough."""
+        if len(self.places) < FEWEST_SEEDS:
+            return FEWEST_SEEDS
+        enough = (n for n in range(len(self.places), MOST_SEEDS) if self._t_half(n) <= self.goal.half_width * _SLACK)
+        return next(enough, MOST_SEEDS)
+
+    def _more_seeds(self) -> Advice | None:
+        """What a seed of too few points still needs, or the points of a new one."""
+        alive = self._alive()
+        for seed in alive:
+            points = self._needed(seed)
+            if points:
+                return self._affordable("seeds", f"seed {seed} has too few points", points)
+        wanted = self._wanted_seeds()
+        if len(alive) >= wanted:
+            return None
+        spare = SPARE if len(alive) >= FEWEST_SEEDS else 0
+        return self._affordable("seeds", f"{wanted} seeds, {len(alive)} so far", self._needed(self._new_seed()), spare)
+
+    def _affordable(self, state: str, why: str, points: Sequence[Point], spare: int = 0) -> Advice | None:
+        """The points, if so many cells are left after them."""
+        if len(points) + spare > self.left:
+            self.short = True
+            return None
+        return self._say(state, why, points)
+
+    def _new_seed(self) -> int:
+        taken = {seed for _, seed in self.asked}
+        return next(seed for seed in range(len(taken) + 1) if seed not in taken)
+
+    def _needed(self, seed: int) -> list[Point]:
+        """The points that a seed lacks for a place of its own: the ends, and the nearest to the others' places."""
+        held = {value for value, s in self.asked if s == seed and self.values.get((value, s), 0.0) is not None}
+        held = {value for value in held if self._x(value) <= self._x(self.reference)}
+        lost = {value for value, s in self.asked if s == seed} - held
+        needed = [value for value in (self.end, self.reference) if value not in held]
+        centre = float(np.mean(self.places))
+        others = {value for value, _ in self.asked if self._x(value) < self._x(self.reference)} - {self.end}
+        below = sorted((v for v in others if self._x(v) <= centre), key=lambda v: -self._x(v))
+        above = sorted((v for v in others if self._x(v) > centre), key=self._x)
+        nearest = sorted(others, key=lambda v: abs(self._x(v) - centre))
+        for value in [*below[:1], *above[:1], *nearest]:
+            if len(held) + len(needed) >= FEWEST_POINTS:
+                break
+            if value not in held and value not in lost and value not in needed:
+                needed.append(value)
+        return self._sorted([(value, seed) for value in needed])
+
+    def _reserve(self, points: Sequence[Point]) -> int:
+        """Cells to keep, once `points` are asked, for the seeds without which there is no number."""
+        asked = [seed for _, seed in [*self.asked, *points]]
+        short = [FEWEST_POINTS - asked.count(seed) for seed in self._alive()]
+        return sum(max(n, 0) for n in short) + FEWEST_POINTS * max(FEWEST_SEEDS - len(short), 0)
+
+    def _certain(self) -> Advice | None:
+        """The ends of a seed that will be needed wherever the place is: work for those who would wait."""
+        if len(self._alive()) >= FEWEST_SEEDS:
+            return None
+        points = self._sorted([(value, self._new_seed()) for value in (self.end, self.reference)])
+        return self._affordable("seeds", f"{FEWEST_SEEDS} seeds are needed wherever the onset lies", points)
+
+
+def _tidy(point: Point) -> Point:
+    return nine_digits(point[0]), int(point[1])
