@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("smoothing", "stack", "overhead", "planning", "store")
+NAMES = ("smoothing", "stack", "overhead", "planning", "store", "refinement")
 
 
 def main() -> None:

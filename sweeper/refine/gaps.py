@@ -104,7 +104,7 @@ def short_values(gap: Gap, axis: Axis) -> Iterator[list[float]]:
         numbers = range(math.floor(low / unit), math.ceil(high / unit) + 1)
         values = [round(number * unit, max(decimals, 0)) for number in numbers]
         yield [value for value in values if low < value < high]
-        if len(values) > 1000:
+        if len(values) > 100:
             return
 
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from models.cell import nine_digits
-from sweeper.analysis.axis import RHO, Axis
+from sweeper.analysis.axis import RHO, Array, Axis
 from sweeper.analysis.critical import (
     CONFIDENCE,
     FEWEST_POINTS,
@@ -116,6 +116,7 @@ class _Look:
             raise ValueError("a coarse grid of at least one point is needed to begin with")
         self.points, self.goal, self.axis = points, goal, points.axis
         self.reference = nine_digits(points.reference)
+        self.coordinates: dict[float, float] = {}  # of the values met so far
         self.values = {_tidy(point): value for point, value in points.values.items()}
         self.pending = {_tidy(point) for point in points.pending} - self.values.keys()
         self.asked = self.values.keys() | self.pending
@@ -160,11 +161,12 @@ class _Look:
         Where there are too few seeds for a number yet, further ones wait until it is known about where to train them.
         Only what they need wherever that is comes before a guess at what points in training will say.
         """
+        step = max(gap.width for gap in self.gaps.values())
         least = max(2 * self.goal.half_width, TYPICAL_STEP)
         searching = any(gap.width > least * _SLACK for seed, gap in self.gaps.items() if seed in self.paired)
         if len(self.gaps) < FEWEST_SEEDS and searching:
             yield from (self._certain, self._nearer) if self.pending else (self._nearer, self._more_seeds)
-        elif len(self.gaps) < FEWEST_SEEDS or max(g.width for g in self.gaps.values()) / 2 < self._t_half():
+        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.t_halves[len(self.gaps)]:
             yield from (self._more_seeds, self._nearer)
         else:
             yield self._nearer
@@ -178,7 +180,9 @@ class _Look:
     # --- what is known
 
     def _x(self, value: float) -> float:
-        return float(self.axis.coordinate(value))
+        if value not in self.coordinates:
+            self.coordinates[value] = float(self.axis.coordinate(value))
+        return self.coordinates[value]
 
     def _sorted(self, points: Collection[Point]) -> list[Point]:
         return sorted(points, key=lambda point: (self._x(point[0]), point[1]))
@@ -230,11 +234,13 @@ class _Look:
         """The seeds' places, x."""
         return [gap.place for gap in self.gaps.values()]
 
-    def _t_half(self, seeds: int = 0) -> float:
-        """Half-width of the t interval if so many seeds [those that are known] scattered as the known ones do."""
-        seeds = seeds or len(self.places)
+    @cached_property
+    def t_halves(self) -> Array:
+        """Half-width of the t interval from 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
+        seeds = np.arange(2, MOST_SEEDS + 1)
         spread = float(np.std(self.places, ddof=1)) if len(self.places) > 1 else 0.0
-        return float(student_t.ppf(0.5 + CONFIDENCE / 2, seeds - 1)) * spread / math.sqrt(seeds)
+        half = stdtrit(seeds - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(seeds)
+        return np.concatenate([[np.inf, np.inf], half])
 
     @cached_property
     def uncollapsed(self) -> str:
@@ -307,8 +313,8 @@ class _Look:
         """How many would narrow the t interval enough."""
         if len(self.places) < FEWEST_SEEDS:
             return FEWEST_SEEDS
-        enough = (n for n in range(len(self.places), MOST_SEEDS) if self._t_half(n) <= self.goal.half_width * _SLACK)
-        return next(enough, MOST_SEEDS)
+        enough = np.flatnonzero(self.t_halves <= self.goal.half_width * _SLACK)
+        return max(int(enough[0]) if len(enough) else MOST_SEEDS, FEWEST_SEEDS)
 
     def _more_seeds(self) -> Advice | None:
         """What a seed of too few points still needs, or the points of a new one."""
