@@ -266,13 +266,18 @@ class _Worker:
     def _checkpoint(self) -> None:
         self._stop_clock()
         self.at_begin = self.stack.step
-        cells = {name: {"history": self.history[name], "train_s": self.train_s[name]} for name in self.ids}
+        cells = {
+            name: {"cell": cell.to_json(), "history": self.history[name], "train_s": self.train_s[name]}
+            for name, cell in zip(self.ids, self.stack.cells, strict=True)
+        }
         meta = {"cell_ids": self.ids, "cells": cells}
         self.store.save_running(self.attempt, self.stack.step, _numpy(self.stack.tensors()), meta)
         self.saved = time.monotonic()
 
     def _let_go_of_diverged(self) -> None:
-        """Commit the cells that diverged and take them out of the stack."""
+        """Commit the cells that diverged and take them out of the stack, which keeps them if it has no others."""
+        if not self.ids:
+            return
         gone = [i for i, at in enumerate(self.stack.diverged_at.tolist()) if at >= 0]
         if not gone:
             return
