@@ -109,8 +109,9 @@ def run(
     if unreported is not None:
         _say(f"the results are whole, but their report failed: {type(unreported).__name__}: {unreported}")
         _say(f"next: sweeper report --debug {shlex.quote(str(opened.paths.root))}")
-    if outcome.after.missing or unreported is not None:
-        raise typer.Exit(1 if outcome.after.missing else getattr(unreported, "exit_code", 1))
+    unfinished = bool(outcome.after.missing or outcome.failures)
+    if unfinished or unreported is not None:
+        raise typer.Exit(1 if unfinished else getattr(unreported, "exit_code", 1))
 
 
 @app.command()
@@ -184,6 +185,48 @@ def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
         _print_json(found.to_dict())
     else:
         _print_report(found, opened)
+
+
+export = typer.Typer(no_args_is_help=True, help="Hand results to other tools.")
+app.add_typer(export, name="export")
+
+
+@export.command("optuna")
+def export_to_optuna(
+    store: StorePath,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="A database, as in sqlite:///optuna.db, or a journal file.  [default: STORE/analysis/optuna.journal]"
+        ),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the cells as trials of Optuna studies, one a curve, for optuna-dashboard."""
+    from sweeper.errors import StudyError
+    from sweeper.refine.export import export_optuna, open_storage
+    from sweeper.store import Store
+    from sweeper.study import load_study
+
+    opened = Store.open(store)
+    study = load_study(opened.paths.study) if opened.paths.study.exists() else None
+    place = storage or str(opened.paths.analysis / "optuna.journal")
+    opened.paths.analysis.mkdir(exist_ok=True)
+    rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
+    order_parameter = study.analysis.order_parameter if study else "kl_top"
+    try:
+        names = export_optuna(
+            rows, history, open_storage(place), study.name if study else opened.paths.root.name, order_parameter
+        )
+    except ValueError as fault:
+        raise StudyError(str(fault)) from fault
+    if as_json:
+        _print_json({"storage": place, "studies": names, "trials": len(rows)})
+        return
+    for name in names:
+        _print(name)
+    _print(f"next: optuna-dashboard {shlex.quote(place)}")
 
 
 @app.command()
@@ -371,10 +414,11 @@ def _report(study: Study, store: Store) -> Report:
     from models.registry import cell_id
     from sweeper.analysis.html import page_data, render
     from sweeper.analysis.report import report as analyse
+    from sweeper.plan import asked_cells
     from sweeper.store.atomic import make_folder, reported, write_bytes
 
     folder, cells, history = store.paths.analysis, store.cells(), store.history()
-    asked = {cell_id(cell): cell for cell in study.cells}
+    asked = {cell_id(cell): cell for cell in asked_cells(study, store)}
     with reported(folder):
         found = analyse(
             cells,

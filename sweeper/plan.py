@@ -2,25 +2,32 @@
 
 What is asked for less what is committed is what a run does; resuming is nothing else. A cell that has a checkpoint goes
 on from it, one that is trained but evaluated otherwise is evaluated anew, and the rest start at step 0.
+
+A study that refines asks for its grid, for the cells of the store that lie on its curves, whether finished or begun,
+and for what follows from these.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.cell import Cell
 from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
+from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
 from sweeper.store import Store
 from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
+
+if TYPE_CHECKING:
+    from sweeper.refine.asking import Proposal
 
 CPU_STACK = 12  # beyond about this a stack on a CPU is no faster, and a finished cell waits longer for its commit
 GPU_STACK = 256
@@ -89,13 +96,17 @@ class Order:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a study with what is missing of them, and the orders that would supply it."""
+    """All cells of a study with what is missing of them, and the orders that would supply it.
+
+    `refinement`: where each curve of a study that refines stands; the cells that it asks for next are among the items.
+    """
 
     study: Study
     items: tuple[Item, ...]
     orders: tuple[Order, ...]
     workers: int
     device: str
+    refinement: tuple[Proposal, ...] = ()
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -121,26 +132,87 @@ class Plan:
         return kept + 2 * 12 * largest * self.workers
 
 
-def make_plan(study: Study, store: Store | None, here: Machine | None = None) -> Plan:
+def make_plan(
+    study: Study,
+    store: Store | None,
+    here: Machine | None = None,
+    ordered: Sequence[Cell] = (),
+    failed: Collection[str] = (),
+    free: int | None = None,
+) -> Plan:
     """What a run of `study` on `store` would do (None: the store does not exist yet).
 
-    Raises StudyError where the study asks for a GPU and there is none.
+    In the midst of a run, ordered: cells it was asked for already, which are in the plan and in no order; failed: ids
+    of those that came to nothing; free: workers without an order [all].
+    Raises StudyError where the study asks for a GPU and there is none, or refines and has no curve.
     """
     here = here or machine()
     device = study.run.device if study.run.device != "auto" else ("cuda" if here.gpu_memory_bytes else "cpu")
     if device == "cuda" and not here.gpu_memory_bytes:
         raise StudyError("run.device: cuda asked for, and there is no GPU here; auto or cpu trains on the processor")
-    items = _items(study, store)
+    asked = tuple(dict.fromkeys([*asked_cells(study, store), *ordered]))
+    items, refinement = _items(study, asked, store), ()
+    if study.refine is not None:
+        refinement = tuple(_proposals(study, store, items, failed))
+        items += [
+            Item(cell, cell_id(cell), "train", 0, study.steps, f"refinement: {proposal.advice.why}")
+            for proposal in refinement
+            for cell in proposal.cells
+        ]
     workers = study.run.workers or (max(1, len(here.gpu_memory_bytes)) if device == "cuda" else here.cores)
     if study.run.executor == "inline":
         workers = 1
     elif not study.run.workers and device == "cpu":
         workers = max(1, here.cores // study.run.threads)
-    orders = _orders(study, [item for item in items if item.missing], workers, device, here)
-    return Plan(study, tuple(items), tuple(orders), min(workers, max(len(orders), 1)), device)
+    had = set(ordered)
+    todo = [item for item in items if item.missing and item.cell not in had]
+    orders = _orders(study, todo, workers if free is None else free, device, here)
+    if study.refine is None:
+        workers = min(workers, max(len(orders), 1))
+    return Plan(study, tuple(items), tuple(orders), workers, device, refinement)
 
 
-def _items(study: Study, store: Store | None) -> list[Item]:
+def asked_cells(study: Study, store: Store | None) -> tuple[Cell, ...]:
+    """The cells that a study asks for: its grid and, where it refines, what the store has on its curves."""
+    if study.refine is None or store is None:
+        return study.cells
+    from sweeper.refine.lines import lines_of, points_of
+
+    begun = (meta["cell"] for record in store.running() for meta in record.meta["cells"].values() if "cell" in meta)
+    texts = [*store.read("cells")[0]["cell"].to_pylist(), *begun]
+    lines = lines_of(study.cells, RHO)
+    found = points_of(lines, map(Cell.from_json, texts))
+    return tuple(dict.fromkeys([*study.cells, *(cell for points in found.values() for cell in points.values())]))
+
+
+def _proposals(study: Study, store: Store | None, items: Sequence[Item], failed: Collection[str]) -> list[Proposal]:
+    """What refinement asks for next, given what is finished of the cells asked for so far."""
+    from sweeper.refine.asking import ask
+    from sweeper.refine.lines import lines_of
+    from sweeper.refine.proposal import Goal
+
+    assert study.refine is not None
+    lines = lines_of(study.cells, RHO)
+    if not lines:
+        raise StudyError(
+            "refine: there is no curve to refine: no cell of the study is smoothed (objective: ou, rho < 1)"
+        )
+    values: dict[str, float | None] = {}
+    if store is not None:
+        rows = store.read("cells")[0].select(["cell_id", study.analysis.order_parameter])
+        values = dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    over = [item for item in items if not item.missing or item.cell_id in failed]
+    return ask(
+        lines,
+        Goal(study.refine.half_width, study.refine.cells),
+        study.analysis.rho_ref,
+        {item.cell: None if item.missing else values.get(item.cell_id) for item in over},
+        [item.cell for item in items if item.missing and item.cell_id not in failed],
+        failed,
+    )
+
+
+def _items(study: Study, cells: Sequence[Cell], store: Store | None) -> list[Item]:
     committed = store.committed() if store else {}
     running: dict[str, list[int]] = defaultdict(list)
     for record in store.running() if store else []:
@@ -149,7 +221,7 @@ def _items(study: Study, store: Store | None) -> list[Item]:
     kept = store.states() if store else {}
     evaluation, asked = study.evaluation_settings().id(), study.steps
     items = []
-    for cell in study.cells:
+    for cell in cells:
         name = cell_id(cell)
         rows = committed.get(name, [])
         if any(row.satisfies(asked, evaluation) for row in rows):

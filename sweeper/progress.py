@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -31,34 +31,38 @@ PLAIN_LINE_S = 30.0  # between lines where there is no terminal
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a run is: cells committed since its start, share of all work done, what its stacks last said."""
+    """How far a run is: cells committed since its start, of so many that are known to be missing, share of their work
+    done, what its stacks last said."""
 
     committed: int
+    missing: int
     share: float
     stacks: tuple[Mapping[str, Any], ...]
 
 
 class Meter:
-    """Measures how much of a plan's missing work is done."""
+    """Measures how much of the missing work of a plan, which may grow, is done."""
 
-    def __init__(self, plan: Plan, store: Store):
+    def __init__(self, plan: Callable[[], Plan], store: Store):
         self.plan, self.store = plan, store
-        self.shares = relative_work(plan)
+        self.measured: tuple[Plan, Mapping[str, float]] | None = None
 
     def read(self) -> Snapshot:
         """The state of things, from the store."""
-        rows, notes = self.store.committed(), living(self.store.progress())
-        evaluation, steps = self.plan.study.evaluation_settings().id(), self.plan.study.steps
-        reached = furthest(notes)
+        plan, rows, notes = self.plan(), self.store.committed(), living(self.store.progress())
+        evaluation, steps = plan.study.evaluation_settings().id(), plan.study.steps
+        if self.measured is None or self.measured[0] is not plan:
+            self.measured = plan, relative_work(plan)
+        reached, shares = furthest(notes), self.measured[1]
         committed, share = 0, 0.0
-        for item in self.plan.missing:
+        for item in plan.missing:
             if any(row.satisfies(steps, evaluation) for row in rows.get(item.cell_id, ())):
                 committed, done = committed + 1, 1.0
             else:
                 trained = min(reached.get(item.cell_id, 0), item.steps) - item.start
                 done = max(trained, 0) / max(item.steps - item.start, 1)
-            share += self.shares[item.cell_id] * done
-        return Snapshot(committed, min(share, 1.0), tuple(notes))
+            share += shares[item.cell_id] * done
+        return Snapshot(committed, len(plan.missing), min(share, 1.0), tuple(notes))
 
 
 def living(notes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -90,9 +94,8 @@ def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
 class Watch:
     """Shows a run's progress while inside: bars on a terminal, a plain line now and then elsewhere; on stderr."""
 
-    def __init__(self, plan: Plan, store: Store):
+    def __init__(self, plan: Callable[[], Plan], store: Store):
         self.meter, self.begun = Meter(plan, store), time.monotonic()
-        self.total = len(plan.missing)
         self.console = Console(stderr=True)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -159,7 +162,7 @@ class Watch:
     def _sentence(self, now: Snapshot) -> str:
         spent = time.monotonic() - self.begun
         left = f", about {duration(spent * (1 - now.share) / now.share)} left" if now.share > 0.01 else ""
-        return f"{now.committed}/{self.total} cells, {100 * now.share:.0f} % of the work in {duration(spent)}{left}"
+        return f"{now.committed}/{now.missing} cells, {100 * now.share:.0f} % of the work in {duration(spent)}{left}"
 
 
 def stack_sentence(note: Mapping[str, Any]) -> str:

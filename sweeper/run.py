@@ -7,15 +7,15 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.driver import SIGNALS, Assignment, Executor
+from sweeper.driver import SIGNALS, Assignment, Executor, Orders
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import ANYWHERE, Machine
-from sweeper.plan import Plan, make_plan
+from sweeper.plan import Order, Plan, make_plan
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
@@ -70,12 +70,30 @@ class StopRequest:
         self.on_first()
 
 
+class Course:
+    """The plan of a run, which grows where results ask for further cells."""
+
+    def __init__(self, plan: Plan, store: Store, here: Machine | None):
+        self.plan, self.store, self.here = plan, store, here
+
+    def more(self, free: int) -> Sequence[Order]:
+        """Orders for `free` workers that follow from what is finished by now. A run orders each cell once."""
+        if self.plan.study.refine is None:
+            return ()
+        ordered = [item.cell for item in self.plan.items]
+        failed = {failure.cell_id for failure in self.store.failures()}
+        now = make_plan(self.plan.study, self.store, self.here, ordered, failed, free)
+        items = self.plan.items + tuple(item for item in now.items if item.cell not in set(ordered))
+        self.plan = replace(self.plan, items=items, refinement=now.refinement)
+        return now.orders
+
+
 def run_study(
     study: Study,
     store: Store,
     executor: Callable[[Plan], Executor],
     announce: Callable[[Plan, tuple[Damaged, ...]], object] = lambda plan, damaged: None,
-    watching: Callable[[Plan, Store], AbstractContextManager[object]] | None = None,
+    watching: Callable[[Callable[[], Plan], Store], AbstractContextManager[object]] | None = None,
     where: Callable[[], Machine] | None = None,
 ) -> Outcome:
     """Do what is missing of `study` in `store`.
@@ -84,7 +102,7 @@ def run_study(
         where: tells what the workers have, if that is not this machine; asked when something is missing.
         executor: makes the executor once the plan is known; not called when nothing is missing.
         announce: told the plan, and the files set aside, before anything is trained.
-        watching: makes a context manager that shows progress while the workers work.
+        watching: makes a context manager that shows progress while the workers work, of a plan that may grow.
 
     Raises:
         StoreInUse, StoreUnwritable, StoreNewer: of the store. DataMissing: before any training.
@@ -107,17 +125,17 @@ def run_study(
             run_id = secrets.token_hex(6)
             store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)
-            work = Assignment(
-                plan.orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop), stop.listen
-            )
+            course = Course(plan, store, here)
+            orders = Orders(plan.orders, course.more, plan.workers)
+            work = Assignment(orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop), stop.listen)
             try:
-                with watching(plan, store) if watching else nullcontext():
+                with watching(lambda: course.plan, store) if watching else nullcontext():
                     executor(plan).execute(work)
             except SweeperError:
                 if not stop:  # else workers that the same signal ended may be the reason
                     raise
-        after = make_plan(study, store, here)
         failures = tuple(store.failures())
+        after = make_plan(study, store, here, failed={failure.cell_id for failure in failures})
         if stop.signal is not None and after.missing:
             done = len(after.items) - len(after.missing)
             raise Interrupted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeper.estimate import Cost
@@ -52,9 +52,52 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
     else:
         lines.append("nothing is missing: nothing to train")
+    lines += refinement_lines(refinement_dicts(plan))
     if store is not None:
         lines.append(f"results in {store.paths.root}")
     return lines
+
+
+def refinement_dicts(plan: Plan) -> list[dict[str, Any]]:
+    """Where the refinement of each curve stands, as plain values."""
+    return [
+        {
+            "curve": proposal.line.label,
+            "state": proposal.advice.state,
+            "why": proposal.advice.why,
+            "half_width": proposal.advice.half_width,
+            "half_width_wanted": proposal.goal.half_width,
+            "cells": proposal.advice.used,
+            "most_cells": proposal.goal.cells,
+            "next": [{"rho": cell.rho, "seed": cell.seed} for cell in proposal.cells],
+        }
+        for proposal in plan.refinement
+    ]
+
+
+def refinement_lines(curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same in words, a line a curve."""
+    lines = []
+    for curve in curves:
+        now = "no interval yet" if curve["half_width"] is None else f"±{curve['half_width']:.2g}"
+        spent = f"{curve['cells']} of at most {plural(curve['most_cells'], 'cell')}"
+        lines.append(
+            f"refining {curve['curve']}: {now} (±{curve['half_width_wanted']:g} in log(1 − ρ) wanted), {spent}; "
+            + _next_step(curve)
+        )
+    return lines
+
+
+def _next_step(curve: Mapping[str, Any]) -> str:
+    if not curve["next"]:
+        return {"met": "done", "spent": "done: ", "stuck": "done: ", "wait": "waiting: "}[curve["state"]] + (
+            "" if curve["state"] == "met" else curve["why"]
+        )
+    seeds: dict[float, list[int]] = defaultdict(list)
+    for cell in curve["next"]:
+        seeds[cell["rho"]].append(cell["seed"])
+    named = [f"ρ = {rho:g} (seed {', '.join(map(str, each))})" for rho, each in seeds.items()]
+    return f"next {', '.join(named)}, because {curve['why']}"
 
 
 def plan_table(items: Sequence[Item]) -> list[list[str]]:
@@ -105,6 +148,7 @@ def plan_dict(plan: Plan, cost: Cost | None = None) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "estimate": None if cost is None else vars(cost),
         "to_do": [{"cell_id": i.cell_id, "action": i.action, "start": i.start, "why": i.why} for i in plan.missing],
+        "refinement": refinement_dicts(plan),
     }
 
 
@@ -123,6 +167,7 @@ def status_dict(plan: Plan | None, store: Store, study_fault: str | None = None)
         "counts": plan.counts if plan else None,
         "missing": len(plan.missing) if plan else None,
         "share_of_work_done": share_of_work(plan, notes) if plan else None,
+        "refinement": refinement_dicts(plan) if plan else [],
         "in_use_by": holder,
         "running": notes,
         "failures": [{"cell_id": f.cell_id, "reason": last_line(f.traceback), "log": f.log} for f in store.failures()],
@@ -141,6 +186,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         lines.append(f"{status['study']}: {asked - status['missing']:,} of {plural(asked, 'cell')} done{share}")
     elif status["study_fault"]:
         lines.append(f"what its study asks for is unknown: {status['study_fault']}")
+    lines += refinement_lines(status["refinement"])
     if status["in_use_by"]:
         lines.append(f"running: {describe(status['in_use_by'])}")
         for note in status["running"]:

@@ -30,7 +30,8 @@ OWNERS = {
     "typer": ("sweeper.cli",),
     "rich": ("sweeper.cli", "sweeper.progress"),
     "matplotlib": ("sweeper.analysis.figures",),
-    "scipy": ("sweeper.analysis",),
+    "scipy": ("sweeper.analysis", "sweeper.refine"),
+    "optuna": ("sweeper.refine",),
     "pandas": ("sweeper",),
     "psutil": ("sweeper.machine", "sweeper.doctor"),
     "certifi": ("models.data.download",),
@@ -48,7 +49,11 @@ LAYERS = {
     "sweeper.store": ("sweeper.errors",),
     "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell"),
-    "sweeper.plan": ("sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "models"),
+    "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
+    "sweeper.plan": (
+        "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
+        "sweeper.refine", "models",
+    ),
     "sweeper.driver": (
         "sweeper.errors", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store", "sweeper.wording",
         "models",
@@ -123,7 +128,7 @@ def test_torch_is_loaded_by_workers_only(module):
 
 def test_help_loads_nothing_heavy():
     """The command line imports what a command needs when it needs it."""
-    heavy = {"torch", "ray", "pandas", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic", "rich"}
+    heavy = {"torch", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic", "rich"}
     assert not heavy & loaded_by("sweeper.cli")
 
 

@@ -13,6 +13,48 @@ from sweeper.plan import Order
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # ask a run to stop; the last: a batch system's warning
 
 
+class Orders:
+    """The orders of a run, handed out one by one: those that are known at its start, then what follows from results.
+
+    `more` is asked, with the number of free workers, when one of `workers` could take an order and none is left, and
+    again whenever another has ended. It may have none: then the worker waits for the others.
+    """
+
+    def __init__(
+        self, known: Sequence[Order], more: Callable[[int], Sequence[Order]] = lambda free: (), workers: int = 1
+    ):
+        self.handed: list[Order] = []
+        self._left, self._more, self._workers = list(known), more, workers
+        self._running: set[int] = set()
+        self._news = True  # since `more` last said none
+
+    @property
+    def first(self) -> Order:
+        """Of all: the rest is for workers of the same kind."""
+        return [*self.handed, *self._left][0]
+
+    @property
+    def running(self) -> int:
+        """How many were taken and have not ended."""
+        return len(self._running)
+
+    def take(self) -> tuple[int, Order] | None:
+        """The next order and its number; None if there is none now. With none running there will be none either."""
+        if not self._left and self._news:
+            self._left += self._more(max(self._workers - self.running, 1))
+            self._news = bool(self._left)
+        if not self._left:
+            return None
+        self.handed.append(self._left.pop(0))
+        self._running.add(len(self.handed) - 1)
+        return len(self.handed) - 1, self.handed[-1]
+
+    def ended(self, number: int) -> None:
+        """Order `number` was carried out or given up: what became of it stands in the store."""
+        self._running.discard(number)
+        self._news = True
+
+
 @dataclass(frozen=True)
 class Assignment:
     """Orders and the circumstances under which they are carried out.
@@ -22,7 +64,7 @@ class Assignment:
       library put its own signal handlers in place of ours.
     """
 
-    orders: Sequence[Order]
+    orders: Orders
     root: Path
     run_id: str
     workers: int

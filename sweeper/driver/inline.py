@@ -14,10 +14,10 @@ class Inline:
         from sweeper.driver.worker import Stopped, carry_out
 
         store = Store.open(work.root)
-        for number, order in enumerate(work.orders):
-            if work.stopping():
-                return
+        while not work.stopping() and (taken := work.orders.take()) is not None:
+            number, order = taken
             try:
                 carry_out(order, store, work.attempt(number), work.stopping)
             except Stopped:
                 return
+            work.orders.ended(number)

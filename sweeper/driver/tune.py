@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,14 @@ class RayTune:
 
     def execute(self, work: Assignment) -> None:
         """Start or join Ray, run Tune over the orders, and leave nothing behind."""
-        cores = max(1, work.workers * work.orders[0].threads)
+        cores = max(1, work.workers * work.orders.first.threads)
         with _ray(self.address, cores) as scratch:
             self._tune(work, scratch)
 
     def _tune(self, work: Assignment, scratch: Path) -> None:
         from ray import tune
 
-        first = work.orders[0]
+        first = work.orders.first
         resources: dict[str, float] = {"cpu": first.threads}
         if first.device == "cuda":
             resources["gpu"] = 1
@@ -104,21 +104,18 @@ class RayTune:
         store = Store.open(work.root)
         for result in (results[i] for i in range(len(results))):
             if result.error is not None:
-                _record(result, work, store)
+                _record(result.config["number"], str(result.error), work, store)
 
 
-def _record(result: Any, work: Assignment, store: Store) -> None:
+def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
     """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed."""
-    committed = store.committed()
-    orders = {work.attempt(number): order for number, order in enumerate(work.orders)}
-    attempt = result.config["attempt"]
-    order = orders[attempt]
+    order, committed = work.orders.handed[number], store.committed()
     missing = [
         name
         for name in order.cell_ids
         if not any(row.satisfies(order.steps, order.evaluation.id()) for row in committed.get(name, []))
     ]
-    store.record_failure(missing, attempt, str(result.error), str(store.paths.log))
+    store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 
 
 def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
@@ -140,23 +137,27 @@ def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[
 
 
 def _searcher(work: Assignment) -> Any:
-    """Hands out the orders one by one as workers become free, and none once a stop is requested."""
+    """Hands out the orders as workers become free; none for now where others decide, none at all once asked to stop."""
     from ray.tune.search import Searcher
 
-    class Orders(Searcher):
-        def __init__(self, orders: Iterator[tuple[int, Order]], stopping: Callable[[], bool]):
+    class Suggested(Searcher):
+        def __init__(self) -> None:
             super().__init__(metric="stopped", mode="min")
-            self.orders, self.stopping = orders, stopping
+            self.numbers: dict[str, int] = {}
 
         def suggest(self, trial_id: str) -> Any:
             work.listen()  # Tune puts a handler of its own in place of ours
-            number, order = (None, None) if self.stopping() else next(self.orders, (None, None))
-            if number is None or order is None:
-                return Searcher.FINISHED
-            return {"order": order.to_dict(), "attempt": work.attempt(number)}
+            taken = None if work.stopping() else work.orders.take()
+            if taken is None:
+                return None if work.orders.running and not work.stopping() else Searcher.FINISHED
+            self.numbers[trial_id], order = taken
+            return {"order": order.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            pass
+            number = self.numbers[trial_id]
+            if error:  # noted now, for what follows from it; the reason comes when Tune has ended
+                _record(number, "its process died again and again", work, Store.open(work.root))
+            work.orders.ended(number)
 
         def save(self, checkpoint_path: str) -> None:  # Tune's state is thrown away
             pass
@@ -164,7 +165,7 @@ def _searcher(work: Assignment) -> Any:
         def restore(self, checkpoint_path: str) -> None:
             pass
 
-    return Orders(iter(enumerate(work.orders)), work.stopping)
+    return Suggested()
 
 
 def cluster(address: str) -> Machine:

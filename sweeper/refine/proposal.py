@@ -362,7 +362,10 @@ class _Look:
         """Cells to keep, once `points` are asked, for the seeds without which there is no number."""
         asked = [seed for _, seed in [*self.asked, *points]]
         short = [FEWEST_POINTS - asked.count(seed) for seed in self._alive()]
-        return sum(max(n, 0) for n in short) + FEWEST_POINTS * max(FEWEST_SEEDS - len(short), 0)
+        new = max(FEWEST_SEEDS - len(short), 0)
+        inside = {value for value, _ in [*self.asked, *points]} - {self.end, self.reference}
+        spare = new if len(inside) > FEWEST_POINTS - 2 else 0  # a cell each for those whose place lies beside the gap
+        return sum(max(n, 0) for n in short) + FEWEST_POINTS * new + spare
 
     def _certain(self) -> Advice | None:
         """The ends of a seed that will be needed wherever the place is: work for those who would wait."""

@@ -45,6 +45,7 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         train=file.train,
         evaluation=file.evaluation,
         analysis=file.analysis,
+        refine=file.refine,
         run=file.run,
         blocks=tuple(blocks if isinstance(blocks, list) else [blocks]),
     )

@@ -182,6 +182,16 @@ def _fault(why: str, key: str) -> PydanticCustomError:
     return PydanticCustomError("block", "{why}", {"why": why, "at": (key,)})
 
 
+class Refine(Section):
+    """From a coarse grid to a narrow interval with few cells: further ρ and seeds, chosen as results come in."""
+
+    half_width: Annotated[
+        Number,
+        Field(gt=0, description="wanted of each curve's widened interval, in log(1 - rho): 0.05 is 5 % of 1 - rho"),
+    ]
+    cells: Annotated[Positive, Field(description="most cells of a curve, those of the grid included")]
+
+
 class Run(Section):
     """Where and how the work is done; never changes a result's identity."""
 
@@ -306,6 +316,7 @@ class StudyFile(Section):
     train: Train
     evaluation: EvaluationSection = EvaluationSection()
     analysis: Analysis = Analysis()
+    refine: Annotated[Refine | None, Field(description=Refine.__doc__)] = None
     run: Run = Run()
 
     @model_validator(mode="after")
@@ -323,5 +334,6 @@ SECTIONS: dict[str, type[Section]] = {
     "train": Train,
     "evaluation": EvaluationSection,
     "analysis": Analysis,
+    "refine": Refine,
     "run": Run,
 }

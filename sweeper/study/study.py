@@ -8,7 +8,7 @@ from typing import Any
 
 from models.cell import Cell
 from models.settings import Evaluation
-from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Run, Train
+from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Refine, Run, Train
 from sweeper.study.source import flow
 
 
@@ -26,6 +26,7 @@ class Study:
     train: Train
     evaluation: EvaluationSection
     analysis: Analysis
+    refine: Refine | None
     run: Run
     blocks: tuple[Mapping[str, Any], ...] = field(repr=False, compare=False)
 
@@ -58,18 +59,18 @@ class Study:
             "name": self.name,
             "question": self.question,
             "cells": self.blocks,
-            **{section: getattr(self, section).plain() for section in SECTIONS},
+            **{name: part.plain() for name in SECTIONS if (part := getattr(self, name)) is not None},
         }
 
     def diff(self, other: Study) -> list[str]:
         """What changed from this study to `other`, a line each: `train.steps: 1000 → 2000`. Empty if they are equal."""
         lines = []
         before, after = self._resolved(), other._resolved()
-        for key in before:
+        for key in dict.fromkeys([*before, *after]):
             if key == "cells":
                 lines += self._diff_cells(other)
             elif key in SECTIONS:
-                lines += _changes(f"{key}.", before[key], after[key])
+                lines += _changes(f"{key}.", before.get(key, {}), after.get(key, {}))
             else:
                 lines += _changes("", {key: before[key]}, {key: after[key]})
         return lines

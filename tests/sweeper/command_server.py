@@ -18,7 +18,8 @@ from sweeper.cli import main
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
     "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.compare",
-    "sweeper.driver.inline", "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress", "sweeper.run",
+    "sweeper.driver.inline", "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress", "sweeper.refine.asking",
+    "sweeper.run",
     "sweeper.show",
 )  # fmt: skip
 

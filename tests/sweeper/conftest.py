@@ -91,7 +91,7 @@ def tiny(tmp_path):
             "train": {"steps": 60, "checkpoint_s": 0.1} | sections.get("train", {}),
             "evaluation": EVALUATION | sections.get("evaluation", {}),
             "run": {"executor": "inline", "max_stack": 4, "device": "cpu"} | sections.get("run", {}),
-        }
+        } | {key: sections[key] for key in ("analysis", "refine") if key in sections}
         path = folder / f"{store or name}.yaml"
         path.write_text(
             json.dumps(

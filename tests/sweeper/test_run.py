@@ -234,7 +234,7 @@ def test_the_share_of_work_grows_with_steps_and_commits(tiny):
     study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 40}, evaluation={"every": 0})
     store = Store.open(study.store, create=True)
     plan = make_plan(study.load(), store)
-    meter = Meter(plan, store)
+    meter = Meter(lambda: plan, store)
     assert meter.read().share == 0 and share_of_work(plan, []) == 0
     ids = [item.cell_id for item in plan.missing]
     note = {"phase": "training", "cells": 2, "cell_ids": ids, "step": 10, "steps": 40, "at": 0.0}

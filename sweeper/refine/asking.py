@@ -1,0 +1,86 @@
+"""Which cells a study's refinement asks for next: its lines as Optuna studies that the sampler is asked on.
+
+The Optuna studies live in memory and are made anew from the store's content each time, so that nothing but this content
+decides, and a killed refinement goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+
+from models.cell import Cell
+from models.registry import cell_id
+from sweeper.refine.lines import Line, points_of
+from sweeper.refine.proposal import Advice, Goal
+from sweeper.refine.sampler import OnsetSampler
+from sweeper.refine.trials import distributions, trial_at
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What one line's refinement stands at, and the `cells` it asks for next."""
+
+    line: Line
+    goal: Goal
+    advice: Advice
+    cells: tuple[Cell, ...]
+
+
+def ask(
+    lines: Collection[Line],
+    goal: Goal,
+    reference: float,
+    finished: Mapping[Cell, float | None],
+    pending: Collection[Cell],
+    failed: Collection[str] = (),
+) -> list[Proposal]:
+    """The next step of each line.
+
+    finished: the order parameter of each finished cell, None where it diverged; pending: cells that are to be trained
+    or in training; failed: ids of cells that are not to be asked for again, though they are neither.
+    """
+    ended, waiting = points_of(lines, finished), points_of(lines, pending)
+    proposals = []
+    for line in lines:
+        sampler = OnsetSampler(
+            line.coarse, goal.half_width, goal.cells, line.axis.name, axis=line.axis, reference=reference
+        )
+        study = _in_memory(sampler)
+        for point, cell in ended[line].items():
+            value = finished[cell]
+            state = TrialState.FAIL if value is None else TrialState.COMPLETE
+            study.add_trial(trial_at(point, line.axis, state, value))
+        for point in waiting[line]:
+            study.add_trial(trial_at(point, line.axis, TrialState.RUNNING))
+        proposals.append(Proposal(line, goal, *_asked(study, sampler, line, failed)))
+    return proposals
+
+
+def _in_memory(sampler: OnsetSampler) -> optuna.Study:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.create_study(sampler=sampler)
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _asked(
+    study: optuna.Study, sampler: OnsetSampler, line: Line, failed: Collection[str]
+) -> tuple[Advice, tuple[Cell, ...]]:
+    """As many cells as belong together. One that failed is told so, and others asked for in its place."""
+    while True:
+        advice, cells = sampler.advice(study), []
+        for _ in advice.points:
+            trial = study.ask(distributions(line.axis))
+            cell = line.at((trial.params[line.axis.name], trial.params["seed"]))
+            if cell_id(cell) in failed:
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                cells.append(cell)
+        if cells or not advice.points:
+            return advice, tuple(cells)

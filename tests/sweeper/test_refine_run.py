@@ -1,0 +1,240 @@
+"""Refinement as part of a run: planned, carried out while results come in, killed, resumed, and reported."""
+
+import json
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import table, until
+
+from models.registry import cell_id
+from sweeper.driver import Orders, worker
+from sweeper.plan import asked_cells, make_plan
+from sweeper.show import plan_lines, refinement_dicts
+from tests.sweeper.synthetic import broken, planted
+
+CURVE = {"rho": [0.8, 0.95, 1], "seed": 0, "smoothing_samples": 2}
+REFINE = {"half_width": 0.05, "cells": 40}
+BRIEF = {"steps": 1, "checkpoint_s": 3600.0}
+REAL = {
+    "cells": {"latents": "5-4-3", "hidden": "24", "batch_size": 32, "learning_rate": 5e-3, "smoothing_samples": 5}
+    | {"rho": [0.3, 0.8, 0.95, 1], "seed": 0},
+    "train": {"steps": 300, "checkpoint_s": 0.3},
+    "evaluation": {"every": 0},
+    "analysis": {"rho_ref": 0.3},
+}  # fmt: skip
+
+
+def planted_kl(cell):
+    """Top KL of a planted cell: 1 % noise, 3 % scatter of the seeds' places."""
+    place, noise = (np.random.default_rng([cell.seed, key]).normal() for key in (0, 1 + round(1e9 * cell.rho)))
+    return float(broken(np.array([round(1 - cell.rho, 12)]), 0.05 * np.exp(0.03 * place))[0] + 0.12 * noise)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Gives cells that train in this process a planted top KL; lists the stacks in the order of their training."""
+    stacks, real = [], worker.evaluate
+
+    def evaluate(stack, *args, **options):
+        rows = real(stack, *args, **options)
+        stacks.append([(cell.rho, cell.seed) for cell in stack.cells])
+        return [row | {"kl_top": planted_kl(cell)} for row, cell in zip(rows, stack.cells, strict=True)]
+
+    monkeypatch.setattr(worker, "evaluate", evaluate)
+    return stacks
+
+
+def points(store):
+    """(ρ, seed) of what is committed."""
+    return {(row.rho, row.seed) for row in store.cells().itertuples()}
+
+
+def test_it_goes_on_until_the_target_is_met_and_the_report_counts_what_it_asked_for(tiny, trained):
+    from sweeper.cli import _report
+
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    outcome = study.run()
+    (proposal,) = outcome.after.refinement
+    assert proposal.advice.state == "met" and not outcome.after.missing and not outcome.failures
+    found = _report(study.load(), study.opened())
+    (curve,) = found.curves
+    onset, cells = curve.transition.onset, len(points(study.opened()))
+    assert np.log((1 - onset.low_wide) / (1 - onset.high_wide)) / 2 <= 0.05
+    assert onset.low_wide < planted(broken, 0.05, 0.1) < onset.high_wide
+    assert 12 <= cells == len(asked_cells(study.load(), study.opened())) < 40
+    assert found.notes == []  # no cell is outside the study, or missing
+    trained.clear()
+    assert study.run().before.counts == {"done": cells} and trained == []
+
+
+def test_what_is_planned_next_is_what_the_run_does_next(tiny, trained):
+    """From any store that a run leaves on its way: the plan says the stacks, and a run of it trains these first."""
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    while True:
+        plan = make_plan(study.load(), study.opened() if study.store.exists() else None)
+        if not plan.missing:
+            break
+        trained.clear()
+        with pytest.raises(KeyboardInterrupt):
+            study.run(executor=Once(len(plan.orders)))
+        assert sorted(trained) == sorted([(cell.rho, cell.seed) for cell in order.cells] for order in plan.orders)
+    assert [proposal.advice.state for proposal in plan.refinement] == ["met"]
+
+
+class Once:
+    """An executor that is gone after so many orders."""
+
+    def __init__(self, orders):
+        self.orders = orders
+
+    def execute(self, work):
+        from sweeper.driver.inline import Inline
+
+        taken = [work.orders.take() for _ in range(self.orders)]
+        kept = Orders([order for _, order in taken])
+        Inline().execute(type(work)(kept, work.root, work.run_id, 1, work.stopping))
+        raise KeyboardInterrupt
+
+
+def test_the_budget_holds_whatever_else_is_in_the_store(tiny, trained):
+    """Cells of an earlier, larger grid count for what they tell, and against the budget."""
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE | {"cells": 17, "half_width": 1e-3})
+    study.run("cells.rho=[0.8, 0.87, 0.92, 0.95, 1]", "refine.cells=1")
+    assert len(points(study.opened())) == 5
+    outcome = study.run()
+    assert [proposal.advice.state for proposal in outcome.after.refinement] == ["spent"]
+    assert 15 <= len(points(study.opened())) <= 17 and (0.92, 0) in points(study.opened())
+    assert len(outcome.after.items) == len(points(study.opened()))
+
+
+def test_more_steps_take_the_refined_cells_along(tiny, trained):
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    cells = len(study.run().after.items)
+    plan = make_plan(study.load("train.steps=2"), study.opened())
+    assert plan.counts == {"continue": cells} and plan.refinement[0].advice.state == "wait"
+    assert not study.run("train.steps=2").after.missing
+    assert {row["step"] for row in table(study.store)} == {2}
+
+
+def test_each_curve_goes_its_own_way_and_two_share_their_plain_cells(tiny, trained):
+    """S = 2 and 3 have the same cells at ρ = 1; the curve of other latents has none of theirs."""
+    grid = CURVE | {"latents": ["3-2", "3-3"], "smoothing_samples": [2, 3]}
+    study = tiny(cells=grid, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    outcome = study.run()
+    found = refinement_dicts(outcome.after)
+    assert [curve["state"] for curve in found] == ["met"] * 4
+    assert sorted(curve["curve"] for curve in found) == [
+        f"digits · mlp {latents} (8) · smoothing samples {samples}" for latents in ("3-2", "3-3") for samples in (2, 3)
+    ]
+    rows = study.opened().cells()
+    plain = rows[rows.rho == 1].groupby("architecture").seed.agg(list)
+    assert all(len(set(seeds)) == len(seeds) >= 3 for seeds in plain)
+    assert sum(curve["cells"] for curve in found) == len(rows) + (rows.rho == 1).sum()
+
+
+def test_a_cell_that_fails_is_not_asked_for_again_in_the_same_run(tiny, trained, monkeypatch):
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    real = worker._Worker.run
+
+    def run(self):
+        if any(cell.seed == 1 and cell.rho == 1 for cell in self.order.cells):
+            raise RuntimeError("poison")
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "run", run)
+        outcome = study.run()
+    assert len(outcome.failures) == 1 and (1.0, 1) not in points(study.opened())
+    assert outcome.after.refinement[0].advice.state == "met"
+    assert len({seed for _, seed in points(study.opened())}) >= 4
+    healed = study.run()
+    assert healed.failures == () and not healed.after.missing
+
+
+def test_orders_are_handed_out_without_waiting_for_a_round_to_end():
+    """A worker that finds nothing asks again only once another has ended."""
+    asked, answers = [], [["c"], [], ["d"], [], []]
+
+    def more(free):
+        asked.append(free)
+        return answers.pop(0)
+
+    orders = Orders(["a", "b"], more, workers=2)
+    assert [orders.take(), orders.take()] == [(0, "a"), (1, "b")] and asked == []
+    orders.ended(0)
+    assert orders.take() == (2, "c") and orders.running == 2
+    orders.ended(1)
+    assert orders.take() is None and orders.take() is None and asked == [1, 1]
+    orders.ended(2)
+    assert orders.take() == (3, "d") and asked == [1, 1, 2]
+    orders.ended(3)
+    assert orders.take() is None and orders.running == 0 and orders.handed == ["a", "b", "c", "d"]
+
+
+def test_plan_and_status_say_where_it_stands(tiny, trained, sweeper_command):
+    study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
+    lines = plan_lines(make_plan(study.load(), None), None)
+    title = "refining digits · mlp 3-2 (8): no interval yet (±0.05 in log(1 − ρ) wanted), 3 of at most 40 cells; "
+    assert title + "waiting: nothing to go by yet" in lines
+    with pytest.raises(KeyboardInterrupt):
+        study.run(executor=Once(2))
+    expected = title + "next ρ = 0.9 (seed 0), because the onset lies between ρ = 0.8 and ρ = 0.95"
+    for command in ("plan", "status"):
+        assert expected in sweeper_command.run(study.argv(command)).out
+    for command in ("plan", "status"):
+        (curve,) = json.loads(sweeper_command.run(study.argv(command, "--json")).out)["refinement"]
+        assert curve["next"] == [{"rho": 0.9, "seed": 0}] and curve["state"] == "place"
+    study.run()
+    assert "; done\n" in sweeper_command.run(study.argv("status")).out
+
+
+def test_a_study_without_a_curve_cannot_refine(tiny, sweeper_command):
+    study = tiny(cells={"objective": "vae", "rho": None, "smoothing_samples": None}, refine=REFINE)
+    run = sweeper_command.run(study.argv("run"))
+    assert run.wait() == 2 and "there is no curve to refine" in run.err
+
+
+# --- real training, real kills
+
+
+def further(study, run, committed):
+    """Whether a run has ended, written a checkpoint of its own, or committed something."""
+    if run.poll() is not None or not (study.store / "store.json").exists():
+        return run.poll() is not None
+    own = any(note["pid"] == run.pid for note in study.notes())
+    return (own and study.opened().running()) or len(study.opened().committed()) > committed
+
+
+def test_killed_at_any_moment_it_goes_on_where_it_was(tiny, sweeper_command):
+    """Trained for real. After each SIGKILL the next run begins with what the store it found asks for, trains nothing
+    twice that was committed, and ends with target or budget met; cells are bit for bit those of a calm run."""
+    study = tiny(**REAL, refine={"half_width": 0.2, "cells": 16})
+    calm = tiny(store="calm", **REAL, refine={"half_width": 0.2, "cells": 16})
+    kills, committed = 0, set()
+    while True:
+        run = sweeper_command.start(study.argv("run"))
+        if kills < 4:
+            until(partial(further, study, run, len(committed)))
+            run.kill()
+        if run.wait() == 0:
+            break
+        kills += 1
+        now = set(study.opened().committed())
+        assert committed <= now
+        committed = now
+        copy = study.store.with_name(f"copy {kills}")
+        shutil.copytree(study.store, copy)
+        first, again = (make_plan(study.load(), type(study.opened()).open(each)) for each in (study.store, copy))
+        assert first.items == again.items
+    assert kills == 4
+    store = study.opened()
+    (proposal,) = make_plan(study.load(), store).refinement
+    assert proposal.advice.state in ("met", "spent") and store.check() == [] and len(points(store)) <= 16
+    calm.run()
+    both = {cell_id(cell) for cell in asked_cells(calm.load(), calm.opened())} & set(store.committed())
+    assert len(both) >= 8
+    assert [row for row in table(store) if row["cell_id"] in both] == [
+        row for row in table(calm.store) if row["cell_id"] in both
+    ]
