@@ -10,8 +10,10 @@ seeds' places. The larger is taken up:
   place is, they will tell on which side of them it lies. Of the values that do at least 90 % as well as the best, one
   of the fewest decimals is taken.
 - *The seeds.* As many as would narrow the t interval to the wanted half-width were their spread what it is now, at
-  least three. The seeds of the coarse grid are trained at every new value. A further seed is trained at the fewest that
-  the estimate asks for: the collapsed end, the reference, and the values about the other seeds' places.
+  least three, or five for a half-width below 0.06: stopping as soon as an interval is narrow favours those that are
+  narrow by chance (4,000 simulated, nominal 95 %: coverage 91–95 % with three, 93–95 % with five). The seeds of the
+  coarse grid are trained at every new value. A further seed is trained at the fewest that the estimate asks for: the
+  collapsed end, the reference, and the values about the other seeds' places.
 
 A proposal is a function of the points alone, whatever their order and however they came about: asked again, with the
 proposed points now in training, it gives the next ones, so workers need not wait for each other.
@@ -45,6 +47,8 @@ Point = tuple[float, int]  # value of the control parameter, seed
 ENOUGH = 0.9  # share of the best gain for which a shorter number, or one that other seeds have, is taken
 LEAST_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
 TYPICAL_STEP = 0.1  # in x: a first seed's gap narrower than this says little of where other seeds' places are
+FINE = 0.06  # half-width, twice what seeds typically scatter: below it the seeds decide when the target is met …
+SEEDS_IF_FINE = 5  # … and the t interval of three or four that lie close by chance would be believed too often
 SPARE = 3  # cells kept to find the place of a further seed, whose unfinished gap would undo the number there is
 MOST_SEEDS = 1000  # that the t interval may be found to need
 _SLACK = 1 + 1e-9
@@ -126,6 +130,7 @@ class _Look:
         self.paired = sorted({seed for _, seed in coarse})
         self.coarse = coarse | {(value, seed) for value in (self.end, self.reference) for seed in self.paired}
         self.allowed = None if points.allowed is None else [nine_digits(value) for value in points.allowed]
+        self.fewest = FEWEST_SEEDS if goal.half_width >= FINE else SEEDS_IF_FINE
         self.left = goal.cells - len(self.asked)
         self.short = False  # something was not proposed because too little is left
 
@@ -138,7 +143,8 @@ class _Look:
             if self.pending:
                 return self._say("wait", "nothing to go by yet")
             return self._say("stuck", self.uncollapsed or "no seed has a value at both ends of the curve")
-        if self.half_width is not None and self.half_width <= self.goal.half_width * _SLACK:
+        enough = len(self.gaps) >= self.fewest
+        if enough and self.half_width is not None and self.half_width <= self.goal.half_width * _SLACK:
             return self._say("met", f"half-width {self.half_width:.3g}, {self.goal.half_width:g} wanted")
         if self.left <= 0:
             return self._say("spent", f"{len(self.asked)} of at most {self.goal.cells} cells")
@@ -162,11 +168,12 @@ class _Look:
         Only what they need wherever that is comes before a guess at what points in training will say.
         """
         step = max(gap.width for gap in self.gaps.values())
-        least = max(2 * self.goal.half_width, TYPICAL_STEP)
-        searching = any(gap.width > least * _SLACK for seed, gap in self.gaps.items() if seed in self.paired)
+        wanted = self.goal.half_width * _SLACK
+        least = max(2 * wanted, TYPICAL_STEP)
+        searching = any(gap.width > least for seed, gap in self.gaps.items() if seed in self.paired)
         if len(self.gaps) < FEWEST_SEEDS and searching:
             yield from (self._certain, self._nearer) if self.pending else (self._nearer, self._more_seeds)
-        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.t_halves[len(self.gaps)]:
+        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.t_halves[len(self.gaps)] or step <= 2 * wanted:
             yield from (self._more_seeds, self._nearer)
         else:
             yield self._nearer
@@ -314,7 +321,7 @@ class _Look:
         if len(self.places) < FEWEST_SEEDS:
             return FEWEST_SEEDS
         enough = np.flatnonzero(self.t_halves <= self.goal.half_width * _SLACK)
-        return max(int(enough[0]) if len(enough) else MOST_SEEDS, FEWEST_SEEDS)
+        return max(int(enough[0]) if len(enough) else MOST_SEEDS, self.fewest)
 
     def _more_seeds(self) -> Advice | None:
         """What a seed of too few points still needs, or the points of a new one."""

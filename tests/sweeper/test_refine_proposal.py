@@ -44,9 +44,9 @@ def refine(trained, goal, coarse=SCOUT, ahead=1, **known):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_interval_of_a_uniform_grid_with_a_third_of_its_cells(name):
-    """Step 0.1 in log u from u = 0.2 to 0.01 and ρ = 1, three seeds: 93 cells. The number is near the planted one."""
+    """Step 0.1 in log u from u = 0.2 to 0.01 and ρ = 1, five seeds: 155 cells. The number is near the planted one."""
     shape, u_c = SHAPES[name]
-    uniform = 3 * (np.log(0.2 / 0.01) / 0.1 + 1)
+    uniform = 5 * (np.log(0.2 / 0.01) / 0.1 + 1)
     used = []
     for start in range(4):
         points, advice, _ = refine(Trained(shape, u_c, start), Goal(0.05, 60))
@@ -82,7 +82,7 @@ def test_asked_ahead_it_takes_fewer_rounds_and_not_many_more_cells(ahead):
 
 def test_seeds_of_the_coarse_grid_are_trained_everywhere():
     coarse = list(product((0.8, 0.9, 0.98, 1.0), range(3)))
-    points, advice, _ = refine(Trained(*SHAPES["broken"], spread=0.005), Goal(0.05, 60), coarse)
+    points, advice, _ = refine(Trained(*SHAPES["broken"], spread=0.005), Goal(0.06, 60), coarse)
     assert advice.state == "met"
     assert set(points.values) == set(product({rho for rho, _ in points.values}, range(3)))
 
