@@ -151,7 +151,8 @@ def make_plan(
     if device == "cuda" and not here.gpu_memory_bytes:
         raise StudyError("run.device: cuda asked for, and there is no GPU here; auto or cpu trains on the processor")
     asked = tuple(dict.fromkeys([*asked_cells(study, store), *ordered]))
-    items, refinement = _items(study, asked, store), ()
+    items = _items(study, asked, store)
+    refinement: tuple[Proposal, ...] = ()
     if study.refine is not None:
         refinement = tuple(_proposals(study, store, items, failed))
         items += [

@@ -63,7 +63,7 @@ def _objective(study: Study, store: Store, name: str, curve: Curve, below: float
             if f"param/{key}" not in tensors:
                 raise StoreDamaged(f"the kept state of {name} lacks {key}")
             parameter.copy_(torch.from_numpy(tensors[f"param/{key}"])[None])
-    smoothed = Cell(**(curve.fields | {"seed": 0, "rho": below}))
+    smoothed = Cell(**{**curve.fields, "seed": 0, "rho": below})
     settings = Evaluation(
         importance_samples=CHAINS, images=study.evaluation.validation_images, split="validation",
         seed=study.evaluation.seed,

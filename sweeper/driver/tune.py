@@ -104,7 +104,7 @@ class RayTune:
         store = Store.open(work.root)
         for result in (results[i] for i in range(len(results))):
             if result.error is not None:
-                _record(result.config["number"], str(result.error), work, store)
+                _record((result.config or {})["number"], str(result.error), work, store)
 
 
 def _record(number: int, reason: str, work: Assignment, store: Store) -> None:

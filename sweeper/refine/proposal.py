@@ -278,7 +278,7 @@ class _Look:
     def _best(self, widest: Gap, gaps: Mapping[int, Gap]) -> tuple[float, list[Point]]:
         """The points of the best value inside the widest gap, and their gain."""
 
-        def best(values: Sequence[float]) -> tuple[float, list[Point]]:
+        def best(values: Iterable[float]) -> tuple[float, list[Point]]:
             return max((self._gain(value, gaps) for value in values), key=lambda found: found[0], default=(0.0, []))
 
         there = sorted({value for value, _ in self.asked if widest.start < self._x(value) < widest.high})
