@@ -231,9 +231,7 @@ def export_to_optuna(
 
 @app.command()
 def doctor(
-    store: Annotated[
-        Path | None, typer.Argument(metavar="[STORE]", help="Folder of results to verify as well.")
-    ] = None,
+    store: Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of results to verify as well.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -253,7 +251,7 @@ def doctor(
 @app.command()
 def merge(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="Store to bring them into; made if it is new.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Stores to take from; only read.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Stores to take from; only read.")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

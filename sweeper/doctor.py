@@ -262,7 +262,7 @@ def _store_lines(store: dict[str, Any]) -> Iterator[str]:
         f"{size(sum(store['sizes'].values()))}; every file verified, {len(store['damaged'])} damaged"
     )
     beside = {
-        "unfinished stacks": store["unfinished"], "superseded rows": store["superseded"], "set aside": store["aside"],
+        "unfinished stacks": store["unfinished"], "superseded rows": store["superseded"], "files set aside": store["aside"],
         "histories without a row": store["histories_alone"], "states without a row": store["states_alone"],
         "temporary files": store["temporary"],
     }  # fmt: skip
@@ -270,7 +270,7 @@ def _store_lines(store: dict[str, Any]) -> Iterator[str]:
         age = store["temporary_age_s"]
         yield (
             "  beside them: "
-            + ", ".join(f"{count:,} {what}" for what, count in beside.items() if count)
+            + ", ".join(f"{what}: {count:,}" for what, count in beside.items() if count)
             + (f" (the youngest {duration(age)} old)" if age is not None else "")
         )
     yield from (f"  damaged: {fault['path']}: {fault['reason']}" for fault in store["damaged"])

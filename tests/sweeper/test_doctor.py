@@ -90,7 +90,7 @@ def test_what_lies_in_a_store_besides_its_results_is_counted(doctor, tmp_path):
     counts = {"cells": 2, "states": 3, "unfinished": 1, "superseded": 1, "aside": 0, "histories_alone": 1,
               "states_alone": 1, "temporary": 1}  # fmt: skip
     assert counts.items() <= found["store"].items()
-    assert "1 unfinished stacks, 1 superseded rows, 1 histories without a row, 1 states without a row" in words
+    assert "unfinished stacks: 1, superseded rows: 1, histories without a row: 1, states without a row: 1" in words
     assert found["store"]["sizes"]["checkpoints"] > 0
     assert {path: path.stat().st_mtime_ns for path in store.paths.root.rglob("*")} == before
 
