@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib.pyplot
 import numpy as np
@@ -191,6 +192,18 @@ def test_the_reference_shown_is_a_reference(tmp_path):
     (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
     shown = load_reference(tmp_path / "shown.yaml").published
     assert [each.quantity for each in shown] == ["iw_bound", "active_units_one_pass", "onset"]
+
+
+def test_the_examples_of_refinement_run(tmp_path, monkeypatch):
+    """The study loads and refines; the sampler, asked and told, finds the onset that the page plants."""
+    (study,) = blocks("refinement.md", "yaml")
+    (tmp_path / "shown.yaml").write_text(study, encoding="utf-8")
+    assert load_study(tmp_path / "shown.yaml").refine is not None
+    (example,) = blocks("refinement.md", "python")
+    shown: dict[str, Any] = {}
+    exec(compile(example, "docs/refinement.md", "exec"), shown)
+    found = shown["found"]
+    assert found.low_wide < 0.9443 < found.high_wide and len(shown["study"].trials) <= 40
 
 
 def test_the_map_names_every_module_and_no_other():

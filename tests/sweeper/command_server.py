@@ -3,18 +3,21 @@
 Each line of the input is JSON: `{"start": {"argv", "cwd", "out", "err", "env", "tty", "unprivileged", "faults"}}` forks
 a process in its own session and prints its pid; `{"poll": pid}` prints null while it runs, then its exit code (minus
 the signal) and the seconds of CPU that it used. `faults` are planted in it first: functions of `faulty`, by name, and
-what each is given.
+what each is given. With `PLANTED_KL` in `env` its workers report planted values.
 """
 
 import ctypes
 import json
 import os
 import sys
+from functools import partial
 from importlib import import_module
 
 import faulty
 
 from sweeper.cli import main
+from sweeper.driver import worker
+from tests.sweeper.planted_kl import plant
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
     "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.compare",
@@ -29,6 +32,8 @@ def become(argv, cwd, out, err, env, tty, unprivileged, faults):
     os.setsid()
     os.chdir(cwd)
     os.environ.update(env)
+    if "PLANTED_KL" in env:
+        plant(partial(setattr, worker))
     paths = [tty] * 3 if tty else [os.devnull, out, err]
     for number, path in enumerate(paths):
         flags = os.O_RDWR if tty or number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -17,7 +17,7 @@ from sweeper.plan import asked_cells, make_plan
 from sweeper.show import plan_lines, refinement_dicts
 from sweeper.store import Store
 from sweeper.study import load_study
-from tests.sweeper.planted_command import plant
+from tests.sweeper.planted_kl import plant
 from tests.sweeper.synthetic import broken, planted
 
 CURVE = {"rho": [0.8, 0.95, 1], "seed": 0, "smoothing_samples": 2}
@@ -193,24 +193,20 @@ def further(store, process, committed):
     return (own and opened.running()) or len(opened.committed()) > committed
 
 
-def test_killed_at_any_moment_it_goes_on_where_it_was(tiny):
+def test_killed_at_any_moment_it_goes_on_where_it_was(tiny, sweeper_command):
     """After each SIGKILL the store alone says what follows; nothing committed is lost or trained again; it ends with
     the target met. Cells are bit for bit those of a calm run, but for which of them a kill made it ask for."""
     sections = {"cells": CURVE, "train": {"steps": 150, "checkpoint_s": 0.05}, "refine": REFINE | {"half_width": 0.1}}
     study, calm = tiny(**sections, evaluation={"every": 0}), tiny(store="calm", **sections, evaluation={"every": 0})
-    command = [sys.executable, "-m", "tests.sweeper.planted_command"]
     kills, files = 0, {}
     while True:
-        with subprocess.Popen(
-            [*command, *study.argv("run")], cwd=ROOT, env=environment(), stderr=subprocess.PIPE
-        ) as run:
-            if kills < 4:
-                until(partial(further, study.store, run, len(files)))
-                run.kill()
-            err = run.communicate()[1]
-        if run.returncode == 0:
+        run = sweeper_command.start(study.argv("run"), env={"PLANTED_KL": "1"})
+        if kills < 4:
+            until(partial(further, study.store, run, len(files)))
+            run.kill()
+        if run.wait() == 0:
             break
-        assert run.returncode == -signal.SIGKILL, err
+        assert run.code == -signal.SIGKILL, run.err
         kills += 1
         found = {
             path: path.stat().st_mtime_ns for path in (study.store / "cells").iterdir() if path.suffix == ".parquet"
@@ -224,7 +220,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tiny):
     assert kills == 4
     (proposal,) = make_plan(study.load(), study.opened()).refinement
     assert proposal.advice.state == "met" and study.opened().check() == []
-    subprocess.run([*command, *calm.argv("run")], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    assert sweeper_command.run(calm.argv("run"), env={"PLANTED_KL": "1"}).code == 0
     both = set(study.opened().committed()) & set(calm.opened().committed())
     assert len(both) >= 10
     mine, theirs = ([row for row in table(each.store) if row["cell_id"] in both] for each in (study, calm))

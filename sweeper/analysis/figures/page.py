@@ -27,6 +27,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `folder/name.png` (200 dpi), `.svg` and `.pdf`, without dates; returns the paths. Raises OSError."""
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     paths = [folder / f"{name}.{kind}" for kind in undated]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: the same in all three, and most of the time
     for path, metadata in zip(paths, undated.values(), strict=True):
         figure.savefig(path, metadata=metadata)
     return paths

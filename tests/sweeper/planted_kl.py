@@ -1,10 +1,7 @@
-"""`sweeper` whose cells get a planted top KL instead of the one that they trained for, in a process of its own."""
-
-import sys
+"""Workers that report a planted top KL instead of the one that their cells trained for."""
 
 import numpy as np
 
-from sweeper.cli import main
 from sweeper.driver import worker
 from tests.sweeper.synthetic import broken
 
@@ -26,9 +23,3 @@ def plant(patch):
 
     patch("evaluate", evaluate)
     return stacks
-
-
-if __name__ == "__main__":
-    plant(lambda name, function: setattr(worker, name, function))
-    sys.argv[0] = "sweeper"
-    main()

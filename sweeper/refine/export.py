@@ -1,0 +1,105 @@
+"""A store's rows as Optuna studies, one a curve, for optuna-dashboard and whatever else reads an Optuna storage.
+
+A trial is a cell: its parameters are ρ and the seed, its value the order parameter, its intermediate values the same
+along the way, its attributes what the evaluation measured. Parquet stays the truth: a storage is written from it anew,
+and nothing is read back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from models.cell import Cell
+from sweeper.analysis.axis import RHO, Axis
+from sweeper.refine.lines import Line, lines_of, points_of
+from sweeper.refine.trials import trial_at
+
+MARK = "sweeper.export"  # attribute of the studies that were exported, which alone are replaced
+ATTRIBUTES = (
+    "cell_id", "state", "step", "diverged_at", "split", "images", "elbo", "elbo_se", "reconstruction", "kl_total",
+    "kl_per_layer", "kl_top", "active_units", "active_units_one_pass", "relative_activity", "iw_bound", "iw_samples",
+    "iw_se", "train_objective", "parameters", "wall_s", "step_s", "evaluation_s", "peak_memory_bytes", "stack_cells",
+    "device", "device_name", "threads", "git_revision",
+)  # fmt: skip
+
+
+def open_storage(place: str) -> BaseStorage:
+    """The Optuna storage at a URL of a database (`sqlite:///optuna.db`), or else in a journal file at a path."""
+    return RDBStorage(place) if "://" in place else JournalStorage(JournalFileBackend(place))
+
+
+def export_optuna(
+    rows: Iterable[Mapping[str, Any]],
+    history: Iterable[Mapping[str, Any]],
+    storage: BaseStorage,
+    name: str,
+    order_parameter: str = "kl_top",
+    axis: Axis = RHO,
+) -> list[str]:
+    """Write a study for each curve of `rows` into `storage`, and return their names, which begin with `name`.
+
+    rows, history: of a store, one a cell, and one a cell and step. Studies that an earlier export wrote are replaced.
+    Raises ValueError where a study of such a name was not written by an export.
+    """
+    by_cell = {Cell.from_json(row["cell"]): row for row in rows}
+    along: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in history:
+        value = row.get(order_parameter)
+        if value is not None and math.isfinite(value):
+            along[row["cell_id"]][row["step"]] = value
+    names = []
+    for line in lines_of(by_cell, axis, alone=True):
+        points = points_of([line], by_cell)[line]
+        finished = sorted(points.items(), key=lambda entry: by_cell[entry[1]]["finished_at"])
+        study = _replaced(storage, f"{name}: {line.label}", line, order_parameter)
+        study.add_trials(_trial(point, line, by_cell[cell], order_parameter, along) for point, cell in finished)
+        names.append(study.study_name)
+    return names
+
+
+def _replaced(storage: BaseStorage, name: str, line: Line, order_parameter: str) -> optuna.Study:
+    """An empty study of that name."""
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if summary.study_name == name:
+            if MARK not in summary.user_attrs:
+                raise ValueError(f"the storage has a study {name!r} that no export wrote; name another storage")
+            optuna.delete_study(study_name=name, storage=storage)
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    for key, value in {MARK: 1, "order_parameter": order_parameter, **_shared(line)}.items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def _shared(line: Line) -> dict[str, Any]:
+    """The fields that all cells of a line have in common."""
+    return {key: value for key, value in vars(line.cell).items() if key not in (line.axis.name, "seed")}
+
+
+def _trial(
+    point: tuple[float, int],
+    line: Line,
+    row: Mapping[str, Any],
+    order_parameter: str,
+    along: Mapping[str, dict[int, float]],
+) -> FrozenTrial:
+    value = row[order_parameter]
+    ended: datetime = row["finished_at"].astimezone().replace(tzinfo=None)  # Optuna's times are local and naive
+    begun = ended - timedelta(seconds=(row["wall_s"] or 0.0) + (row["evaluation_s"] or 0.0))
+    return trial_at(
+        point,
+        line.axis,
+        TrialState.FAIL if value is None else TrialState.COMPLETE,
+        value,
+        {name: row[name] for name in ATTRIBUTES if row.get(name) is not None},
+        along.get(row["cell_id"]),
+        (begun, ended),
+    )
