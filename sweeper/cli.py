@@ -236,7 +236,8 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Print versions, devices, limits, open ports, data sets and free space, and verify every file of a store."""
-    from sweeper.doctor import examine, lines
+    from sweeper.doctor import examine
+    from sweeper.findings import lines
 
     found = examine(store)
     if as_json:
