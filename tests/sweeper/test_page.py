@@ -117,8 +117,9 @@ def test_lower_layers_keep_their_number_and_the_top_is_its_own():
     row = SimpleNamespace(kl_per_layer=[3.0, 2.0, 1.0], kl_top=1.0, kl_total=6.0)
     values = {part.words: part.of(row) for part in kl.parts}
     assert values == {"top layer": 1.0, "layer 3": None, "layer 2": 2.0, "layer 1": 3.0, "all layers": 6.0}
-    assert quantities("elbo", 2)[0].name == "bounds" and quantities("kl_total", 2)[0].on == ("kl_total",)
-    assert quantities("relative_gain", 2)[0].label == "relative gain"
+    assert quantities("elbo", 2)[0].name == "bounds" and quantities("kl_total", 2)[0].on == "kl_total"
+    assert [q.on for q in quantities("active_units_1", 3)[:2]] == ["active_units_1", "kl_top"]
+    assert quantities("relative_activity_top", 2)[0].on == "relative_activity_top"
 
 
 def test_heatmaps_count_as_the_cells_do(found, page):

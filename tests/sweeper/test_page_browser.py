@@ -75,7 +75,7 @@ def test_switches_hide_what_they_name(browser, page):
     assert browser.value(f'document.querySelectorAll("{CURVES} .legend:not(.printed) li").length') == 2
     browser.click(f"{CURVES} input[data-key=mark]")
     assert browser.value("document.querySelectorAll('.mark .dark').length") == 0
-    browser.click(f"{CURVES} input[data-key=part][data-value='kl.1']")
+    browser.click(f"{CURVES} input[data-key=part][data-value='kl_1']")
     assert any("layer 1" in text for text in browser.value(SHOWN))
     assert browser.complaints == []
 
@@ -128,11 +128,13 @@ def test_the_slider_moves_the_heatmap_and_the_selection_the_chart(browser, page)
     browser.press("End")
     assert browser.value(field) != at_first
     assert browser.value("document.querySelector('input[type=range]').getAttribute('aria-valuetext')") == "1"
-    pick = "(s => { s.value = 'active'; s.dispatchEvent(new Event('change')); })(document.querySelector('select'))"
+    pick = (
+        "(s => { s.value = 'active_units'; s.dispatchEvent(new Event('change')); })(document.querySelector('select'))"
+    )
     browser.value(pick)
     assert "active units" in browser.value(f'[...document.querySelectorAll("{CURVES} .label")].map(t => t.textContent)')
     assert any("top layer" in text for text in browser.value(SHOWN))
-    assert browser.value(f"document.querySelector(\"{CURVES} input[data-value='kl.1']\").closest('label').hidden")
+    assert browser.value(f"document.querySelector(\"{CURVES} input[data-value='kl_1']\").closest('label').hidden")
 
 
 def test_nothing_of_a_stranger_runs(browser, page):

@@ -55,7 +55,7 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
         ),
         control(
             "part", "Layers and bounds", "check",
-            [option(p.name, p.words, p.name in q.on, style={"dash": p.dash}) for q in shown for p in q.parts],
+            [option(p.name, p.words, p.name == q.on, style={"dash": p.dash}) for q in shown for p in q.parts],
         ),
         control("seed", "Seeds", "check", [option(MEAN, MEAN), *(option(str(s), f"seed {s}") for s in seeds)]),
         control("mark", "Marks", "check", [option("critical", f"critical {axis.symbol}")]),
@@ -129,7 +129,7 @@ def _mark(curve: Curve, keys: dict[str, str], index: int, places: ControlAxis, f
         return [] if None in numbers else [rounded(place) for place in places(numbers)]  # type: ignore[arg-type]
 
     return {
-        "keys": {**keys, "quantity": first.name, "part": first.on[0], "mark": "critical"},
+        "keys": {**keys, "quantity": first.name, "part": first.on, "mark": "critical"},
         "style": curve_style(index), "line": at(onset.value), "dotted": at(midpoint.value),
         "dark": sorted(at(onset.low, onset.high)), "light": sorted(at(onset.low_wide, onset.high_wide)),
     }  # fmt: skip

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sweeper.analysis.figures.page import quantity
+
+Value = Callable[[Any], float | None]  # of a row of `cells`
 
 
 class Part(NamedTuple):
@@ -16,60 +19,69 @@ class Part(NamedTuple):
     name: str
     words: str
     dash: int
-    of: Callable[[Any], float | None]
+    of: Value
 
 
 class Quantity(NamedTuple):
-    """Numbers that share an axis. `log`: a logarithmic scale makes sense; `on`: the parts shown at first."""
+    """Numbers that share an axis. `log`: a logarithmic scale makes sense; `on`: the part shown at first."""
 
     name: str
     words: str
     label: str
     log: bool
     parts: list[Part]
-    on: tuple[str, ...]
+    on: str
 
 
 def quantities(order_parameter: str, layers: int) -> list[Quantity]:
-    """What a row of `cells` can show, the order parameter first; `layers` is the most that a network has."""
+    """What a row of `cells` can show, the order parameter first; `layers` is the most that a network has.
 
-    def column(name: str) -> Callable[[Any], float | None]:
-        return lambda row: getattr(row, name, None)
-
-    def of_layers(name: str, column: str) -> list[Part]:
-        top = Part(f"{name}.top", "top layer", 0, lambda row: _entry(row, column, None))
-        return [top, *(_layer(name, column, layer) for layer in range(layers - 1, 0, -1))]
-
-    kl = [*of_layers("kl", "kl_per_layer"), Part("kl_total", "all layers", 1, column("kl_total"))]
-    kl[0] = Part("kl_top", "top layer", 0, column("kl_top"))
-    bounds = [
-        Part("elbo", "ELBO", 0, column("elbo")),
-        Part("iw_bound", "importance-weighted bound", 1, column("iw_bound")),
-        Part("reconstruction", "reconstruction", 2, column("reconstruction")),
+    Parts are named as order parameters are (`kl_top`, `active_units_1`). The top layers are compared with each other,
+    and so are layers 1, 2, … below them, counted from the data up.
+    """
+    kl = [
+        Part("kl_top", "top layer", 0, partial(_column, "kl_top")),
+        *_below_top("kl", "kl_per_layer", layers),
+        Part("kl_total", "all layers", 1, partial(_column, "kl_total")),
     ]
+    counts = {
+        name: [Part(f"{name}_top", "top layer", 0, partial(_entry, name, None)), *_below_top(name, name, layers)]
+        for name in ("active_units", "active_units_one_pass")
+    }
+    words = {"elbo": "ELBO", "iw_bound": "importance-weighted bound", "reconstruction": "reconstruction"}
+    bounds = [Part(name, said, dash, partial(_column, name)) for dash, (name, said) in enumerate(words.items())]
     found = [
-        Quantity("kl", "KL terms", "KL term (nats)", True, kl, ("kl_top",)),
-        Quantity("active", "active units", "active units", False, of_layers("active", "active_units"), ("active.top",)),
-        Quantity(
-            "one_pass", "active units by one pass", "active units by one pass", False,
-            of_layers("one_pass", "active_units_one_pass"), ("one_pass.top",),
-        ),
-        Quantity("bounds", "bounds of log p(x)", "nats an image", False, bounds, ("elbo",)),
-    ]  # fmt: skip
+        Quantity("kl", "KL terms", "KL term (nats)", True, kl, "kl_top"),
+        *(Quantity(n, _spoken(n), _spoken(n), False, parts, f"{n}_top") for n, parts in counts.items()),
+        Quantity("bounds", "bounds of log p(x)", "nats an image", False, bounds, "elbo"),
+    ]
     for place, known in enumerate(found):
         if order_parameter in [part.name for part in known.parts]:
-            return [known._replace(on=(order_parameter,)), *found[:place], *found[place + 1 :]]
-    own = Part(order_parameter, quantity(order_parameter), 0, column(order_parameter))
-    return [Quantity("order", own.words, own.words, True, [own], (own.name,)), *found]
+            return [known._replace(on=order_parameter), *found[:place], *found[place + 1 :]]
+    label = quantity(order_parameter)
+    own = Part(order_parameter, label, 0, partial(_column, order_parameter))
+    return [Quantity("order", label, label, True, [own], own.name), *found]
 
 
-def _layer(name: str, column: str, layer: int) -> Part:
-    return Part(f"{name}.{layer}", f"layer {layer}", 2 + (layer - 1) % 5, lambda row: _entry(row, column, layer))
+def _spoken(name: str) -> str:
+    return name.replace("_one_pass", " by one pass").replace("_", " ")
 
 
-def _entry(row: Any, column: str, layer: int | None) -> float | None:
+def _below_top(name: str, column: str, layers: int) -> list[Part]:
+    """Layers L − 1 … 1, each with a pattern of its own as far as there are patterns."""
+    return [
+        Part(f"{name}_{layer}", f"layer {layer}", 2 + (layer - 1) % 5, partial(_entry, column, layer))
+        for layer in range(layers - 1, 0, -1)
+    ]
+
+
+def _column(name: str, row: Any) -> float | None:
+    return getattr(row, name, None)
+
+
+def _entry(name: str, layer: int | None, row: Any) -> float | None:
     """The value of one layer below the top, or of the top (None); None where the row has none."""
-    values = getattr(row, column, None)
+    values = getattr(row, name, None)
     if values is None or np.ndim(values) == 0:
         return None
     if layer is None:
