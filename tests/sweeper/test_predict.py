@@ -31,7 +31,7 @@ def test_without_a_crossing_there_is_a_reason(lead, said):
 @pytest.fixture
 def done(tiny):
     """A small study with all its cells finished and their states kept."""
-    study = tiny(cells={"rho": [0.5, 0.8, 0.9, 0.95, 1], "seed": [0, 1, 2], "latents": "4-3"}, train={"steps": 300})
+    study = tiny(cells={"rho": [0.8, 0.9, 0.95, 1], "seed": [0, 1, 2]}, train={"steps": 20})
     study.run()
     return study
 
@@ -63,7 +63,7 @@ def test_the_command_predicts_from_kept_states_or_says_why_not(done, sweeper_com
     for path in kept:
         path.write_bytes(path.read_bytes()[:-1])
     torn = sweeper_command.run(["predict", store])
-    assert torn.code == 65 and "SHA-256" in torn.err and len(torn.err.splitlines()) == 1
+    assert torn.code == 65 and ".json: its tensors are not the" in torn.err and len(torn.err.splitlines()) == 1
     for path in kept:
         path.with_suffix(".json").unlink()
     without = sweeper_command.run(["predict", store])
