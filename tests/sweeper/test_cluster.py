@@ -181,6 +181,7 @@ def test_the_script_is_sound():
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_goes_on(tiny, slurm, injected):
     study, whole = tiny(**ONE), tiny(store="whole", **ONE)
     job = slurm.start(study)
@@ -200,6 +201,7 @@ def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_a_preempted_job_writes_checkpoints_and_leaves_requeueing_to_slurm(tiny, slurm, injected):
     study = tiny(**ONE)
     job = slurm.start(study)
@@ -210,6 +212,7 @@ def test_a_preempted_job_writes_checkpoints_and_leaves_requeueing_to_slurm(tiny,
     injected("preemptions of a batch job (SIGTERM)", 1)
 
 
+@pytest.mark.slow
 def test_a_study_with_a_fault_is_not_requeued(tiny, slurm):
     assert slurm.start(tiny(), "--set", "train.stepz=1").wait(PATIENCE_S) == 2
     assert slurm.asked == [] and "stepz" in slurm.log.read_text()

@@ -139,6 +139,7 @@ def test_of_two_runs_at_once_one_leaves_with_75_naming_the_other(pair, driver, t
     injected("two drivers at once", rounds)
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_goes_on_and_holds_its_store_meanwhile(pair, driver, times, injected):
     undisturbed, study = pair(steps=200, checkpoint_s=0.1)
     first = driver.start(study)
@@ -153,6 +154,7 @@ def test_a_stopped_driver_goes_on_and_holds_its_store_meanwhile(pair, driver, ti
     injected("a driver stopped and continued", 1)
 
 
+@pytest.mark.slow
 def test_a_stopped_driver_may_be_killed_and_needs_no_unlocking(pair, driver, injected):
     """Nor does one whose number another process has by now, or whose host is gone: the system freed its lock."""
     undisturbed, study = pair(steps=100, checkpoint_s=0.1)
@@ -177,6 +179,7 @@ def test_a_stopped_driver_may_be_killed_and_needs_no_unlocking(pair, driver, inj
     injected("a lock left by a dead process, its number in use again, or of another host", 3)
 
 
+@pytest.mark.slow
 def test_without_any_lock_no_cell_is_committed_twice(pair, driver, times, injected):
     """The lock saves work; that the first commit wins is what keeps the store right."""
     undisturbed, study = pair(steps=60, checkpoint_s=0.05)
@@ -210,6 +213,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_74_and_with_space_the_same_command_finishes(
     pair, driver, small_disk, times, injected
 ):
@@ -259,6 +263,7 @@ def test_a_store_on_a_read_only_disk_is_refused_at_once_and_can_be_read(pair, dr
     injected("a read-only disk", 1)
 
 
+@pytest.mark.slow
 def test_a_store_that_vanishes_ends_the_run_with_74(pair, driver, times, injected):
     undisturbed, study = pair(steps=300, checkpoint_s=0.05)
     rounds = times(1, 5, 20)
