@@ -46,13 +46,15 @@ class Store(Checkpoints, Notes):
         """
         store = cls(root)
         with reported(store.paths.version):
+            # Listed before the version is looked for: of a store that another process makes meanwhile, what the
+            # list shows came after the version.
+            names = [path.name for path in store.paths.root.iterdir()] if store.paths.root.is_dir() else []
             if store.paths.version.exists():
                 store._check_version()
                 if create:
                     store._make_folders()
                 return store
-            names = [path.name for path in store.paths.root.iterdir()] if store.paths.root.is_dir() else None
-        if names is not None and [name for name in names if not TEMPORARY.fullmatch(name)]:
+        if any(not TEMPORARY.fullmatch(name) for name in names):
             raise StudyError(f"{root} holds other files and is no store of sweeper: name another folder")
         if not create:
             raise StoreUnwritable(f"no store at {root}")

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -185,6 +186,24 @@ def test_opening_what_is_no_store(tmp_path, store):
     store.paths.version.write_bytes(b'{"schema_ver')
     with pytest.raises(StoreDamaged, match="torn"):
         Store.open(store.paths.root)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_another_process_makes_the_store_while_this_one_looks_at_the_folder(tmp_path, monkeypatch, before):
+    root, listed = tmp_path / "new", Path.iterdir
+    root.mkdir()
+
+    def meanwhile(folder):
+        monkeypatch.undo()
+        if before:
+            Store.create(root)
+        names = list(listed(folder))
+        if not before:
+            Store.create(root)
+        return names
+
+    monkeypatch.setattr(Path, "iterdir", meanwhile)
+    assert Store.open(root, create=True).committed() == {}
 
 
 def test_a_newer_store_is_refused_untouched(store):
