@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-INJECTED = pytest.StashKey[Counter[str]]()
+INJECTED = "injected"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,17 +39,20 @@ def times(request) -> Callable[[int, int, int], int]:
 @pytest.fixture
 def injected(request) -> Callable[[str, int], None]:
     """Counts faults by name, for the account at the end. A test that finds something lost fails before it counts."""
-    counter = request.config.stash.setdefault(INJECTED, Counter())
 
     def count(fault: str, number: int) -> None:
-        counter[fault] += number
+        request.node.user_properties.append((INJECTED, (fault, number)))  # with the test's report, from any process
 
     return count
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was injected, and that nothing of it was lost or wrong."""
-    counter = config.stash.get(INJECTED, Counter())
+    counter: Counter[str] = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", None) == "call":
+            for _, (fault, number) in (each for each in report.user_properties if each[0] == INJECTED):
+                counter[fault] += number
     if counter:
         failed = len(terminalreporter.stats.get("failed", []))
         terminalreporter.section("faults injected")
