@@ -114,5 +114,11 @@ def cell_id(cell: Cell) -> str:
 
 def cell_size(cell: Cell) -> Size:
     """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
-    features, samples = find("data", cell.data).features, find("objective", cell.objective).samples
-    return find("network", cell.network).measure(cell, features, samples)
+    shape, objective = cell.shape(), find("objective", cell.objective)
+    if shape not in _SIZES:  # of ten thousand cells a few shapes are measured
+        features = find("data", cell.data).features
+        _SIZES[shape] = find("network", cell.network).measure(cell, features, objective.samples)
+    return _SIZES[shape]
+
+
+_SIZES: dict[tuple[Any, ...], Size] = {}

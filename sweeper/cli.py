@@ -139,7 +139,7 @@ def plan(
         fetch_data(made)
         cost = estimate.estimate(made, estimate.probe(made), "from steps measured just now")
     else:
-        cost = estimate.estimate(made, estimate.times_of(opened, made.device), "from cells finished earlier")
+        cost = estimate.estimate(made, estimate.times_of(made, opened), "from cells finished earlier")
     if as_json:
         _print_json(plan_dict(made, cost) | {"store": str(root)})
         return

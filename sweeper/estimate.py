@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from models.cell import Cell
 from models.registry import cell_size
+from sweeper.errors import StoreDamaged
 from sweeper.plan import Order, Plan
 from sweeper.store import Store
 
 PROBE_STEPS, WARM_UP_STEPS = 20, 3
+OF_A_SHAPE, OF_OTHERS = 5, 50  # rows read for the cost of a plan
 
 StepTimes = Mapping[tuple[Any, ...], float]  # seconds of one cell's step, by the cell's shape
 
@@ -38,15 +42,37 @@ def estimate(plan: Plan, times: StepTimes, source: str) -> Cost | None:
     return Cost(sum(each), max(sum(each) / plan.workers, max(each)), source)
 
 
-def times_of(store: Store | None, device: str) -> StepTimes:
-    """Median seconds of a cell's step in the store's rows, by shape, on this type of device."""
-    if store is None:
+def times_of(plan: Plan, store: Store | None) -> StepTimes:
+    """Median seconds of a cell's step by shape, from some of the store's rows of the plan's type of device.
+
+    Of ten thousand rows only a few are read: `OF_A_SHAPE` of each shape that the plan trains. Their shapes are those of
+    the study's own cells; where it has none finished, `OF_OTHERS` rows of other studies are looked at.
+    """
+    shapes = {item.cell_id: item.cell.shape() for item in plan.items}
+    wanted = {order.cells[0].shape() for order in plan.orders}
+    if store is None or not wanted:
         return {}
-    rows = store.cells()
     found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for row in rows[rows["device"] == device][["cell", "step_s"]].itertuples():
-        found[Cell.from_json(row.cell).shape()].append(row.step_s)
+    left, others = Counter(dict.fromkeys(wanted, OF_A_SHAPE)), []
+    for name, (row, *_) in store.committed().items():
+        shape = shapes.get(name)
+        if shape is None:
+            others.append(row.path)
+        elif left[shape] > 0:
+            left[shape] -= 1
+            _read(store, row.path, plan.device, found)
+    if wanted - found.keys():
+        for path in others[:OF_OTHERS]:
+            _read(store, path, plan.device, found)
     return {shape: sorted(each)[len(each) // 2] for shape, each in found.items()}
+
+
+def _read(store: Store, path: Path, device: str, found: dict[tuple[Any, ...], list[float]]) -> None:
+    """Add a row's timing to `found`, if it is of this device and whole."""
+    with suppress(StoreDamaged):
+        row = store.read_row(path)
+        if row["device"] == device:
+            found[Cell.from_json(row["cell"]).shape()].append(row["step_s"])
 
 
 def probe(plan: Plan) -> StepTimes:

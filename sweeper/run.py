@@ -134,6 +134,8 @@ def run_study(
             except SweeperError:
                 if not stop:  # else workers that the same signal ended may be the reason
                     raise
+        if plan.missing:
+            damaged += tuple(store.heal())  # rows verified now need not be read when the study is resumed
         failures = tuple(store.failures())
         after = make_plan(study, store, here, failed={failure.cell_id for failure in failures})
         if stop.signal is not None and after.missing:
