@@ -8,17 +8,23 @@ random numbers: as easy as 1, 2, 3", SC 2011) whose key and counter *are* the ad
 - another depth, or smoothing, shifts no other layer's draws;
 - a resumed run draws what an undisturbed one would, with no generator state in a checkpoint.
 
-Draws are made on the host for each distinct seed of a stack and shared by its cells.
+Draws are made once for each distinct seed of a stack and shared by its cells: on the host for a CPU, and on a GPU by
+itself (`models.philox`), where waiting for the host would take most of a step. So pairing holds within one type of
+device; every row names the generator. First weights and the order of images come from the host everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from models import philox
 
 NAME = "numpy-philox-1"  # recorded with every result
 
@@ -52,38 +58,138 @@ class Draws:
     Args:
         seeds: one a cell.
         device, dtype: of the tensors returned.
+
+    Attributes:
+        name: of the generator.
     """
+
+    name = NAME
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         self.device, self.dtype = torch.device(device), dtype
         self.distinct = list(dict.fromkeys(seeds))
         self.place = torch.tensor([self.distinct.index(seed) for seed in seeds], device=self.device)
-        self._one_each = len(self.distinct) == len(seeds)
-        self._epoch: tuple[tuple[int, int], np.ndarray] | None = None  # (epoch, images), and each seed's order
+        self._order: Tensor | None = None  # of the images, (seeds, images), in epoch `_epoch`
+        self._epoch = -1
 
-    def normal(self, purpose: Purpose, shape: Sequence[int], step: int = 0, layer: int = 0, inner: int = 0) -> Tensor:
+    def normal(self, purpose: Purpose, shape: Sequence[int], step: Any = 0, layer: int = 0, inner: int = 0) -> Tensor:
         """Standard normal, (cells, *shape). Drawn in float32 at any precision, so that precisions are paired too."""
-        made = [generator(s, purpose, step, layer, inner).standard_normal(shape, np.float32) for s in self.distinct]
-        return self._to_cells(np.stack(made)).to(self.dtype)
+        made = np.empty((len(self.distinct), *shape), np.float32)
+        for seed, numbers in zip(self.distinct, made, strict=True):
+            generator(seed, purpose, step, layer, inner).standard_normal(dtype=np.float32, out=numbers)
+        return self.to_cells(torch.from_numpy(made).to(self.device, self.dtype))
 
-    def uniform(self, purpose: Purpose, shape: Sequence[int], step: int = 0, layer: int = 0, inner: int = 0) -> Tensor:
+    def uniform(self, purpose: Purpose, shape: Sequence[int], step: Any = 0, layer: int = 0, inner: int = 0) -> Tensor:
         """Uniform on [0, 1), (cells, *shape)."""
-        made = [generator(s, purpose, step, layer, inner).random(shape, np.float32) for s in self.distinct]
-        return self._to_cells(np.stack(made)).to(self.dtype)
+        made = np.empty((len(self.distinct), *shape), np.float32)
+        for seed, numbers in zip(self.distinct, made, strict=True):
+            generator(seed, purpose, step, layer, inner).random(dtype=np.float32, out=numbers)
+        return self.to_cells(torch.from_numpy(made).to(self.device, self.dtype))
 
-    def batch(self, step: int, images: int, size: int) -> Tensor:
+    def batch(self, step: int | Tensor, images: int, size: int) -> Tensor:
         """Indices of the training images of step `step`, (cells, size): every epoch a new permutation, its rest left.
 
-        Raises ValueError if a batch is larger than the data.
+        Where the step is a tensor, `shuffle` was called before. Raises ValueError if a batch is larger than the data.
         """
+        if isinstance(step, int):
+            self.shuffle(step, images, size)
+        assert self._order is not None
+        first = step % (images // size) * size
+        return self.to_cells(self._order.index_select(1, torch.arange(size, device=self.device) + first))
+
+    def shuffle(self, step: int, images: int, size: int) -> None:
+        """Have ready the order of the images in the epoch of a step; in the same memory as the last epoch's."""
         if size > images:
             raise ValueError(f"batch_size should be at most the number of training images, {images}, got {size}")
-        epoch, place = divmod(step, images // size)
-        if self._epoch is None or self._epoch[0] != (epoch, images):
-            orders = [generator(s, Purpose.BATCH, step=epoch).permutation(images) for s in self.distinct]
-            self._epoch = (epoch, images), np.stack(orders)
-        return self._to_cells(self._epoch[1][:, place * size : (place + 1) * size])
+        epoch = step // (images // size)
+        if self._order is not None and (self._epoch, self._order.shape[1]) == (epoch, images):
+            return
+        made = np.stack([generator(s, Purpose.BATCH, step=epoch).permutation(images) for s in self.distinct])
+        order = torch.from_numpy(made).to(self.device)
+        self._order = order if self._order is None or self._order.shape != order.shape else self._order.copy_(order)
+        self._epoch = epoch
 
-    def _to_cells(self, made: np.ndarray) -> Tensor:
-        draws = torch.from_numpy(made).to(self.device)
-        return draws if self._one_each else draws[self.place]
+    def forget(self) -> None:
+        """See `DeviceDraws.forget`: here nothing is kept."""
+
+    def to_cells(self, each: Tensor) -> Tensor:
+        """What was made for each distinct seed, (seeds, …), as each cell's own, (cells, …); not to be written to."""
+        if len(self.distinct) == 1:
+            return each.expand(len(self.place), *each.shape[1:])
+        return each if len(self.distinct) == len(self.place) else each[self.place]
+
+
+class DeviceDraws(Draws):
+    """The same from a generator on the device: the numbers of a step in one computation, without the host.
+
+    What a step asks for is learnt as it asks: from its second step on, all that was asked for before at another step is
+    made at once when the first of it is asked for. `step` may be a tensor on the device.
+    """
+
+    name = philox.NAME
+    HOST = (Purpose.INIT,)
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+        super().__init__(seeds, device, dtype)
+        self._seeds = torch.tensor(self.distinct, device=self.device)
+        self._known: dict[tuple[Any, ...], int] = {}  # what steps ask for, with the number of words
+        self._where: tuple[Tensor, Tensor] | None = None  # place and address of every block of that
+        self._step: int | Tensor | None = None
+        self._words: dict[tuple[Any, ...], Tensor] = {}
+
+    def normal(
+        self, purpose: Purpose, shape: Sequence[int], step: int | Tensor = 0, layer: int = 0, inner: int = 0
+    ) -> Tensor:
+        """Standard normal, (cells, *shape)."""
+        return self._numbers(philox.normal, purpose, shape, step, layer, inner)
+
+    def uniform(
+        self, purpose: Purpose, shape: Sequence[int], step: int | Tensor = 0, layer: int = 0, inner: int = 0
+    ) -> Tensor:
+        """Uniform on [0, 1), (cells, *shape)."""
+        if purpose in self.HOST:
+            assert isinstance(step, int)
+            return super().uniform(purpose, shape, step, layer, inner)
+        return self._numbers(philox.uniform, purpose, shape, step, layer, inner)
+
+    def forget(self) -> None:
+        """Make everything anew at the next request: the step is a tensor that has changed, or is being recorded."""
+        self._step, self._words = None, {}
+
+    def _numbers(
+        self, law: Callable[[Tensor], Tensor], purpose: Purpose, shape: Sequence[int], step: int | Tensor, *more: int
+    ) -> Tensor:
+        count = math.prod(shape)
+        asked = (purpose, *more, count)
+        if purpose not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
+            words = self._make({asked: count}, step)[asked]
+        else:
+            if asked not in self._known:
+                self._known[asked] = count
+                self._where, self._step = None, None
+            if self._step is not step and not (isinstance(step, int) and step == self._step):
+                self._words, self._step = self._make(self._known, step), step
+            words = self._words[asked]
+        numbers = law(words)[:, :count].view(len(self.distinct), *shape)
+        return self.to_cells(numbers.to(self.dtype))
+
+    def _make(self, asked: dict[tuple[Any, ...], int], step: int | Tensor) -> dict[tuple[Any, ...], Tensor]:
+        """Words for each request, (seeds, at least so many)."""
+        where = self._where if asked is self._known else None
+        blocks = {key: -(-count // 4) for key, count in asked.items()}
+        if where is None:
+            place = torch.cat([torch.arange(n) for n in blocks.values()])
+            which = torch.cat(
+                [torch.full((n,), philox.address(int(key[0]), key[1], key[2])) for key, n in blocks.items()]
+            )
+            where = place.to(self.device), which.to(self.device)
+            if asked is self._known:
+                self._where = where
+        at = step if isinstance(step, Tensor) else torch.tensor(step, device=self.device)
+        made = philox.words(self._seeds, *where, at).split([4 * n for n in blocks.values()], dim=1)
+        return dict(zip(blocks, made, strict=True))
+
+
+def draws_on(device: torch.device, seeds: Sequence[int], dtype: torch.dtype) -> Draws:
+    """The draws that stacks on this type of device use."""
+    return (DeviceDraws if device.type == "cuda" else Draws)(seeds, device, dtype)

@@ -8,9 +8,9 @@ One sweep over whole ancestral chains, `importance_samples` or more for each ima
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
   (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
 
-Images and chains are taken in blocks of fixed size and summed in float64, so that memory is bounded for any K and a
-cell's numbers do not depend on the cells evaluated beside it. Noise and binarisation follow from the settings' seed
-alone and are the same for all cells.
+Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
+bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
+binarisation follow from the settings' seed alone and are the same for all cells.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose
+from models.draws import Draws, Purpose, draws_on
 from models.networks import Terms
 from models.settings import Evaluation
 from models.training import Stack
 
 IMAGES, CHAINS = 100, 10  # a block: 1,000 rows a cell
+NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
 SE_OF_A_DEAD_UNIT = 0.0025  # chains are added until V̂ of a dead unit with W = 1 is known this well
 
 
@@ -49,8 +50,9 @@ def evaluate(
     images = getattr(stack.dataset, settings.split)[: settings.images or None]
     k = settings.importance_samples
     chains = k if quick else max(k, chains_needed(len(images)))
-    sums = _Sums(stack, len(images), k)
-    source = Draws([settings.seed], stack.device, stack.dtype)
+    parts = _parts(stack)
+    sums = [_Sums(stack, len(variance), len(images), k) for _, variance in parts]
+    source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
             x = binarised(stack, images[first : first + IMAGES], source, first)
@@ -60,10 +62,21 @@ def evaluate(
                     source.normal(Purpose.EVALUATE_LATENT, (len(chain), x.shape[2], units), first, layer, block)
                     for layer, units in enumerate(stack.network.latents, start=1)
                 ]
-                terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
-                sums.add(terms, first, weigh=chain[0] < k, one_pass=chain[0] == 0)
-            sums.end_of_images(x.shape[2], chains)
-    return [sums.row(cell, settings, chains) for cell in range(len(stack.cells))]
+                for (params, variance), own in zip(parts, sums, strict=True):
+                    terms = stack.network.terms(params, x[: len(variance)], noise, None, variance)
+                    own.add(terms, first, weigh=chain[0] < k, one_pass=chain[0] == 0)
+            for own in sums:
+                own.end_of_images(x.shape[2], chains)
+    return [own.row(cell, settings, chains) for own in sums for cell in range(own.cells)]
+
+
+def _parts(stack: Stack) -> list[tuple[dict[str, Tensor], Tensor]]:
+    """Parameters and decoder variances of the cells that are evaluated at a time."""
+    variance, cells = stack.decoder_variance, len(stack.cells)
+    widest = max(param.shape[-1] for param in stack.params.values())
+    few = max(1, NUMBERS[variance.device.type] // (IMAGES * CHAINS * widest))
+    cuts = [slice(first, first + few) for first in range(0, cells, few)]
+    return [({name: param[cut] for name, param in stack.params.items()}, variance[cut]) for cut in cuts]
 
 
 def chains_needed(images: int) -> int:
@@ -109,12 +122,12 @@ class _Moments:
 class _Sums:
     """Running sums over chains, float64, on the stack's device; N images, C cells, L layers."""
 
-    def __init__(self, stack: Stack, images: int, k: int):
+    def __init__(self, stack: Stack, cells: int, images: int, k: int):
         def zeros(*shape: int, value: float = 0.0) -> Tensor:
-            return torch.full((len(stack.cells), *shape), value, dtype=torch.float64, device=stack.device)
+            return torch.full((cells, *shape), value, dtype=torch.float64, device=stack.device)
 
         latents = stack.network.latents
-        self.images, self.k, self.latents = images, k, latents
+        self.cells, self.images, self.k, self.latents = cells, images, k, latents
         self.reconstruction = zeros(images)
         self.terms = [zeros(images) for _ in latents]
         self.top_per_unit = zeros(latents[-1])

@@ -1,14 +1,12 @@
 """Layers over a stack of cells: every parameter and activation has a leading axis of cells.
 
-Shapes: C cells, S samples, B batch, I and O features. Elementwise functions here are built from operations whose
-result at one element does not depend on its place in memory (`exp`, `log1p`, `tanh`), so that on one CPU thread a
-cell's numbers are bitwise those of the cell trained alone; `torch.nn.functional.softplus` and `sigmoid` are not such.
+Shapes: C cells, S samples, B batch, O features.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "relu": F.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-}
+from models.elementwise import bernoulli, mean_softplus
 
 SIGMA_FLOOR = 1e-6
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _SIGMA_SHIFT = math.log(math.e - 1.0)  # softplus(shift) = 1
 
 
@@ -50,95 +43,85 @@ class Parameter:
             first = torch.zeros_like(draws)
             return first if self.value is None else first + torch.tensor(self.value).to(first)
         bound = math.sqrt(6.0 / (self.shape[0] + self.shape[1]))
-        return draws.mul_(2.0).sub_(1.0).mul_(bound)
+        return (draws * 2.0 - 1.0) * bound
 
 
-def linear(params: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """Affine map of each cell: x (C, S, B, I) → (C, S, B, O), weight (C, I, O), bias (C, O)."""
-    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
-    rows = x.reshape(x.shape[0], -1, x.shape[-1])
-    out = torch.baddbmm(bias.unsqueeze(1), rows, weight)
-    return out.view(*x.shape[:-1], weight.shape[-1])
-
-
-@dataclass(frozen=True)
-class MLP:
-    """Hidden layers of one map, without its heads. `layer` and `place` address its parameters' draws."""
-
-    name: str
-    sizes: tuple[int, ...]  # input, hidden, …, hidden
-    activation: str
-    layer: int
-    place: int
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Weights and biases in order."""
-        for i in range(len(self.sizes) - 1):
-            yield from affine(f"{self.name}.{i}", self.sizes[i], self.sizes[i + 1], self.layer, self.place + 2 * i)
-
-    def __call__(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """x (C, S, B, sizes[0]) → the last hidden layer, (C, S, B, sizes[-1])."""
-        act = ACTIVATIONS[self.activation]
-        for i in range(len(self.sizes) - 1):
-            x = act(linear(params, f"{self.name}.{i}", x))
-        return x
-
-
-def affine(name: str, inputs: int, outputs: int, layer: int, place: int, bias: Any = None) -> list[Parameter]:
+def affine_parameters(
+    name: str, inputs: int, outputs: int, layer: int, place: int, bias: Any = None
+) -> list[Parameter]:
     """The two parameters of an affine map."""
     weight = Parameter(f"{name}.weight", (inputs, outputs), layer, place)
     return [weight, Parameter(f"{name}.bias", (outputs,), layer, place + 1, bias)]
 
 
-class _Softplus(torch.autograd.Function):
+class _Sigma(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.abs().neg_().exp_().log1p_().add_(x.clamp_min(0.0))
-        ctx.save_for_backward(x, y)
-        return y
+    def forward(ctx: Any, raw: Tensor, average: bool) -> Tensor:
+        deviation, slope = mean_softplus(raw, average, _SIGMA_SHIFT, SIGMA_FLOOR)
+        ctx.save_for_backward(slope)
+        return deviation
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x, y = ctx.saved_tensors
-        sigmoid: Tensor = (x - y).exp_()
-        return sigmoid.mul_(grad)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * grad, None
 
 
 class _BernoulliLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
-        y = logits.abs().neg_().exp_().log1p_().add_(logits.clamp_min(0.0))
-        ctx.save_for_backward(logits, y, x)
-        return (x * logits).sub_(y).sum(-1)
+        log_p, slope = bernoulli(x, logits)
+        ctx.save_for_backward(slope)
+        return log_p
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        logits, y, x = ctx.saved_tensors
-        return (logits - y).exp_().neg_().add_(x).mul_(grad.unsqueeze(-1)), None
+        return ctx.saved_tensors[0] * grad.unsqueeze(-1), None
 
 
-def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)), stable at both ends."""
-    y: Tensor = _Softplus.apply(x)  # type: ignore[no-untyped-call]
-    return y
+class _NormalLogProb(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        scaled = torch.sub(x, mean).div_(deviation)
+        ctx.save_for_backward(scaled, deviation)
+        ctx.shapes = x.shape, mean.shape, deviation.shape
+        cost = torch.addcmul(deviation.log(), scaled, scaled, value=0.5)
+        return cost.sum(-1).add_(_HALF_LOG_2PI * scaled.shape[-1]).neg_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, deviation = ctx.saved_tensors
+        each = grad.unsqueeze(-1)
+        of_mean = (scaled / deviation).mul_(each)
+        of_deviation = torch.mul(scaled, of_mean).sub_(each / deviation) if ctx.needs_input_grad[2] else None
+        found = (of_mean.neg() if ctx.needs_input_grad[0] else None, of_mean, of_deviation)
+        return tuple(None if g is None else g.sum_to_size(shape) for g, shape in zip(found, ctx.shapes, strict=True))
 
 
-def sigma(raw: Tensor) -> Tensor:
-    """Standard deviation from a network's output: softplus, σ(0) = 1, at least 1e-6."""
-    return softplus(raw + _SIGMA_SHIFT) + SIGMA_FLOOR
+def sigma(raw: Tensor, average: bool = False) -> Tensor:
+    """Standard deviation from a network's output, (C, S, B, O): softplus, σ(0) = 1, at least 1e-6.
+
+    `average`: its mean over samples, (C, 1, B, O).
+    """
+    deviation: Tensor = _Sigma.apply(raw, average)  # type: ignore[no-untyped-call]
+    return deviation
 
 
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x) of independent pixels summed over the last axis; x in [0, 1], broadcast against the logits."""
+    """log p(x) of independent pixels: logits (C, S, B, O) and x (C, 1, B, O) in [0, 1] → (C, S, B)."""
     return _BernoulliLogits.apply(logits, x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def normal_log_prob(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """log N(x; mean, deviation²) of independent units summed over the last axis."""
-    scaled = (x - mean) / deviation
-    return -(scaled.square() * 0.5 + deviation.log()).sum(-1) - 0.5 * math.log(2 * math.pi) * x.shape[-1]
+    return _NormalLogProb.apply(x, mean, deviation)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def standard_normal_log_prob(x: Tensor) -> Tensor:
+    """log N(x; 0, 1) of independent units summed over the last axis."""
+    return x.square().sum(-1) * -0.5 - _HALF_LOG_2PI * x.shape[-1]
 
 
 def normal_kl(mean: Tensor, deviation: Tensor) -> Tensor:

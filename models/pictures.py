@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose
+from models.draws import Purpose, draws_on
 from models.evaluation import binarised
 from models.settings import Evaluation
 from models.training import Stack
@@ -28,7 +28,7 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
     0 (black) to 1 (white). `count` is cut to the images that the split has.
     """
     network, features = stack.network, stack.dataset.features
-    source = Draws([settings.seed], stack.device, stack.dtype)
+    source = draws_on(stack.device, [settings.seed], stack.dtype)
     x = binarised(stack, getattr(stack.dataset, settings.split)[:count], source, 0)
     n, top = x.shape[2], len(network.latents)
 

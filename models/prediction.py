@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose
+from models.draws import Purpose, draws_on
 from models.evaluation import IMAGES, binarised
 from models.settings import Evaluation
 from models.smoothing import Smoothing
@@ -37,7 +37,7 @@ def smoothed_objective(
         (cells, len(rho)), float64.
     """
     images = getattr(stack.dataset, settings.split)[: settings.images or None]
-    source = Draws([settings.seed], stack.device, stack.dtype)
+    source = draws_on(stack.device, [settings.seed], stack.dtype)
     latents, count = stack.network.latents, len(stack.cells)
     beta = stack.objective.kl_weight.end.view(-1, 1, 1)
     total = torch.zeros(count, len(rho), dtype=torch.float64, device=stack.device)

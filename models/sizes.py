@@ -7,8 +7,6 @@ from itertools import pairwise
 
 from models.cell import Cell
 
-EVALUATION_ROWS = 1000  # of a cell at a time: `models.evaluation.IMAGES` × `CHAINS`, whose module loads torch
-
 
 @dataclass(frozen=True)
 class Size:
@@ -16,8 +14,7 @@ class Size:
 
     - `parameters`: trained numbers.
     - `flops`: floating-point operations of a training step's matrix products, forward and backward.
-    - `memory_bytes`: weights, moments and gradients, and what one step keeps for its gradient; or what its evaluation
-      takes, where that is more.
+    - `memory_bytes`: at its peak, in training or while a checkpoint is written.
     """
 
     parameters: int
@@ -25,8 +22,23 @@ class Size:
     memory_bytes: int
 
 
-def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
-    """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
+@dataclass(frozen=True)
+class Affine:
+    """An affine map in a training step: `rows` of so many inputs to so many outputs; `of_data`: none flows back."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    of_data: bool = False
+
+    @property
+    def flops(self) -> int:
+        """Of its matrix products: one forward, one for the weight's gradient and one for the input's."""
+        return (4 if self.of_data else 6) * self.rows * self.inputs * self.outputs
+
+
+def mlp_maps(cell: Cell, features: int, samples: int = 1) -> list[Affine]:
+    """Every affine map of a training step of the hierarchical MLP, once for each time it is applied."""
     cell = cell.canonical()
     image_rows = cell.batch_size  # the first map sees the image once for all chains
     rows = image_rows * samples
@@ -34,32 +46,41 @@ def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
     # Averaging over samples commutes with the head of the mean, which then runs once.
     mean_rows = prior_rows if cell.smoothing == "ratio" else rows
     below = (features, *cell.latent_sizes[:-1])
-    parameters = forward = activations = 0
+    maps = []
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
+        up_rows = rows if i else image_rows
         up = [*pairwise((below[i], *hidden)), (hidden[-1], units), (hidden[-1], units)]
-        hidden_down, head = [*pairwise((units, *hidden[::-1]))], (hidden[0], below[i])
-        maps = [(image_rows if i == 0 else rows, up)]
-        if i == 0:
-            maps += [(rows, [*hidden_down, head])]
-        else:
-            maps += [(prior_rows, [*hidden_down, head]), (mean_rows, [head])]
-        parameters += sum((inputs + 1) * outputs for _, affine in maps for inputs, outputs in affine)
-        forward += sum(2 * count * inputs * outputs for count, affine in maps for inputs, outputs in affine)
-        # about four tensors of each activation's size live at once: before and after, noise or temporary, gradient
-        activations += sum(4 * count * outputs for count, affine in maps for _, outputs in affine)
-    # Backward is two products for each forward, but for the image, which needs no gradient.
-    flops = 3 * forward - 2 * image_rows * features * cell.hidden_sizes[0][0]
+        down_rows = prior_rows if i else rows
+        down = [*pairwise((units, *hidden[::-1]))]
+        heads = [prior_rows, mean_rows] if i else [rows]
+        maps += [Affine(up_rows, *sizes, of_data=i == 0 and not place) for place, sizes in enumerate(up)]
+        maps += [Affine(down_rows, *sizes) for sizes in down]
+        maps += [Affine(count, hidden[0], below[i]) for count in heads]
+    return maps
+
+
+def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
+    """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
+    maps = mlp_maps(cell, features, samples)
+    parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4
-    numbers = max(4 * parameters + activations, 3 * parameters + EVALUATION_ROWS * _evaluated_numbers(cell, features))
-    return Size(parameters, flops, number_bytes * numbers)
+    # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
+    # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
+    numbers = 4 * parameters + max(_kept(cell, features, samples), 3 * parameters)
+    return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 
-def _evaluated_numbers(cell: Cell, features: int) -> int:
-    """Numbers alive at once for a row of an evaluation.
-
-    Those of the image's likelihood, of all layers' terms, partly in float64, and of a hidden layer before and after its
-    activation. Measured, as peaks of stacks of 12 less weights and moments: 6,800 for 40-40-40-40 (200-200) on 784
-    pixels, where this says 7,000, and 7,400 for 64-32-16-8 (512-512), where it says 7,200.
-    """
-    widest = max(max(hidden) for hidden in cell.hidden_sizes)
-    return 6 * features + 12 * sum(cell.latent_sizes) + 2 * widest
+def _kept(cell: Cell, features: int, samples: int) -> int:
+    """Numbers that live at once in a training step of a cell beside its state, as measured: `benchmarks memory`."""
+    rows, prior_rows = cell.batch_size * samples, cell.batch_size * samples
+    if cell.smoothed:
+        prior_rows *= cell.smoothing_samples
+    kept, widest = 2 * rows * features, 0  # logits, and their slope
+    for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
+        below, down = cell.latent_sizes[i - 1], prior_rows if i else rows
+        kept += rows * (sum(hidden) + 5 * units)  # z, its noise, mean, deviation and its slope
+        kept += down * sum(hidden)
+        if i:
+            kept += down * (2 * units + 2 * below) + rows * (hidden[0] + 3 * below)
+        widest = max(widest, down * max(hidden))
+    return kept + 3 * widest  # gradients on their way

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -44,6 +45,6 @@ class Smoothing:
 
 def perturb(z: Tensor, mean: Tensor, deviation: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
     """ρ z + (1 − ρ) μ + σ √(1 − ρ²) ε, broadcast over the samples of `noise`."""
-    centre = rho * z + (1.0 - rho) * mean
+    centre = torch.lerp(mean, z, rho)
     spread = deviation * (1.0 - rho.square()).sqrt()
-    return centre + spread * noise
+    return torch.addcmul(centre, spread, noise)

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from models.compiled import compiler
 from sweeper.estimate import Cost
 from sweeper.plan import Item, Plan
 from sweeper.progress import living, share_of_work, stack_sentence
@@ -50,6 +51,8 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         if study.run.executor == "inline":
             workers = "in this process"
         lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
+        if plan.device == "cpu" and compiler() is None:
+            lines.append("no C compiler here (cc, gcc or clang): a part of each step is computed by torch, more slowly")
     else:
         lines.append("nothing is missing: nothing to train")
     lines += refinement_lines(refinement_dicts(plan))

@@ -24,10 +24,10 @@ class Objective(Protocol):
 
     def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
 
-    def smoothing(self, draws: Draws, step: int, latents: Sequence[int], batch: int) -> Smoothing | None:
+    def smoothing(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing | None:
         """What the network shall smooth at this step, or None."""
         ...
 
-    def value(self, terms: Terms, step: int) -> Tensor:
+    def value(self, terms: Terms, step: int | Tensor) -> Tensor:
         """The objective of each cell, (cells,), nats an image, to be maximised."""
         ...

@@ -26,11 +26,11 @@ class Vae:
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         self.kl_weight, self.free_bits = KlWeight(cells, like), FreeBits(cells, like)
 
-    def smoothing(self, draws: Draws, step: int, latents: Sequence[int], batch: int) -> Smoothing | None:
+    def smoothing(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing | None:
         """None: nothing is smoothed."""
         return None
 
-    def value(self, terms: Terms, step: int) -> Tensor:
+    def value(self, terms: Terms, step: int | Tensor) -> Tensor:
         """log p(x|z₁) − β Σ_i max(λ, term_i), each averaged over samples and batch; (cells,), nats an image."""
         penalty = sum(self.free_bits(layer.term().mean((1, 2))) for layer in terms.layers)
         return terms.log_px.mean((1, 2)) - self.kl_weight.at(step) * penalty
@@ -45,7 +45,7 @@ class OrnsteinUhlenbeck(Vae):
         self.smoothing_samples = cells[0].smoothing_samples
         self.ratio = cells[0].smoothing == "ratio"
 
-    def smoothing(self, draws: Draws, step: int, latents: Sequence[int], batch: int) -> Smoothing:
+    def smoothing(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing:
         """Fresh ε for the maps from layers 2 … L, from a stream of its own."""
         noise = [
             draws.normal(Purpose.SMOOTH, (self.smoothing_samples, batch, units), step, layer)

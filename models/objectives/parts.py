@@ -19,8 +19,12 @@ class KlWeight:
         self.end = column([c.kl_weight for c in cells], like, 1)
         self.steps = column([c.kl_warmup_steps for c in cells], like, 1)
 
-    def at(self, step: int) -> Tensor:
+        self.changes = any(c.kl_warmup_steps > 0 for c in cells)
+
+    def at(self, step: int | Tensor) -> Tensor:
         """(cells,)."""
+        if not self.changes:
+            return self.end
         share = torch.where(self.steps > 0, step / self.steps.clamp_min(1.0), 1.0).clamp_max(1.0)
         return torch.where(share < 1.0, self.start + (self.end - self.start) * share, self.end)
 

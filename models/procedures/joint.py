@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from models.captured import Captured
 from models.draws import Purpose
 
 if TYPE_CHECKING:
@@ -15,13 +18,40 @@ if TYPE_CHECKING:
 class Joint:
     """Stochastic gradient ascent on the objective with Adam."""
 
+    def __init__(self) -> None:
+        self._captured: Captured | None = None
+        self._captures = True
+
     def step(self, stack: Stack) -> None:
-        """One minibatch. The loss is a sum over cells, so each cell's gradient is its own.
+        """One minibatch; on a GPU as one captured graph."""
+        captured = self._graph(stack) if stack.device.type == "cuda" and self._captures else None
+        if captured is None:
+            self.advance(stack, stack.step)
+        else:
+            captured.run(stack)
+        stack.step += 1
+
+    def _graph(self, stack: Stack) -> Captured | None:
+        """The graph of the stack's step, recorded if its tensors are others than before; None where that fails."""
+        if self._captured is None or self._captured.block is not stack.block:
+            try:
+                self._captured = Captured(stack, self.advance)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as fault:
+                self._captures, self._captured = False, None
+                stack.forget_draws()
+                warnings.warn(f"a step launches its kernels one by one, slower: no CUDA graph ({fault})", stacklevel=3)
+        return self._captured
+
+    def advance(self, stack: Stack, step: int | Tensor) -> None:
+        """The computation of a step: nothing in it waits for a GPU. The loss is a sum over cells, whose gradients so
+        are their own.
 
         A cell whose objective or gradient is not finite is *diverged* at this step: it is masked before the update,
         and the others go on unaffected.
         """
-        step, draws, batch = stack.step, stack.draws, stack.batch_size
+        draws, batch = stack.draws, stack.batch_size
         x = stack.minibatch(step)
         noise = [
             draws.normal(Purpose.LATENT, (stack.samples, batch, units), step, layer)
@@ -30,9 +60,9 @@ class Joint:
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         terms = stack.network.terms(stack.params, x, noise, smoothing, stack.decoder_variance)
         value = stack.objective.value(terms, step)
-        grads = torch.autograd.grad(-value.sum(), list(stack.params.values()))
-        norm = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in grads], dim=1).norm(dim=1)
-        stack.mark_diverged(torch.isfinite(value) & torch.isfinite(norm))
-        stack.optimizer.update(grads, step, stack.active, norm)
-        stack.count(value.detach())
-        stack.step += 1
+        gradient = stack.block.differentiate(-value.sum())
+        norm = torch.linalg.vector_norm(gradient, dim=1)
+        value = value.detach()
+        stack.mark_diverged(torch.isfinite(value + norm), step)  # a sum is finite only where both are
+        stack.optimizer.update(gradient, step, stack.active, norm)
+        stack.count(value)

@@ -16,7 +16,6 @@ from models.layers import (
     normal_kl,
     normal_log_prob,
     sigma,
-    softplus,
 )
 
 EXTREMES = torch.tensor([-1e4, -745.0, -30.0, -1e-9, 0.0, 1e-9, 30.0, 745.0, 1e4], dtype=torch.float64)
@@ -64,16 +63,17 @@ def test_bernoulli_log_prob_is_that_of_torch():
     torch.testing.assert_close(bernoulli_log_prob(x, logits), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_softplus_is_exact_and_finite_everywhere():
-    """And so is its gradient, the sigmoid, in both precisions."""
+def test_sigma_is_exact_and_finite_everywhere():
+    """Softplus with the floor, and its gradient the sigmoid, in both precisions."""
+    shift = math.log(math.e - 1)
     for dtype in (torch.float64, torch.float32):
-        x = EXTREMES.to(dtype).requires_grad_()
-        y = softplus(x)
-        (slope,) = torch.autograd.grad(y.sum(), x)
-        torch.testing.assert_close(y, F.softplus(x, threshold=50.0))
-        torch.testing.assert_close(slope, torch.sigmoid(x), rtol=1e-6, atol=1e-30)
+        raw = (EXTREMES - shift).to(dtype).requires_grad_()
+        y = sigma(raw)
+        (slope,) = torch.autograd.grad(y.sum(), raw)
+        x = raw.detach() + shift
+        torch.testing.assert_close(y, F.softplus(x, threshold=50.0) + SIGMA_FLOOR)
+        torch.testing.assert_close(slope, torch.sigmoid(x), rtol=2e-6, atol=1e-30)
         assert torch.isfinite(y).all() and torch.isfinite(slope).all()
-    assert softplus(torch.tensor(-50.0)).item() == pytest.approx(math.exp(-50.0), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -81,8 +81,8 @@ def test_extreme_logits_stay_finite(dtype):
     """Logits of ±10,000: the log-probability is 0 or −10,000, and the gradient x − p."""
     logits = torch.tensor([1e4, -1e4, 1e4, -1e4], dtype=dtype, requires_grad=True)
     x = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype)
-    each = bernoulli_log_prob(x.unsqueeze(-1), logits.unsqueeze(-1))
-    assert each.tolist() == [0.0, 0.0, -1e4, -1e4]
+    each = bernoulli_log_prob(x.view(1, 1, 4, 1), logits.view(1, 1, 4, 1))
+    assert each.flatten().tolist() == [0.0, 0.0, -1e4, -1e4]
     assert torch.autograd.grad(each.sum(), logits)[0].tolist() == [0.0, 0.0, -1.0, 1.0]
 
 
@@ -90,8 +90,8 @@ def test_the_gradients_written_by_hand_are_right():
     """Against finite differences, broadcast over samples as in training."""
     generator = torch.Generator().manual_seed(2)
     raw = torch.randn(3, 4, generator=generator, dtype=torch.float64) * 4
-    assert gradcheck(softplus, (raw.clone().requires_grad_(),))
     assert gradcheck(sigma, (raw.clone().requires_grad_(),))
+    assert gradcheck(lambda each: sigma(each, average=True), (raw.view(1, 3, 2, 2).clone().requires_grad_(),))
     logits = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
     x = (torch.rand(2, 1, 4, 5, generator=generator) < 0.5).double()
     assert gradcheck(lambda inputs: bernoulli_log_prob(x, inputs), (logits,))

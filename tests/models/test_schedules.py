@@ -43,7 +43,7 @@ def test_learning_rate_decays_geometrically_and_then_stays():
         cell(learning_rate=1e-2, learning_rate_end=1e-4, learning_rate_decay_steps=8),
         cell(learning_rate=3e-3, learning_rate_end=1e-4),
     ]
-    rate = Adam(cells, [torch.zeros(2, 3)]).learning_rate
+    rate = Adam(cells, torch.zeros(2, 3)).learning_rate
     at = {step: rate(step).flatten().tolist() for step in (0, 2, 4, 8, 100)}
     assert at[0] == pytest.approx([1e-2, 3e-3], rel=1e-12)
     assert at[2] == pytest.approx([1e-2 * 10**-0.5, 3e-3], rel=1e-12)

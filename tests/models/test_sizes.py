@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from models import registry
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.evaluation import CHAINS, IMAGES
+from models.evaluation import NUMBERS, evaluate
 from models.registry import Entry, cell_size
-from models.sizes import EVALUATION_ROWS
+from models.settings import Evaluation
 from models.training import Stack
 
 
@@ -39,11 +39,24 @@ def test_operations_and_parameters_are_those_of_a_step(fields, monkeypatch):
     assert cell_size(cell).parameters == stack.parameters_per_cell
 
 
-def test_memory_is_that_of_the_evaluation_where_training_takes_less():
-    """40-40-40-40 on 784 pixels: 27 MB measured beside weights and moments, a row of numbers for each of the block."""
-    assert EVALUATION_ROWS == IMAGES * CHAINS
+def test_memory_is_the_state_and_what_a_step_or_a_checkpoint_takes():
+    """State is 16 bytes a parameter, of which a checkpoint copies 12; a large batch keeps more than that for a step."""
     cell = Cell(data="mnist", latents="40-40-40-40", hidden="200-200", seed=0)
     size = cell_size(cell)
-    assert 25e6 < size.memory_bytes - 12 * size.parameters < 30e6
+    assert size.memory_bytes == 28 * size.parameters
     large = cell_size(replace(cell, batch_size=4096)).memory_bytes
-    assert large > 5 * size.memory_bytes  # whose training takes more
+    assert large > 5 * size.memory_bytes
+    assert cell_size(replace(cell, precision="float64")).memory_bytes == 2 * size.memory_bytes
+
+
+def test_an_evaluation_takes_few_cells_at_a_time(monkeypatch):
+    """So that its memory does not grow with the stack; every cell has its turn."""
+    images = np.zeros((300, 64), np.uint8)
+    cells = [Cell(data="digits", latents="3-2", hidden="600", seed=i) for i in range(5)]
+    stack, seen = Stack(cells, Dataset("zeros", images, images, images, 16, (8, 8))), []
+    terms = stack.network.terms
+    monkeypatch.setattr(stack.network, "terms", lambda params, x, *more: seen.append(len(x)) or terms(params, x, *more))
+    rows = evaluate(stack, Evaluation(importance_samples=10, images=100), quick=True)
+    monkeypatch.setitem(NUMBERS, "cpu", 1 << 30)
+    assert evaluate(stack, Evaluation(importance_samples=10, images=100), quick=True) == rows
+    assert seen == [1] * 5 + [5]

@@ -1,0 +1,74 @@
+"""The trained tensors of a stack in one block of memory, and their gradient in another.
+
+A cell's numbers lie together, so that its norm is one operation and its update one call however many tensors it has.
+Every tensor begins at a multiple of 16 numbers and a cell takes a multiple of 16: what a vector instruction does to a
+number is the same for the first cell of a stack as for the last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+ALIGNED = 16  # numbers
+
+
+class Block:
+    """Tensors by name as views of one: `values` (cells, P), and `gradient` of the same shape.
+
+    Args:
+        tensors: first values, each (cells, …).
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self.shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
+        like = next(iter(tensors.values()))
+        width = sum(_padded(shape) for shape in self.shapes.values())
+        self.values = torch.zeros(len(like), width, dtype=like.dtype, device=like.device)
+        self.gradient = torch.zeros_like(self.values)
+        for name, view in self.views(self.values).items():
+            view.copy_(tensors[name])
+        self.params = {name: view.requires_grad_() for name, view in self.views(self.values).items()}
+        self._homes = list(self.views(self.gradient).values())
+
+    def views(self, block: Tensor) -> dict[str, Tensor]:
+        """The tensors in a block of this layout, (cells, P)."""
+        found, first = {}, 0
+        for name, shape in self.shapes.items():
+            found[name] = block[:, first : first + math.prod(shape)].view(len(block), *shape)
+            first += _padded(shape)
+        return found
+
+    def differentiate(self, loss: Tensor) -> Tensor:
+        """The gradient of a loss, (cells, P), overwriting the last one.
+
+        During this `param.grad` is where a parameter's gradient belongs: an operation with a gradient of its own may
+        take that tensor (`home_of_gradient`) and return it filled. What comes back elsewhere is copied.
+        """
+        params = list(self.params.values())
+        for param, home in zip(params, self._homes, strict=True):
+            param.grad = home
+        try:
+            for home, found in zip(self._homes, torch.autograd.grad(loss, params), strict=True):
+                if found.data_ptr() != home.data_ptr():
+                    home.copy_(found)
+        finally:
+            for param in params:
+                param.grad = None
+        return self.gradient
+
+
+def home_of_gradient(param: Tensor) -> Tensor:
+    """Where to write the gradient of a parameter: its home if that is still free, else new memory.
+
+    A parameter that takes part twice has two gradients, which autograd adds up: the second finds the home taken.
+    """
+    home, param.grad = param.grad, None
+    return torch.empty_like(param) if home is None else home
+
+
+def _padded(shape: Sequence[int]) -> int:
+    return -(-math.prod(shape) // ALIGNED) * ALIGNED

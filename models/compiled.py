@@ -1,0 +1,88 @@
+"""`elementwise.c`, compiled for this machine when it is first needed. Without a compiler torch does the same, slower.
+
+The library is kept in the cache folder under the digest of its source, the compiler's version and the processor's
+features: it takes a second once, and workers and later runs find it. `SWEEPER_CC` names another compiler than `cc`,
+`gcc` or `clang`; if it is empty, none is used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from ctypes import c_float, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from models.data.sources import cache_folder
+
+SOURCE = Path(__file__).with_name("elementwise.c")
+FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+NATIVE = (
+    ("-march=native", "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
+)
+PATIENCE_S = 120.0
+
+_TYPES = {
+    "bias_tanh": [c_void_p] * 2 + [c_int64] * 4,
+    "add_bias": [c_void_p] * 2 + [c_int64] * 4,
+    "mean_samples": [c_void_p] * 2 + [c_int64] * 3,
+    "mean_samples_gradient": [c_void_p] * 2 + [c_int64] * 3,
+    "tanh_gradient": [c_void_p] * 3 + [c_int64] * 4,
+    "sum_rows": [c_void_p] * 2 + [c_int64] * 4,
+    "mean_softplus": [c_void_p] * 3 + [c_int64] * 3 + [c_float] * 2,
+    "bernoulli": [c_void_p] * 4 + [c_int64] * 5,
+}
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled functions, on addresses of float32 numbers; None where they cannot be had."""
+    found_compiler = compiler()
+    if found_compiler is None:
+        return None
+    with suppress(OSError, subprocess.SubprocessError, AttributeError):
+        found = ctypes.CDLL(str(_built(found_compiler)))
+        for name, types in _TYPES.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = types, None
+        return found
+    return None
+
+
+def compiler() -> str | None:
+    """Path of the compiler, or None."""
+    given = os.environ.get("SWEEPER_CC")
+    names = ("cc", "gcc", "clang") if given is None else (given,)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+def _built(compiler: str) -> Path:
+    """The library's file, built if the cache has none. Raises OSError, SubprocessError."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=PATIENCE_S).stdout
+    command = [compiler, *FLAGS, *NATIVE]
+    identity = [SOURCE.read_bytes(), version, " ".join(command).encode(), _processor()]
+    folder = cache_folder() / "compiled"
+    target = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:24]}.so"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=folder) as private:
+            made = Path(private) / target.name
+            subprocess.run(
+                [*command, "-o", str(made), str(SOURCE)], capture_output=True, check=True, timeout=PATIENCE_S
+            )
+            os.replace(made, target)
+    return target
+
+
+def _processor() -> bytes:
+    """What tells processors apart that need code of their own: a cache may lie in a home that many machines share."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_bytes().split(b"\n")
+        return b"|".join(sorted({line for line in lines if line.startswith((b"model name", b"flags", b"Features"))}))
+    return f"{platform.machine()} {platform.processor()}".encode()

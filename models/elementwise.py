@@ -1,0 +1,150 @@
+"""What a step does beside matrix products, each in one pass over memory where `models.compiled` has it.
+
+Shapes: C cells, S samples, B batch, R = S B rows, N features. Every function is written twice: compiled for float32 on
+a CPU, and in torch for all else. Both give the same numbers to rounding. In both a number's value does not depend on
+its place in memory (so torch's `softplus` and `sigmoid` are not used): on one CPU thread a cell's numbers are bitwise
+those of the cell trained alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models import compiled
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function of one number whose slope follows from its value, so that its argument need not be kept.
+
+    - `over`: replaces x by its value.
+    - `gradient_over`: replaces the gradient of the value, given the value, by that of x.
+    """
+
+    over: Callable[[Tensor], Tensor]
+    gradient_over: Callable[[Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS = {
+    "tanh": Activation(torch.tanh_, lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g)),
+    "relu": Activation(torch.relu_, lambda g, y: _aten.threshold_backward.grad_input(g, y, 0.0, grad_input=g)),
+    "leaky_relu": Activation(
+        lambda x: F.leaky_relu(x, 0.01, inplace=True),
+        lambda g, y: _aten.leaky_relu_backward.grad_input(g, y, 0.01, True, grad_input=g),
+    ),
+    "elu": Activation(
+        lambda x: F.elu(x, 1.0, inplace=True),
+        lambda g, y: _aten.elu_backward.grad_input(g, 1.0, 1.0, 1.0, True, y, grad_input=g),
+    ),
+}
+
+
+def _library(*tensors: Tensor) -> ctypes.CDLL | None:
+    """The compiled functions, if they can work on these tensors."""
+    fit = all(t.dtype is torch.float32 and not t.is_cuda and t.is_contiguous() for t in tensors)
+    return compiled.library() if fit else None
+
+
+def affine_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """act(x W + b): x (C, R, I), weight (C, I, N), bias (C, N) → (C, R, N)."""
+    out = torch.bmm(x, weight)
+    library = _library(out) if activation == "tanh" else None
+    if library is None:
+        return ACTIVATIONS[activation].over(out.add_(bias.unsqueeze(1)))
+    library.bias_tanh(out.data_ptr(), bias.data_ptr(), *out.shape, bias.stride(0))
+    return out
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W + b, as in `affine_activation`."""
+    out = torch.bmm(x, weight)
+    library = _library(out)
+    if library is None:
+        return out.add_(bias.unsqueeze(1))
+    library.add_bias(out.data_ptr(), bias.data_ptr(), *out.shape, bias.stride(0))
+    return out
+
+
+def mean_samples(h: Tensor, samples: int) -> Tensor:
+    """(C, S B, N) → the mean over samples, (C, B, N)."""
+    out = h.new_empty(len(h), h.shape[1] // samples, h.shape[2])
+    library = _library(h)
+    if library is None:
+        return torch.mean(h.unflatten(1, (samples, -1)), 1, out=out)
+    library.mean_samples(h.data_ptr(), out.data_ptr(), len(h), samples, out[0].numel())
+    return out
+
+
+def add_gradient_of_mean(grad: Tensor, of_mean: Tensor, samples: int) -> None:
+    """Add to the gradient of h, (C, S B, N), that of its mean over samples, (C, B, N)."""
+    library = _library(grad, of_mean)
+    if library is None:
+        grad.unflatten(1, (samples, -1)).add_(of_mean.unsqueeze(1), alpha=1.0 / samples)
+    else:
+        sizes = len(grad), samples, of_mean[0].numel()
+        library.mean_samples_gradient(grad.data_ptr(), of_mean.data_ptr(), *sizes)
+
+
+def activation_gradient(grad: Tensor, y: Tensor, activation: str, of_bias: Tensor) -> None:
+    """Replace the gradient of y = act(x W + b), (C, R, N), by that of x W + b; its sum over rows → `of_bias` (C, N)."""
+    library = _library(grad, y) if activation == "tanh" else None
+    if library is None:
+        ACTIVATIONS[activation].gradient_over(grad, y)
+        torch.sum(grad, 1, out=of_bias)
+    else:
+        library.tanh_gradient(grad.data_ptr(), y.data_ptr(), of_bias.data_ptr(), *grad.shape, of_bias.stride(0))
+
+
+def sum_rows(grad: Tensor, out: Tensor) -> None:
+    """(C, R, N) → out (C, N)."""
+    library = _library(grad)
+    if library is None:
+        torch.sum(grad, 1, out=out)
+    else:
+        library.sum_rows(grad.data_ptr(), out.data_ptr(), *grad.shape, out.stride(0))
+
+
+def mean_softplus(raw: Tensor, average: bool, shift: float, floor: float) -> tuple[Tensor, Tensor]:
+    """softplus(raw + shift) + floor, raw (C, S, B, N); its mean over samples, (C, 1, B, N), if `average`.
+
+    Returns it with its slope, (C, S, B, N).
+    """
+    cells, samples = raw.shape[:2] if average else (1, 1)
+    library = _library(raw)
+    if library is not None:
+        out, slope = torch.empty_like(raw[:, :1] if average else raw), torch.empty_like(raw)
+        sizes = cells, samples, raw.numel() // (cells * samples)
+        library.mean_softplus(raw.data_ptr(), out.data_ptr(), slope.data_ptr(), *sizes, shift, floor)
+        return out, slope
+    log_off, slope = _log_sigmoid(torch.rsub(raw, -shift))
+    if samples > 1:
+        log_off, slope = log_off.mean(1, keepdim=True), slope.div_(samples)
+    return log_off.neg_().add_(floor), slope
+
+
+def bernoulli(x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Σ x l − softplus(l) over the last axis, x (C, 1, B, N), l (C, S, B, N) → (C, S, B), and its slope, like l."""
+    library = _library(logits, x[0])
+    if library is not None:
+        cells, samples, batch, n = logits.shape
+        out, slope = logits.new_empty(cells, samples, batch), torch.empty_like(logits)
+        sizes = cells, samples * batch, x.shape[1] * batch, n, x.stride(0)
+        library.bernoulli(logits.data_ptr(), x.data_ptr(), out.data_ptr(), slope.data_ptr(), *sizes)
+        return out, slope
+    against = logits.neg()
+    log_off, p = _log_sigmoid(against)
+    return log_off.addcmul_(x, against, value=-1.0).sum(-1), torch.sub(x, p, out=p)
+
+
+def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
+    """log σ(x) = −softplus(−x), and σ(−x), which is minus its slope in −x."""
+    log, kept = _aten.log_sigmoid_forward(x)
+    return log, _aten.log_sigmoid_backward(torch.ones_like(x), x, kept)

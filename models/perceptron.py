@@ -1,0 +1,128 @@
+"""Perceptrons over a stack: hidden layers and heads as one operation, whose gradient is written by hand.
+
+Shapes: C cells, S samples, B batch, I, H and O features. One node of the graph stands for a whole map, so that
+
+- activations are written over their input, and their gradient over that of their output;
+- the gradients of two heads meet inside the matrix products, and never as a sum of two tensors;
+- the mean over S samples is taken before the linear head of the mean, with which it commutes: only what is not linear
+  runs S times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from models.block import home_of_gradient
+from models.elementwise import (
+    activation_gradient,
+    add_gradient_of_mean,
+    affine,
+    affine_activation,
+    mean_samples,
+    sum_rows,
+)
+from models.layers import Parameter, affine_parameters, sigma
+
+_HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """Hidden layers, then an affine head for the mean of a density and, if asked, one for its deviation.
+
+    `layer` and `place` address its parameters' draws; `bias` is where the mean's bias starts.
+    """
+
+    name: str
+    sizes: tuple[int, ...]  # input, hidden, …, hidden, output
+    activation: str
+    layer: int
+    place: int
+    deviation: bool = True
+    bias: np.ndarray | None = None
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Weights and biases of the hidden layers in order, then of the heads."""
+        *inner, outputs = self.sizes
+        for i in range(len(inner) - 1):
+            yield from affine_parameters(f"{self.name}.{i}", inner[i], inner[i + 1], self.layer, self.place + 2 * i)
+        for head, place in list(_HEADS.items())[: 1 + self.deviation]:
+            bias = self.bias if head == "mean" else None
+            yield from affine_parameters(
+                f"{self.name}.{head}", inner[-1], outputs, self.layer, self.place + place, bias
+            )
+
+    def mean(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """The head of the mean alone: x (C, S, B, I) → (C, S, B, O)."""
+        return self._apply(params, x, ("mean",), False)[0]
+
+    def gaussian(self, params: Mapping[str, Tensor], x: Tensor, average: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, each (C, S, B, O), or their averages over samples, (C, 1, B, O)."""
+        raw, mean = self._apply(params, x, ("deviation", "mean"), average)
+        return mean, sigma(raw, average)
+
+    def _apply(
+        self, params: Mapping[str, Tensor], x: Tensor, heads: tuple[str, ...], average: bool
+    ) -> tuple[Tensor, ...]:
+        names = [*map(str, range(len(self.sizes) - 2)), *heads]
+        tensors = [params[f"{self.name}.{name}.{kind}"] for name in names for kind in ("weight", "bias")]
+        outputs: tuple[Tensor, ...] = _Map.apply(x, self.activation, len(heads), average, *tensors)  # type: ignore[no-untyped-call]
+        return outputs
+
+
+class _Map(torch.autograd.Function):
+    """x (C, S, B, I) → the value of each head; the last sees the samples' mean if `average`.
+
+    `tensors` are weight (C, I, O) and bias (C, O) of the hidden layers, then of the heads.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, activation: str, heads: int, average: bool, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        cells, samples, batch, _ = x.shape
+        samples = samples if average else 1
+        weights, biases = tensors[::2], tensors[1::2]
+        hidden = len(weights) - heads
+        rows = [x.reshape(cells, -1, x.shape[-1])]  # what each affine map sees
+        for weight, bias in zip(weights[:hidden], biases, strict=False):
+            rows.append(affine_activation(rows[-1], weight, bias, activation))
+        rows += [rows[-1]] * (heads - 1)
+        if samples > 1:
+            rows[-1] = mean_samples(rows[-1], samples)
+        ctx.activation, ctx.hidden, ctx.samples, ctx.shape = activation, hidden, samples, x.shape
+        ctx.save_for_backward(*rows, *weights, *biases)
+        outputs = map(affine, rows[hidden:], weights[hidden:], biases[hidden:])
+        return tuple(out.view(cells, -1, batch, out.shape[-1]) for out in outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        count, hidden = len(ctx.saved_tensors) // 3, ctx.hidden
+        rows, weights, biases = (ctx.saved_tensors[i * count : (i + 1) * count] for i in range(3))
+        of_weights, of_biases = [*map(home_of_gradient, weights)], [*map(home_of_gradient, biases)]
+        back = [weight.mT for weight in weights]
+        heads = [grad.reshape(len(grad), -1, grad.shape[-1]) for grad in grads]
+        for i, head in enumerate(heads, start=hidden):
+            torch.bmm(rows[i].mT, head, out=of_weights[i])
+            sum_rows(head, of_biases[i])
+        grad = torch.bmm(heads[0], back[hidden])  # of the last hidden layer
+        for head, weight in zip(heads[1:], back[hidden + 1 :], strict=True):
+            if ctx.samples == 1:
+                torch.baddbmm(grad, head, weight, out=grad)
+            else:
+                add_gradient_of_mean(grad, torch.bmm(head, weight), ctx.samples)
+        for i in reversed(range(hidden)):
+            activation_gradient(grad, rows[i + 1], ctx.activation, of_biases[i])
+            torch.bmm(rows[i].mT, grad, out=of_weights[i])
+            if i or ctx.needs_input_grad[0]:
+                grad = torch.bmm(grad, back[i])
+        of_tensors = [each for pair in zip(of_weights, of_biases, strict=True) for each in pair]
+        return grad.view(ctx.shape) if ctx.needs_input_grad[0] else None, None, None, None, *of_tensors
