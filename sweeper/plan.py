@@ -9,9 +9,11 @@ and for what follows from these.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import socket
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,9 @@ from sweeper.study import Study
 if TYPE_CHECKING:
     from sweeper.refine.asking import Proposal
 
-CPU_STACK = 12  # beyond about this a stack on a CPU is no faster, and a finished cell waits longer for its commit
+# Beyond these a stack on a CPU is hardly faster, and a finished cell waits longer for its commit: small cells need more
+# company to make a step's fixed cost small (`benchmarks train`).
+CPU_STACK, CPU_STACK_OF_SMALL, CPU_STEP_FLOPS = 12, 48, 1.5e9
 GPU_STACK = 256
 MEMORY_SHARE = 0.5  # of what is available, for all workers together: the model of memory is rough
 
@@ -167,7 +171,13 @@ def make_plan(
         workers = max(1, here.cores // study.run.threads)
     had = set(ordered)
     todo = [item for item in items if item.missing and item.cell not in had]
-    orders = _orders(study, todo, workers if free is None else free, device, here)
+    orders = _orders(
+        study,
+        todo,
+        workers if free is None else free,
+        lambda cell: _largest_stack(cell, study, store, workers, device, here),
+        device,
+    )
     if study.refine is None:
         workers = min(workers, max(len(orders), 1))
     return Plan(study, tuple(items), tuple(orders), workers, device, refinement)
@@ -211,6 +221,11 @@ def _proposals(study: Study, store: Store | None, items: Sequence[Item], failed:
         [item.cell for item in items if item.missing and item.cell_id not in failed],
         failed,
     )
+
+
+def fitting_key(cell: Cell, device: str) -> str:
+    """Names a shape on a type of device of this machine, for remembering how many such cells fit in its memory."""
+    return hashlib.sha256(repr((socket.gethostname(), device, cell.shape())).encode()).hexdigest()[:16]
 
 
 def _items(study: Study, cells: Sequence[Cell], store: Store | None) -> list[Item]:
@@ -257,7 +272,9 @@ def _can_train_on(store: Store | None, name: str) -> bool:
     return record is not None and bool(record.meta.get("trainable", True))
 
 
-def _orders(study: Study, items: Sequence[Item], workers: int, device: str, here: Machine) -> list[Order]:
+def _orders(
+    study: Study, items: Sequence[Item], workers: int, largest: Callable[[Cell], int], device: str
+) -> list[Order]:
     """Stacks of one shape, start and end, small enough for memory and for every worker to have one; longest first."""
     groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for item in items:
@@ -265,8 +282,9 @@ def _orders(study: Study, items: Sequence[Item], workers: int, device: str, here
     works = {key: sum(cell_size(i.cell).flops * max(i.steps - i.start, 1) for i in g) for key, g in groups.items()}
     share = sum(works.values()) / workers if works else 0.0
     orders = []
-    for key, group in groups.items():
-        most = _largest_stack(group[0].cell, study, workers, device, here)
+    for key, unsorted in groups.items():
+        group = sorted(unsorted, key=lambda item: item.cell.seed)  # cells of one seed share their draws
+        most = largest(group[0].cell)
         its_workers = math.ceil(works[key] / share - 1e-9) if share else 1
         rounds = math.ceil(len(group) / (most * its_workers))
         stacks = min(rounds * its_workers, len(group))  # in full rounds: a last one on few workers idles the others
@@ -276,16 +294,19 @@ def _orders(study: Study, items: Sequence[Item], workers: int, device: str, here
     return sorted(orders, key=lambda order: -order.work)
 
 
-def _largest_stack(cell: Cell, study: Study, workers: int, device: str, here: Machine) -> int:
+def _largest_stack(cell: Cell, study: Study, store: Store | None, workers: int, device: str, here: Machine) -> int:
     """Most cells of this shape in one stack: as memory, the study and the device's habits allow."""
+    remembered = store.fitting(fitting_key(cell, device)) if store else 0
     budget = study.run.memory_gb * 1e9
     if not budget:
         available = min(here.gpu_memory_bytes) if device == "cuda" and here.gpu_memory_bytes else here.memory_bytes
         budget = MEMORY_SHARE * available / (1 if device == "cuda" else workers)
     fits = max(1, int(budget // cell_size(cell).memory_bytes))
-    habit = GPU_STACK if device == "cuda" else CPU_STACK
+    habit = GPU_STACK
+    if device == "cpu":
+        habit = min(max(CPU_STACK, math.ceil(CPU_STEP_FLOPS / cell_size(cell).flops)), CPU_STACK_OF_SMALL)
     limit = find("network", cell.network).max_stack or fits
-    return min(fits, limit, study.run.max_stack or habit)
+    return min(fits, limit, remembered or fits, study.run.max_stack or habit)
 
 
 def _order(study: Study, items: Sequence[Item], device: str) -> Order:

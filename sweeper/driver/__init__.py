@@ -34,6 +34,11 @@ class Orders:
         return [*self.handed, *self._left][0]
 
     @property
+    def largest(self) -> int:
+        """Most cells of an order that is known."""
+        return max(len(order.cells) for order in [*self.handed, *self._left])
+
+    @property
     def running(self) -> int:
         """How many were taken and have not ended."""
         return len(self._running)

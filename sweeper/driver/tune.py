@@ -34,7 +34,7 @@ from sweeper.plan import Order
 from sweeper.provenance import source_digest
 from sweeper.store import Store
 
-RESTARTS = 2  # of a trial whose process died
+RESTARTS = 2  # of a trial whose process died, on top of those that halve its stack to one cell
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
@@ -75,6 +75,7 @@ class RayTune:
         if first.device == "cuda":
             resources["gpu"] = 1
         trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
+        halvings = (work.orders.largest - 1).bit_length()
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -87,7 +88,7 @@ class RayTune:
                 name=work.run_id,
                 storage_path=str(scratch),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                failure_config=tune.FailureConfig(max_failures=RESTARTS + halvings),
             ),
         )
         chatter = io.StringIO()  # stdout is for results

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import models.data
-from models import draws, registry
+from models import registry
 from models.cell import Cell
 from models.evaluation import evaluate
 from models.pictures import draw_pictures
@@ -32,7 +32,7 @@ from models.registry import cell_id, cell_size
 from models.settings import Evaluation
 from models.training import Stack
 from sweeper.errors import StoreDamaged, StoreUnwritable
-from sweeper.plan import Order
+from sweeper.plan import Order, fitting_key
 from sweeper.provenance import processor, provenance
 from sweeper.store import Store
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
@@ -55,6 +55,9 @@ class Stopped(Exception):
 def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
     """Do an order, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
 
+    A stack for which memory ran out, or whose process died (the system may have ended it for its memory), goes on from
+    its checkpoint as two of half the size.
+
     Args:
         attempt: a name of its own for this order's folder in `running/`.
         stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
@@ -63,24 +66,68 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
         Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
     """
     torch.set_num_threads(order.threads)
+    most, died = len(order.cells), store.died(attempt)
+    if died > 1:
+        most = math.ceil(died / 2)
+        _log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
     for number in range(1, ATTEMPTS + 1):
         whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
         failures = {}
         for part_number, part in enumerate(whole):
-            worker = _Worker(part, store, attempt if len(whole) == 1 else f"{attempt}.{part_number}", stop)
+            name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
             try:
-                worker.run()
+                _within_memory(part, store, name, stop, most)
             except (Stopped, StoreUnwritable):
                 raise
             except Exception:
                 failures[part] = traceback.format_exc()
                 what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
                 _log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
-                store.clear_progress(worker.attempt)
         if not failures:
             return
     for part, text in failures.items():
         store.record_failure(part.cell_ids, attempt, text, str(_log_path(store, attempt)))
+
+
+def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: int) -> None:
+    """One try at an order in stacks of at most `most` cells, half as many each time that memory runs out.
+
+    The size that fitted is remembered in the store for this machine and shape, for other workers and later plans.
+    """
+    key = fitting_key(order.cells[0], order.device)
+    cells, number = order.cells, 0
+    while cells:
+        most = min(most, store.fitting(key) or most)
+        part = replace(order, cells=cells[:most])
+        name = attempt if part == order else f"{attempt}.{number}"
+        number += 1
+        worker = _Worker(part, store, name, stop)
+        try:
+            worker.run()
+            cells = cells[most:]
+            continue
+        except (Stopped, StoreUnwritable):
+            raise
+        except Exception as fault:
+            store.clear_progress(worker.attempt)
+            if len(part.cells) == 1 or not out_of_memory(fault):
+                raise
+            reason = str(fault).split("\n")[0]
+        most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
+        _log(
+            store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})"
+        )
+        store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
+        if order.device == "cuda":
+            torch.cuda.empty_cache()
+    store.remove_running(attempt)
+
+
+def out_of_memory(fault: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU. torch says so of a CPU only in words."""
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+    text = str(fault).lower()
+    return isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(word in text for word in words))
 
 
 def _log_path(store: Store, attempt: str) -> Path:
@@ -157,6 +204,7 @@ class _Worker:
         self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
         self.stack, self.ids, self.start = stack, ids, start
         self._start_clock()
+        self._say("training")
         if not start and order.every:
             self._record_history()
         while stack.step < order.steps and self.ids:
@@ -346,7 +394,7 @@ class _Worker:
             | {"wall_s": trained_s, "step_s": trained_s / max(steps or 0, 1), "evaluation_s": evaluation_s}
             | {"peak_memory_bytes": _peak_memory(stack.device), "stack_cells": len(self.ids)}
             | {"device": stack.device.type, "device_name": _device_name(stack.device), "threads": order.threads}
-            | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": draws.NAME}
+            | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": stack.draws.name}
             | provenance()
         )
         self.store.commit(row, [h for h in self.history[name] if h["step"] <= (steps or 0)], pictures)
@@ -359,7 +407,7 @@ class _Worker:
 
 
 def _numpy(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    return {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in tensors.items()}
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,17 +22,27 @@ TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, data: bytes, *, exclusive: bool = False, durable: bool = True) -> bool:
-    """Write `data` to `path` as a whole. Returns False, with nothing changed, if `exclusive` and `path` exists.
+    """Write `data` to `path` as a whole: see `write_file`."""
 
-    `durable=False` leaves out the flushes to the disk, for what may be lost in a power cut. Raises StoreUnwritable.
+    def write(temporary: Path) -> None:
+        with open(temporary, "xb") as file:
+            file.write(data)
+
+    return write_file(path, write, exclusive=exclusive, durable=durable)
+
+
+def write_file(path: Path, write: Callable[[Path], object], *, exclusive: bool = False, durable: bool = True) -> bool:
+    """Have `write` make a file under a name that it is given, then give it its own, `path`.
+
+    Returns False, with nothing changed, if `exclusive` and `path` exists. `durable=False` leaves out the flushes to the
+    disk, for what may be lost in a power cut. Raises StoreUnwritable.
     """
     with reported(path):
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
+            write(temporary)
+            if durable:
+                with open(temporary, "rb") as file:
                     os.fsync(file.fileno())
             if exclusive:
                 try:

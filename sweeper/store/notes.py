@@ -48,6 +48,22 @@ class Notes:
         with suppress(OSError):
             self.paths.attempt(attempt).rmdir()
 
+    def died(self, attempt: str) -> int:
+        """Cells of the stack at which a process died, where an attempt starts again (0: none did); it is forgotten."""
+        own = [note for note in self.progress() if str(note["attempt"]).startswith(attempt)]
+        for note in own:
+            self.clear_progress(note["attempt"])
+        return max((int(note.get("cells", 0)) for note in own), default=0)
+
+    def note_fitting(self, key: str, cells: int, why: Mapping[str, Any]) -> None:
+        """Remember that memory holds no more than so many cells of a shape on a machine; `key` names both."""
+        write_bytes(self.paths.fitting(key), json.dumps({"cells": cells, **why}).encode(), durable=False)
+
+    def fitting(self, key: str) -> int:
+        """Most cells in a stack as remembered by `note_fitting`; 0: memory never ran out."""
+        cells = (_note(self.paths.fitting(key)) or {}).get("cells", 0)
+        return cells if isinstance(cells, int) else 0
+
     def request_stop(self, run_id: str) -> None:
         """Ask the workers of a run, wherever they are, to write checkpoints and stop."""
         write_bytes(self.paths.stop, json.dumps({"run_id": checked(run_id, ATTEMPT, "run id")}).encode(), durable=False)

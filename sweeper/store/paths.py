@@ -151,6 +151,10 @@ class StorePaths:
         """The cache of `kind` that `load` reads; it may be deleted at any time."""
         return self.cache / f"{kind}.parquet"
 
+    def fitting(self, key: str) -> Path:
+        """How many cells of one shape fitted in memory on one machine."""
+        return self.cache / f"fits-{checked(key, CELL_ID, 'key')}.json"
+
     def attempt(self, attempt: str) -> Path:
         """Folder of one running stack. Raises ValueError on a name that could leave the store."""
         return self.running / checked(attempt, ATTEMPT, "attempt")

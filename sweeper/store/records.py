@@ -6,6 +6,7 @@ history in it becomes results. safetensors alone would take a flipped bit for a 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load, save_file
 
 from sweeper.errors import StoreDamaged
-from sweeper.store.atomic import make_folder, remove, write_bytes
+from sweeper.store.atomic import make_folder, remove, write_bytes, write_file
 from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, step_name
 
 FORMAT = "sweeper-record-1"
@@ -52,13 +53,25 @@ def write_record(
     generations: int,
 ) -> None:  # fmt: skip
     """Write a record of `step` into `folder` and remove all but the newest `generations`. Raises StoreUnwritable."""
-    body = {"format": FORMAT, "step": step, "cell_ids": [checked(name, CELL_ID, "cell id") for name in cell_ids]}
-    data = save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
-    body |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "meta": dict(meta)}
-    text = json.dumps(body, sort_keys=True)
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "step": step,
+        "cell_ids": [checked(name, CELL_ID, "cell id") for name in cell_ids],
+    }
     make_folder(folder)
     path = folder / f"{step_name(step)}.json"
-    write_bytes(path.with_suffix(".safetensors"), data)
+
+    def write(temporary: Path) -> None:
+        """Straight from the tensors: their bytes as a whole would take as much memory again."""
+        try:
+            save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as fault:  # of the disk, in the library's words
+            raise OSError(errno.EIO, str(fault)) from fault
+        with open(temporary, "rb") as file:
+            body.update(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=temporary.stat().st_size)
+
+    write_file(path.with_suffix(".safetensors"), write)
+    text = json.dumps(body | {"meta": dict(meta)}, sort_keys=True)
     write_bytes(path, f'{{"checksum": "{hashlib.sha256(text.encode()).hexdigest()}", "record": {text}}}'.encode())
     prune(folder, generations)
 

@@ -10,12 +10,13 @@ from conftest import environment
 from models.registry import cell_size
 from sweeper import estimate
 from sweeper.machine import Machine
-from sweeper.plan import CPU_STACK, Order, make_plan
+from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
 from sweeper.store import Store
 
 HERE = Machine(cores=4, memory_bytes=8 << 30, gpu_memory_bytes=())
 GPUS = Machine(cores=16, memory_bytes=64 << 30, gpu_memory_bytes=(80 << 30, 80 << 30))
-RAY = {"executor": "ray", "max_stack": 0}
+RAYS = {"executor": "ray"}
+RAY = RAYS | {"max_stack": 0}
 
 
 def sizes(plan):
@@ -44,7 +45,9 @@ def test_every_missing_cell_is_in_one_order_of_its_shape_and_the_longest_comes_f
     ],
 )
 def test_all_workers_get_work(tiny, cells, workers, expected):
-    study = tiny(cells={"rho": 0.9, "seed": list(range(cells))}, run=RAY | {"workers": workers})
+    study = tiny(
+        cells={"rho": 0.9, "seed": list(range(cells))}, run={"workers": workers, "max_stack": CPU_STACK} | RAYS
+    )
     plan = make_plan(study.load(), None, HERE)
     assert sizes(plan) == expected
     assert plan.workers == min(workers, len(expected))
@@ -70,6 +73,14 @@ def test_stacks_fit_the_memory_budget(tiny):
     assert sizes(make_plan(study.load(), None, small)) == [2] * 4  # half of what is available
     assert sizes(make_plan(study.load("run.max_stack=5"), None, HERE)) == [4, 4]
     assert make_plan(study.load(), None, HERE).memory_bytes == 8 * cell_size(cell).memory_bytes
+
+
+def test_small_cells_make_larger_stacks(tiny):
+    """A large cell fills a core with a dozen; of small ones the fixed cost of a step wants more."""
+    grid = {"rho": 0.9, "seed": list(range(192))}
+    assert max(sizes(make_plan(tiny(cells=grid, run=RAY).load(), None, HERE))) == CPU_STACK_OF_SMALL
+    large = grid | {"data": "mnist", "latents": "40-40-40-40", "hidden": "200-200", "batch_size": 64}
+    assert max(sizes(make_plan(tiny(cells=large, run=RAY).load(), None, HERE))) == CPU_STACK
 
 
 def test_an_order_travels_as_json(tiny):
@@ -107,14 +118,33 @@ def test_why_each_cell_is_to_run(tiny):
 def test_cost_comes_from_timings_of_the_same_shape_on_the_same_device(tiny):
     study = tiny(cells={"rho": [0.8, 0.9], "seed": 0}, train={"steps": 20}, evaluation={"every": 0})
     study.run()
-    times = estimate.times_of(study.opened(), "cpu")
-    (step_s,) = times.values()
     more = make_plan(study.load("train.steps=1020"), study.opened(), HERE)
+    times = estimate.times_of(more, study.opened())
+    (step_s,) = times.values()
     cost = estimate.estimate(more, times, "from a test")
     assert cost is not None and cost.device_s == pytest.approx(2 * 1000 * step_s)
     assert cost.device_s / 2 <= cost.wall_s <= cost.device_s
     other = make_plan(study.load("cells.hidden=9"), study.opened(), HERE)
-    assert estimate.estimate(other, times, "") is None and estimate.times_of(study.opened(), "cuda") == {}
+    assert estimate.estimate(other, times, "") is None
+    # Rows of cells that the study does not ask for serve as well, where it has none of a shape.
+    unknown = make_plan(study.load("cells.rho=0.85"), study.opened(), HERE)
+    assert estimate.times_of(unknown, study.opened()).keys() == times.keys()
+    on_gpu = make_plan(study.load("train.steps=1020", "run.device=auto"), study.opened(), GPUS)
+    assert on_gpu.device == "cuda" and estimate.times_of(on_gpu, study.opened()) == {}
+
+
+def test_the_cost_of_a_plan_reads_few_rows(tiny, monkeypatch):
+    """However many are finished: ten thousand would take a minute to read."""
+    study = tiny(cells={"rho": 0.9, "seed": list(range(12))}, train={"steps": 2}, evaluation={"every": 0})
+    study.run()
+    reads = []
+    monkeypatch.setattr(
+        Store, "read_row", lambda self, path, real=Store.read_row: reads.append(path) or real(self, path)
+    )
+    for sets, expected in (([], 0), (["train.steps=9"], estimate.OF_A_SHAPE)):
+        reads.clear()
+        plan = make_plan(study.load(*sets), study.opened(), HERE)
+        assert bool(estimate.times_of(plan, study.opened())) == bool(expected) and len(reads) == expected
 
 
 LIGHT = """
