@@ -6,7 +6,10 @@ import argparse
 import sys
 from importlib import import_module
 
-NAMES = ("smoothing", "stack", "overhead", "planning", "store", "refinement")
+NAMES = (
+    "train", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "planning", "store",
+    "refinement",
+)  # fmt: skip
 
 
 def main() -> None:

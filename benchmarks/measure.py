@@ -1,7 +1,8 @@
 """What the benchmarks share: interleaved timing, ratios, and tables that say under which circumstances.
 
 What is compared runs in turn, forwards and then backwards, in one process: a machine that gets slower or busier slows
-all of it alike. A ratio is the median of the ratios of one round, with the lowest and highest beside it.
+all of it alike. A ratio is the median of the ratios of one round, with the lowest and highest beside it. Two clocks:
+the wall's, and the processor time of the measuring thread, which other programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -12,11 +13,21 @@ import statistics
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from sweeper.provenance import git_revision, processor
 
-Seconds = dict[str, list[float]]
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each round of one candidate: by the wall's clock, and of this thread's processor time."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+Seconds = dict[str, Times]
 
 
 def timing_options(parser: ArgumentParser, steps: int) -> None:
@@ -27,15 +38,16 @@ def timing_options(parser: ArgumentParser, steps: int) -> None:
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:
-    """Wall seconds of each candidate, one a round, after a round that does not count."""
-    times: Seconds = {name: [] for name in candidates}
+    """Seconds of each candidate, one call a round, after a round that does not count."""
+    times = {name: Times() for name in candidates}
     for number in range(repeats + 1):
         order = list(candidates) if number % 2 else list(candidates)[::-1]
         for name in order:
-            begun = time.perf_counter()
+            begun = time.perf_counter(), time.thread_time()
             candidates[name]()
             if number:
-                times[name].append(time.perf_counter() - begun)
+                times[name].wall.append(time.perf_counter() - begun[0])
+                times[name].cpu.append(time.thread_time() - begun[1])
     return times
 
 

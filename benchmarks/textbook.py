@@ -65,7 +65,7 @@ class HierarchicalVae(nn.Module):
         if self.rho == 1.0:
             p_mean, p_deviation = self.down[i](z)
             return p_mean, p_deviation
-        noise = torch.randn(self.samples, *z.shape)
+        noise = torch.randn(self.samples, *z.shape, device=z.device)
         moved = self.rho * z + (1 - self.rho) * mean + math.sqrt(1 - self.rho**2) * deviation * noise
         p_mean, p_deviation = self.down[i](moved)
         return p_mean.mean(0), p_deviation.mean(0)
@@ -88,11 +88,12 @@ class HierarchicalVae(nn.Module):
 class Textbook:
     """A model, its loader and its optimiser."""
 
-    def __init__(self, cell: Cell, dataset: Dataset):
+    def __init__(self, cell: Cell, dataset: Dataset, device: str = "cpu"):
         torch.manual_seed(cell.seed)
         grey = torch.tensor(dataset.train).float() / dataset.levels
         self.loader = DataLoader(TensorDataset(grey), cell.batch_size, shuffle=True, drop_last=True)
-        self.model = HierarchicalVae(cell, dataset.features)
+        self.device = device
+        self.model = HierarchicalVae(cell, dataset.features).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), cell.learning_rate)
         self.batches = self._batches()
 
@@ -104,7 +105,7 @@ class Textbook:
     def train(self, steps: int) -> None:
         """Take `steps` more steps."""
         for _ in range(steps):
-            x = torch.bernoulli(next(self.batches))
+            x = torch.bernoulli(next(self.batches).to(self.device))
             self.optimizer.zero_grad()
             self.model(x).backward()
             self.optimizer.step()

@@ -1,4 +1,4 @@
-"""The cells that are timed: the paper's 40-40-40-40 VAE, and the quickstart's."""
+"""The cells that are timed: the paper's 40-40-40-40 VAE, a wider pyramid, and the quickstart's small ones."""
 
 from __future__ import annotations
 
@@ -16,16 +16,31 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, dict[str, Any]] = {
     "4x40": dict(data="mnist", latents="40-40-40-40", hidden="200-200"),
+    "64-32-16-8": dict(data="mnist", latents="64-32-16-8", hidden="200-200"),
+    "2x10": dict(data="digits", latents="10-10", hidden="64-64"),
     "quickstart": dict(data="digits", latents="10-10-10", hidden="64-64"),
 }
-SIDE = {"4x40": 28, "quickstart": 8}
+SIDE = {"4x40": 28, "64-32-16-8": 28, "2x10": 8, "quickstart": 8}
+RHOS = 21  # of a phase diagram: so many cells share a seed, and with it their draws
 
 
 def cells(model: str, count: int, **fields: Any) -> list[Cell]:
-    """`count` cells that differ in their seeds; smoothed with S = 5 at ρ = 0.9 unless `fields` say otherwise."""
-    smoothed: dict[str, Any] = dict(objective="ou", rho=0.9, smoothing_samples=5)
+    """The first `count` cells of a phase diagram: `RHOS` values of ρ for each seed, smoothed with S = 5.
+
+    `fields` come on top: with `objective="vae"` the cells of a seed differ in their learning rates instead.
+    """
+    smoothed: dict[str, Any] = dict(objective="ou", smoothing_samples=5)
     chosen = smoothed | MODELS[model] | fields
-    return [Cell(**chosen, seed=seed) for seed in range(count)]
+    found = []
+    for number in range(count):
+        seed, place = divmod(number, RHOS)
+        own = (
+            dict(learning_rate=1e-3 * (1 - 0.01 * place))
+            if chosen["objective"] == "vae"
+            else dict(rho=0.99 - 0.02 * place)
+        )
+        found.append(Cell(**(dict(seed=seed) | own | chosen)))
+    return found
 
 
 @cache

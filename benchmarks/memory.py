@@ -1,0 +1,87 @@
+"""What a stack takes of memory against what the planner thinks it takes: training, evaluation and a checkpoint.
+
+Each case runs in a process of its own. Measured is how far the process's peak of resident memory rises above where it
+stood with everything imported and the data loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import circumstances, table
+from benchmarks.workload import MODELS, cells, images
+from models.registry import cell_size
+
+STACKS = {"4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48)}
+BATCHES = (64, 128)
+UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def options(parser: ArgumentParser) -> None:
+    """Options of the command line."""
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(STACKS), help="[default: %(default)s]")
+    parser.add_argument("--steps", type=int, default=4, help="training steps  [default: %(default)s]")
+
+
+def run(args: Namespace) -> None:
+    """One row a case."""
+    circumstances("Once each, in processes of their own.")
+    rows = []
+    for model in args.models:
+        for batch in BATCHES:
+            for count in STACKS.get(model, (4,)):
+                case = json.dumps(dict(model=model, batch=batch, count=count, steps=args.steps))
+                command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", case]
+                found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+                predicted = count * cell_size(cells(model, 1, batch_size=batch)[0]).memory_bytes
+                after = [f"{found[phase] / 1e6:.0f}" for phase in ("made", "trained", "saved", "evaluated")]
+                ratio = f"{predicted / found['evaluated']:.2f}"
+                rows.append([f"{model}, batch {batch}, {count} cells", ratio, f"{predicted / 1e6:.0f}", *after])
+    header = ["", "predicted ÷ measured", "predicted MB", "peak when made", "trained", "saved", "evaluated"]
+    table(header, rows)
+
+
+def measure(model: str, batch: int, count: int, steps: int) -> dict[str, int]:
+    """Peak bytes above the start: stack made, then trained, a checkpoint written, and evaluated."""
+    import torch
+
+    from models import compiled
+    from models.evaluation import evaluate
+    from models.settings import Evaluation
+    from models.training import Stack
+    from sweeper.store.records import write_record
+
+    torch.set_num_threads(1)
+    compiled.library()
+    warm = Stack(cells("quickstart", 1, batch_size=4), images("quickstart"))
+    warm.train(2)  # what is loaded when first used
+    chosen, data = cells(model, count, batch_size=batch), images(model)
+    found: dict[str, int] = {}
+    start = _peak()
+    stack = Stack(chosen, data)
+    found["made"] = _peak() - start
+    stack.train(steps)
+    found["trained"] = _peak() - start
+    with tempfile.TemporaryDirectory() as folder:
+        tensors: dict[str, Any] = {name: t.numpy().copy() for name, t in stack.tensors().items()}
+        write_record(Path(folder), 1, [f"{i:024x}" for i in range(count)], tensors, {}, 1)
+        del tensors
+    found["saved"] = _peak() - start
+    evaluate(stack, Evaluation(importance_samples=20, images=200))
+    found["evaluated"] = _peak() - start
+    return found
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))
