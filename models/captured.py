@@ -39,7 +39,7 @@ class Captured:
         stack.shuffle()
         stack.active.zero_()  # while no cell is active a step changes nothing
         try:
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(WARM_UP):

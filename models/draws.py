@@ -186,7 +186,7 @@ class DeviceDraws(Draws):
             if asked is self._known:
                 self._where = where
         at = step if isinstance(step, Tensor) else torch.tensor(step, device=self.device)
-        made = philox.words(self._seeds, *where, at).split([4 * n for n in blocks.values()], dim=1)
+        made = torch.split(philox.words(self._seeds, *where, at), [4 * n for n in blocks.values()], dim=1)
         return dict(zip(blocks, made, strict=True))
 
 

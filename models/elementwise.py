@@ -78,7 +78,7 @@ def mean_samples(h: Tensor, samples: int) -> Tensor:
     out = h.new_empty(len(h), h.shape[1] // samples, h.shape[2])
     library = _library(h)
     if library is None:
-        return torch.mean(h.unflatten(1, (samples, -1)), 1, out=out)
+        return torch.mean(h.view(len(h), samples, -1, h.shape[2]), 1, out=out)
     library.mean_samples(h.data_ptr(), out.data_ptr(), len(h), samples, out[0].numel())
     return out
 
@@ -87,7 +87,7 @@ def add_gradient_of_mean(grad: Tensor, of_mean: Tensor, samples: int) -> None:
     """Add to the gradient of h, (C, S B, N), that of its mean over samples, (C, B, N)."""
     library = _library(grad, of_mean)
     if library is None:
-        grad.unflatten(1, (samples, -1)).add_(of_mean.unsqueeze(1), alpha=1.0 / samples)
+        grad.view(len(grad), samples, *of_mean.shape[1:]).add_(of_mean.unsqueeze(1), alpha=1.0 / samples)
     else:
         sizes = len(grad), samples, of_mean[0].numel()
         library.mean_samples_gradient(grad.data_ptr(), of_mean.data_ptr(), *sizes)

@@ -65,7 +65,7 @@ class Adam:
         else:
             self.update_all(gradient, step, active)
 
-    def update_each(self, gradient: Tensor, step: int, active: Tensor) -> None:
+    def update_each(self, gradient: Tensor, step: int | Tensor, active: Tensor) -> None:
         """One fused pass over each active cell: on a CPU 3.5 × as fast as the expressions of `update_all`."""
         count = torch.tensor(float(step + 1))
         rates = self.learning_rate(step).flatten().tolist()
