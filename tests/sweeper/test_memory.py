@@ -90,7 +90,7 @@ def test_what_counts_as_running_out(fault, expected):
 
 
 LIMITED = """
-import resource, sys, torch
+import resource, sys, psutil, torch
 from sweeper.driver.inline import Inline
 from sweeper.run import run_study
 from sweeper.store import Store
@@ -100,7 +100,7 @@ from models import compiled, data
 
 torch.set_num_threads(1)
 data.load("digits"), compiled.library()
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+used = psutil.Process().memory_info().vms
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]), resource.RLIM_INFINITY))
 outcome = run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Inline())
 assert not outcome.after.missing, outcome.failures
@@ -114,7 +114,7 @@ def test_a_real_limit_on_memory_is_lived_with(tiny):
                  train={"steps": 3, "keep": "none"}, evaluation={"every": 0},
                  run={"max_stack": 32})  # fmt: skip
     one = make_plan(study.load(), None).memory_bytes / 32
-    command = [sys.executable, "-c", LIMITED, str(study.path), str(study.store), str(int(20 * one))]
+    command = [sys.executable, "-c", LIMITED, str(study.path), str(study.store), str(int(26 * one))]
     child = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert child.returncode == 0, child.stderr[-3000:]
     assert "no memory for a stack of 32 cells" in child.stderr
