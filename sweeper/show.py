@@ -288,7 +288,7 @@ def report_table(found: Report) -> list[list[str]]:
 def report_header(found: Report) -> list[str]:
     """The columns of `report_table`."""
     symbol = found.curves[0].axis.symbol
-    return ["curve", f"critical {symbol}", "95 % over seeds", "and half a step", "midpoint", "seeds", "steps"]
+    return ["curve", f"critical {symbol}", "95 % interval", "and half a step", "midpoint", "seeds", "steps"]
 
 
 PREDICTION_HEADER = [

@@ -22,7 +22,7 @@ import pandas as pd
 from models.cell import Cell, canonical_json
 from sweeper.analysis.axis import RHO, STEPS, Array, Axis
 from sweeper.analysis.critical import Transition, find_transition
-from sweeper.analysis.families import Fit, fit_families
+from sweeper.analysis.families import Fit, fit_families, nearer
 from sweeper.analysis.order_parameter import parse_order_parameter
 
 SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
@@ -68,6 +68,12 @@ class Curve:
     def fits(self) -> list[dict[str, Fit]]:
         """The families fitted to each seed; {} for a seed with too few points."""
         return [fit_families(self.control, row, self.reference, self.axis) for row in self.values]
+
+    @cached_property
+    def fits_near(self) -> list[dict[str, Fit]]:
+        """The same with the window's far points left out."""
+        reference = nearer(self.control, self.reference, self.axis)
+        return [fit_families(self.control, row, reference, self.axis) for row in self.values]
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:

@@ -8,7 +8,9 @@ collapsed end, a physical end (u = 0) included as what every shape reaches:
     logistic  b + A / (1 + exp(−(log u − log u_c) / w))
     flat      b
 
-with b ≥ 0, A ≥ 0 and u_c inside the window. Weights are Akaike's, w ∝ exp(−AIC/2), AIC = n log(RSS/n) + 2 k with the
+with b ≥ 0, A ≥ 0 and u_c inside the window, each as a function of the shape's own parameters alone (b and A follow in
+closed form) from the best of a grid on. A fit does not hang on the points far from collapse as the window does: see
+`nearer`. Weights are Akaike's, w ∝ exp(−AIC/2), AIC = n log(RSS/n) + 2 k with the
 noise counted among the k parameters (Burnham & Anderson 2002), per seed and then averaged over seeds: residuals over ρ
 within a seed are not independent, and adding seeds up would overstate the evidence further.
 """
@@ -25,33 +27,42 @@ from scipy.optimize import minimize
 from sweeper.analysis.axis import RHO, Array, Axis
 
 FEWEST_POINTS = 6  # five free numbers are the most that a shape has
-WIDTHS = (0.02, 3.0)  # of the logistic, in log u
+SCALES = (0.02, 3.0)  # w of the logistic, in log u
+TIE = float(np.exp(-1))  # a family of at least this share of the heaviest weight, ΔAIC < 2, is as good
+FAR = 1 / 3  # of the window's points, those that are left out to see whether a fit is steady
+WIDTHS = {  # what `Fit.width` is, in words
+    "broken": "0: a kink",
+    "onset": "in log u, from where it leaves its floor to where it has risen by A log 2: log(1 + u_0/u_c)",
+    "logistic": "in log u, from 10 % to 90 % of its rise: 4.39 w",
+}
 
-Shape = Callable[[Array, Array], Array]
+Shape = Callable[[Array, Array], Array]  # x (points,), parameters (…, own) to (…, points)
 
 
 def _broken(x: Array, theta: Array) -> Array:
-    return np.asarray(np.maximum(x - theta[0], 0.0))
+    return np.asarray(np.maximum(x - theta[..., :1], 0.0))
 
 
 def _onset(x: Array, theta: Array) -> Array:
-    return np.asarray(np.log1p(np.maximum(np.exp(x) - np.exp(theta[0]), 0.0) / np.exp(theta[1])))
+    return np.asarray(np.log1p(np.maximum(np.exp(x) - np.exp(theta[..., :1]), 0.0) / np.exp(theta[..., 1:])))
 
 
 def _logistic(x: Array, theta: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(np.clip(-(x - theta[0]) / np.exp(theta[1]), -700, 700))))
+    return np.asarray(1 / (1 + np.exp(np.clip(-(x - theta[..., :1]) / np.exp(theta[..., 1:]), -700, 700))))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted shape. `critical` is its own critical value (at u_c; None for flat), `scale` u_0 or w where it has one;
-    `floor` and `height` are b and A; `rss` in the order parameter's unit squared; `weight` among the seed's shapes."""
+    """A fitted shape. `critical` is its own critical value (at u_c; None for flat), `scale` u_0 or w where it has one,
+    `width` how sharp it is (see WIDTHS; None for flat); `floor` and `height` are b and A; `rss` in the order
+    parameter's unit squared; `weight` among the seed's shapes."""
 
     family: str
     floor: float
     height: float
     critical: float | None
     scale: float | None
+    width: float | None
     rss: float
     aic: float
     weight: float
@@ -72,7 +83,7 @@ def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: 
     searched: dict[str, tuple[Shape, list[tuple[float, float]]]] = {
         "broken": (_broken, [place]),
         "onset": (_onset, [place, (place[0] - 3, place[1] + 3)]),
-        "logistic": (_logistic, [place, (float(np.log(WIDTHS[0])), float(np.log(WIDTHS[1])))]),
+        "logistic": (_logistic, [place, (float(np.log(SCALES[0])), float(np.log(SCALES[1])))]),
     }
     # Exact data leave no residual: a floor under it, far below any noise, keeps the logarithm finite.
     least = len(y) * (1e-9 * max(float(np.ptp(y)), 1e-300)) ** 2
@@ -92,6 +103,7 @@ def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: 
             height=height,
             critical=float(axis.value(theta[0])) if len(theta) else None,
             scale=float(np.exp(theta[1])) if len(theta) > 1 else None,
+            width=_width(name, theta),
             rss=rss,
             aic=float(aic[name]),
             weight=relative[name] / total,
@@ -106,32 +118,69 @@ def mean_weights(fits: Iterable[Mapping[str, Fit]]) -> dict[str, float]:
     return {name: float(np.mean([fit[name].weight for fit in fitted])) for name in (fitted[0] if fitted else ())}
 
 
+def tied(weights: Mapping[str, float]) -> list[str]:
+    """The families that explain a curve as well as the heaviest does (ΔAIC < 2), heaviest first; [] if it is alone."""
+    order = sorted(weights, key=lambda name: -weights[name])
+    good = [name for name in order if weights[name] >= TIE * weights[order[0]]]
+    return good if len(good) > 1 else []
+
+
+def nearer(control: ArrayLike, reference: float, axis: Axis = RHO) -> float:
+    """A reference that leaves the third of the window's points farthest from collapse out: a fit of the remaining curve
+    should give the same place."""
+    values = np.asarray(control, dtype=np.float64)
+    x = axis.coordinate(values)
+    window = values[np.isfinite(x) & (x <= axis.coordinate(reference))]
+    ordered = window[np.argsort(axis.coordinate(window))]
+    return float(ordered[max(len(ordered) - 1 - int(np.ceil(FAR * len(ordered))), 0)]) if len(ordered) else reference
+
+
+def _width(name: str, theta: Array) -> float | None:
+    if name == "onset":
+        return float(np.log1p(np.exp(theta[1] - theta[0])))
+    return float(2 * np.log(9) * np.exp(theta[1])) if name == "logistic" else 0.0 if name == "broken" else None
+
+
 def _search(shape: Shape, bounds: list[tuple[float, float]], x: Array, y: Array) -> tuple[Array, float, float, float]:
     """Least squares over the shape's own parameters: a grid, then a simplex; b and A follow in closed form."""
 
     def rss(theta: Array) -> float:
-        return _floor_and_height(shape(x, theta), y)[2]
+        return float(_least_squares(shape(x, theta[None]), y)[0])
 
     axes = [np.linspace(low, high, 60 if len(bounds) == 1 else 25) for low, high in bounds]
     starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(bounds))
-    best = min(starts, key=rss)
-    polished = minimize(rss, best, method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-6, "fatol": 1e-12}).x
+    best = starts[int(np.argmin(_least_squares(shape(x, starts), y)))]
+    step = [each[1] - each[0] if at < each[-1] else each[0] - each[1] for each, at in zip(axes, best, strict=True)]
+    options = {"xatol": 1e-5, "fatol": np.inf, "initial_simplex": np.vstack([best, best + np.diag(step)])}
+    polished = minimize(rss, best, method="Nelder-Mead", bounds=bounds, options=options).x
     theta = min((best, np.asarray(polished)), key=rss)
     return theta, *_floor_and_height(shape(x, theta), y)
 
 
+def _least_squares(g: Array, y: Array) -> Array:
+    """min Σ (y − b − A g)² over b ≥ 0 and A ≥ 0; g: (shapes, points), y: (points,) to (shapes,)."""
+    count, mean, square = len(y), float(y.mean()), float(y @ y)
+    middle, gy, gg = g.mean(axis=1), g @ y, np.einsum("ij,ij->i", g, g)
+    spread, common = gg - count * middle**2, gy - count * middle * mean
+    flat = square - count * max(mean, 0.0) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = common / spread
+        free = np.where((a >= 0) & (mean >= a * middle), square - count * mean**2 - common * a, np.inf)
+        through = np.where(gy > 0, square - gy**2 / gg, square)
+    # Where it is allowed the free optimum is the least of all; else the best of the two edges is.
+    return np.asarray(np.maximum(np.where(np.isfinite(free), free, np.minimum(through, flat)), 0.0))
+
+
 def _floor_and_height(g: Array, y: Array) -> tuple[float, float, float]:
-    """b ≥ 0 and A ≥ 0 that minimise Σ (y − b − A g)², and that sum."""
-
-    def of(b: float, a: float) -> tuple[float, float, float]:
-        return b, a, float(((y - b - a * g) ** 2).sum())
-
+    """The b and A of `_least_squares` for one shape, and the sum of squares itself."""
     centred = g - g.mean()
-    spread = float(centred @ centred)
+    spread, squares = float(centred @ centred), float(g @ g)
     a = float(centred @ y) / spread if spread > 0 else 0.0
-    b = float(y.mean() - a * g.mean())
-    if a >= 0 and b >= 0:
-        return of(b, a)
-    squares = float(g @ g)
-    edges = [of(0.0, max(float(g @ y) / squares, 0.0) if squares > 0 else 0.0), of(max(float(y.mean()), 0.0), 0.0)]
-    return min(edges, key=lambda edge: edge[2])
+    choices = [
+        (float(y.mean() - a * g.mean()), a),
+        (0.0, max(float(g @ y) / squares, 0.0) if squares > 0 else 0.0),
+        (max(float(y.mean()), 0.0), 0.0),
+    ]
+    sums = [(float(((y - b - a * g) ** 2).sum()), b, a) for b, a in choices if b >= 0 and a >= 0]
+    least, b, a = min(sums)
+    return b, a, least

@@ -12,7 +12,8 @@ import pandas as pd
 
 from sweeper.analysis import figures
 from sweeper.analysis.axis import RHO, STEPS, Axis
-from sweeper.analysis.comparisons import SAME_WITHIN
+from sweeper.analysis.checks import PLACES, Checks, check
+from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN
 from sweeper.analysis.critical import CONFIDENCE, Critical
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.order_parameter import parse_order_parameter
@@ -31,6 +32,7 @@ class Report:
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    checks: list[Checks] = field(default_factory=list)
     page: Path | None = None
 
     def headline(self) -> list[str]:
@@ -49,8 +51,9 @@ class Report:
                 "reference": curve.reference,
                 "steps": list(curve.steps),
                 **{critical.kind: asdict(critical) for critical in curve.transition.criticals},
+                "checks": asdict(checks),
             }
-            for curve in self.curves
+            for curve, checks in zip(self.curves, self.checks, strict=True)
         ]
         return {
             "study": self.study,
@@ -98,8 +101,10 @@ def report(
         notes.append(f"{_cells(shallow)} of networks without a layer {layer}, left out")
     if not found:
         return Report(study_name, order_parameter, [], notes=notes)
+    checks = [check(curve, history, order_parameter) for curve in found]
+    notes += _checks(found, checks)
     out_dir.mkdir(parents=True, exist_ok=True)
-    tables = write_table(critical_table(found, order_parameter), out_dir, "critical")
+    tables = write_table(critical_table(found, order_parameter, history), out_dir, "critical")
     tables += write_table(points_table(found), out_dir, "points")
     related = relate(found, same_within)
     for name, table in related.tables().items():
@@ -119,7 +124,7 @@ def report(
         for name, figure in made.items():
             if figure is not None:
                 paths += figures.save(figure, out_dir, name)
-    return Report(study_name, order_parameter, found, related, tables, paths, notes)
+    return Report(study_name, order_parameter, found, related, tables, paths, notes, checks)
 
 
 def _notes(
@@ -167,9 +172,40 @@ def _sentence(curve: Curve) -> str:
     wide = f"[{onset.written(onset.low_wide)}, {onset.written(onset.high_wide)}]"
     half = f"no midpoint: {midpoint.reason}" if midpoint.value is None else f"midpoint {_interval(midpoint)}"
     return (
-        f"critical {symbol} (onset) {_interval(onset)}, {100 * CONFIDENCE:g} % t interval over {len(onset.seeds)} "
+        f"critical {symbol} (onset) {_interval(onset)}, {100 * CONFIDENCE:g} % interval over {len(onset.seeds)} "
         f"seeds, {wide} with half a grid step; {half}{tail}"
     )
+
+
+def _checks(found: list[Curve], checks: list[Checks]) -> list[str]:
+    """A line a curve, or one in all where there are many."""
+    if len(found) <= MOST_LINES:
+        return [f"{curve.label}: {_checked(curve, each)}" for curve, each in zip(found, checks, strict=True)]
+    halves = [each.half_steps.converged for each in checks if each.half_steps is not None]
+    counts = f"not converged {halves.count(False)}, converged {halves.count(True)}, cannot tell "
+    counts += str(len(found) - halves.count(False) - halves.count(True))
+    return [f"checks of {len(found)} curves: {counts}; each in the table of critical values"]
+
+
+def _checked(curve: Curve, checks: Checks) -> str:
+    """The checks in words, beside the onset."""
+    said = []
+    for name in PLACES:
+        place, agrees = getattr(checks, name), checks.agrees["onset"][name]
+        if place is not None:
+            word = "" if agrees is None else " (agrees)" if agrees else " (off the onset)"
+            said.append(f"{name.replace('_', ' ')} {curve.axis.at(float(f'{place:.4g}'))}{word}")
+    if checks.drop_in_spreads is not None:
+        said.append(f"drop {checks.drop_in_spreads:.3g} seed spreads")
+    half = checks.half_steps
+    if half is not None and half.critical is not None and half.converged is not None:
+        onset = curve.transition.onset
+        moved = "converged" if half.converged else "not converged"
+        said.append(
+            f"onset {onset.written(half.critical)} at {half.step:,} of {half.end:,} steps against "
+            f"{onset.written(half.critical_end)}: {moved}"
+        )
+    return f"checks: {'; '.join(said)}" if said else "checks: none, too few points"
 
 
 def _interval(critical: Critical) -> str:

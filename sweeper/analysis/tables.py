@@ -8,26 +8,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sweeper.analysis.checks import PLACES, check
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.families import mean_weights
+from sweeper.analysis.families import Fit, mean_weights, tied
 
 
-def critical_table(curves: Sequence[Curve], order_parameter: str = "kl_top") -> pd.DataFrame:
+def critical_table(
+    curves: Sequence[Curve], order_parameter: str = "kl_top", history: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row a curve and kind (onset, midpoint).
 
-    `control` names the control parameter (`rho`), in which are `critical`, its 95 % t interval `low`, `high`, the same
+    `control` names the control parameter (`rho`), in which are `critical`, its 95 % interval `low`, `high`, the same
     with at least half a grid step each way, `low_wide`, `high_wide`, and the value that counts as uncollapsed,
     `reference`. Where there is no number, `reason` says why, and `bound` is what is known all the same. `floor` and
     `height` (at the reference) are in the order parameter's unit. `weight_*` are Akaike weights of the fitted families,
-    `family` the heaviest and `critical_family` its own critical value, mean over seeds in the axis's coordinate.
-    `steps_min` < `steps_max` says that the curve's cells were not trained alike.
+    `family` the heaviest, `tie` those that explain the curve as well (None if it is alone); `critical_family` the
+    family's own critical value, mean over seeds in the axis's coordinate, `critical_family_near` the same with the far
+    third of the window left out, and `width` how sharp it is (`families.WIDTHS`), in that coordinate.
+
+    Checks (`sweeper.analysis.checks`): `variance_peak`, `steepest_slope`, `change_point`, each with `…_agrees`;
+    `drop_in_spreads`; `critical_half` and `critical_end`, the onset at `half_step` and at the end from the history, and
+    `converged`. `steps_min` < `steps_max` says that the curve's cells were not trained alike.
     """
     rows = []
     for curve in curves:
         weights = mean_weights(curve.fits)
         family = max(weights, key=lambda name: weights[name]) if weights else None
-        fitted = [fit[family].critical for fit in curve.fits if family and fit and fit[family].critical is not None]
-        places = curve.axis.coordinate(np.array(fitted, dtype=np.float64))
+        widths = [fit[family].width for fit in curve.fits if family and fit and fit[family].width is not None]
+        checks = check(curve, history, order_parameter)
+        half = checks.half_steps
         for critical in curve.transition.criticals:
             rows.append(
                 {
@@ -55,14 +64,33 @@ def critical_table(curves: Sequence[Curve], order_parameter: str = "kl_top") -> 
                     "steps_min": curve.steps[0],
                     "steps_max": curve.steps[1],
                     "family": family,
-                    "critical_family": float(curve.axis.value(places.mean())) if len(places) else None,
+                    "tie": " ".join(tied(weights)) or None,
+                    "critical_family": _mean_place(curve, curve.fits, family),
+                    "critical_family_near": _mean_place(curve, curve.fits_near, family),
+                    "width": float(np.mean([width for width in widths if width is not None])) if widths else None,
                     **{f"weight_{name}": weights.get(name) for name in ("broken", "onset", "logistic", "flat")},
+                    **{name: getattr(checks, name) for name in PLACES},
+                    **{f"{name}_agrees": checks.agrees[critical.kind][name] for name in PLACES},
+                    "drop_in_spreads": checks.drop_in_spreads,
+                    "half_step": half.step if half else None,
+                    "critical_half": half.critical if half else None,
+                    "critical_end": half.critical_end if half else None,
+                    "converged": half.converged if half else None,
                 }
             )
     table = pd.DataFrame(rows)
-    kinds = ("critical", "low", "high", "bound", "floor", "height", "reference", "weight_")
-    numbers = [name for name in table if name.startswith(kinds)]
-    return table.astype(dict.fromkeys(numbers, "float64"))
+    kinds = ("critical", "low", "high", "bound", "floor", "height", "reference", "weight_", "width", "drop_")
+    numbers = [name for name in table if name.startswith(kinds) or name in PLACES]
+    words = [name for name in table if name.endswith("_agrees") or name == "converged"]
+    types = {**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "boolean"), "half_step": "Int64"}
+    return table.astype(types)
+
+
+def _mean_place(curve: Curve, fits: Sequence[dict[str, Fit]], family: str | None) -> float | None:
+    """The family's own critical value, mean over seeds in the axis's coordinate."""
+    fitted = [fit[family].critical for fit in fits if family and fit and fit[family].critical is not None]
+    places = curve.axis.coordinate(np.array(fitted, dtype=np.float64))
+    return float(curve.axis.value(places.mean())) if len(places) else None
 
 
 def points_table(curves: Sequence[Curve]) -> pd.DataFrame:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from sweeper.analysis.axis import Axis
+from sweeper.analysis.monotone import Monotone
 
 REACH = math.log(16)  # taken for the width of a gap that ends at x = −∞
 EVEN = 0.25  # share of belief that stays spread evenly over a gap of whose place other seeds say something
@@ -25,7 +25,8 @@ class Gap:
     """Where a seed's curve passes a level: between `low` (−∞: the physical end) and `high`, interpolated at `place`.
 
     `wanted`: the width that is narrow enough; `near`: centre and scale of what other seeds say of the place, None where
-    they say nothing; `waiting`: points inside that are still in training.
+    they say nothing; `waiting`: points inside that are still in training; `apart`: the distance between the two ways of
+    interpolating, of which `place` is the middle.
     """
 
     low: float
@@ -34,6 +35,7 @@ class Gap:
     wanted: float = 0.0
     near: tuple[float, float] | None = None
     waiting: tuple[float, ...] = ()
+    apart: float = 0.0
 
     @property
     def width(self) -> float:
@@ -75,14 +77,14 @@ class Gap:
 
 
 def crossing(row: Mapping[float, float], level: float) -> Gap:
-    """The gap in which the isotonic fit to a seed's points (x to value, ascending in x) passes `level`."""
-    x = list(row)
-    fit = np.asarray(isotonic_regression(np.array([row[each] for each in x])).x)
-    above = int(np.argmax(fit >= level))
-    if above == 0 or math.isinf(x[above - 1]):
-        return Gap(-math.inf, x[above], x[above])
-    share = (level - fit[above - 1]) / (fit[above] - fit[above - 1])
-    return Gap(x[above - 1], x[above], x[above - 1] + float(share) * (x[above] - x[above - 1]))
+    """The gap in which a seed's monotone curve (its points, x to value, ascending in x) passes `level`."""
+    curve = Monotone.of(np.array(list(row)), np.array(list(row.values())))
+    above = curve.above(level)
+    high = float(curve.x[above])
+    if above == 0 or math.isinf(curve.x[above - 1]):
+        return Gap(-math.inf, high, high)
+    chord, cubic = curve.places(level)
+    return Gap(float(curve.x[above - 1]), high, (chord + cubic) / 2, apart=cubic - chord)
 
 
 def with_neighbours(gaps: Mapping[int, Gap], least_scale: float) -> dict[int, Gap]:

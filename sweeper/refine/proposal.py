@@ -1,19 +1,21 @@
 """Which cells of a curve to train next, so that few of them give a narrow interval of its onset.
 
 The widened half-width of the onset (`sweeper.analysis.critical`) is the larger of two terms, in the coordinate x of the
-control parameter: half the grid's step where the seeds cross the onset's level, and t(S − 1) standard errors of the
-seeds' places. The larger is taken up:
+control parameter: half the grid's step where the seeds cross the onset's level, and the interval, t(S − 1) standard
+errors of the seeds' places joined with what interpolation leaves open. The larger is taken up:
 
 - *The step.* Where a seed's monotone curve passes its level lies in a gap between two of its points. The next value is
   the one that is expected to narrow the gaps most for each cell (`sweeper.refine.gaps`): halves of them, or where the
   other seeds' places are known better, near these. Points in training need no invented values for that: wherever the
   place is, they will tell on which side of them it lies. Of the values that do at least 90 % as well as the best, one
   of the fewest decimals is taken.
-- *The seeds.* As many as would narrow the t interval to the wanted half-width were their spread what it is now, at
+- *The seeds.* As many as would narrow the interval to the wanted half-width were their spread what it is now, at
   least three, or five for a half-width below 0.06: stopping as soon as an interval is narrow favours those that are
   narrow by chance (4,000 simulated, nominal 95 %: coverage 91–95 % with three, 93–95 % with five). The seeds of the
   coarse grid are trained at every new value. A further seed is trained at the fewest that the estimate asks for: the
   collapsed end, the reference, and the values about the other seeds' places.
+
+Before either, a number needs a floor: where only the collapsed end lies on it, a point next to that end comes first.
 
 A proposal is a function of the points alone, whatever their order and however they came about: asked again, with the
 proposed points now in training, it gives the next ones, so workers need not wait for each other.
@@ -39,6 +41,7 @@ from sweeper.analysis.critical import (
     MOST_FLOOR,
     Transition,
     find_transition,
+    left_open,
 )
 from sweeper.refine.gaps import Gap, crossing, evenly, short_values, with_neighbours
 
@@ -48,9 +51,9 @@ ENOUGH = 0.9  # share of the best gain for which a shorter number, or one that o
 LEAST_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
 TYPICAL_STEP = 0.1  # in x: a first seed's gap narrower than this says little of where other seeds' places are
 FINE = 0.06  # half-width, twice what seeds typically scatter: below it the seeds decide when the target is met …
-SEEDS_IF_FINE = 5  # … and the t interval of three or four that lie close by chance would be believed too often
+SEEDS_IF_FINE = 5  # … and the interval of three or four that lie close by chance would be believed too often
 SPARE = 3  # cells kept to find the place of a further seed, whose unfinished gap would undo the number there is
-MOST_SEEDS = 1000  # that the t interval may be found to need
+MOST_SEEDS = 1000  # that the interval may be found to need
 _SLACK = 1 + 1e-9
 
 
@@ -83,8 +86,8 @@ class Points:
 class Advice:
     """What to do next, and `why` in words.
 
-    `state`: `coarse`, `place` (nearer points) or `seeds`, with the `points` to train; or, without any, `wait` (for
-    those in training), `met`, `spent` (the budget) or `stuck` (no point would help). `half_width` is the widened
+    `state`: `coarse`, `floor`, `place` (nearer points) or `seeds`, with the `points` to train; or, without any, `wait`
+    (for those in training), `met`, `spent` (the budget) or `stuck` (no point would help). `half_width` is the widened
     interval's as it stands, None while there is no number; `used`: points finished or in training.
     """
 
@@ -167,13 +170,14 @@ class _Look:
         Where there are too few seeds for a number yet, further ones wait until it is known about where to train them.
         Only what they need wherever that is comes before a guess at what points in training will say.
         """
+        yield self._floor
         step = max(gap.width for gap in self.gaps.values())
         wanted = self.goal.half_width * _SLACK
         least = max(2 * wanted, TYPICAL_STEP)
         searching = any(gap.width > least for seed, gap in self.gaps.items() if seed in self.paired)
         if len(self.gaps) < FEWEST_SEEDS and searching:
             yield from (self._certain, self._nearer) if self.pending else (self._nearer, self._more_seeds)
-        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.t_halves[len(self.gaps)] or step <= 2 * wanted:
+        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.halves[len(self.gaps)] or step <= 2 * wanted:
             yield from (self._more_seeds, self._nearer)
         else:
             yield self._nearer
@@ -242,12 +246,13 @@ class _Look:
         return [gap.place for gap in self.gaps.values()]
 
     @cached_property
-    def t_halves(self) -> Array:
-        """Half-width of the t interval from 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
+    def halves(self) -> Array:
+        """Half-width of the interval from 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
         seeds = np.arange(2, MOST_SEEDS + 1)
         spread = float(np.std(self.places, ddof=1)) if len(self.places) > 1 else 0.0
         half = stdtrit(seeds - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(seeds)
-        return np.concatenate([[np.inf, np.inf], half])
+        between = left_open([gap.apart for gap in self.gaps.values()])  # less than half a step, however many seeds
+        return np.concatenate([[np.inf, np.inf], np.hypot(half, between)])
 
     @cached_property
     def uncollapsed(self) -> str:
@@ -261,6 +266,27 @@ class _Look:
         if high <= low:
             return f"flat: {high:.3g} {at[1]}, {low:.3g} {at[0]}"
         return f"no collapsed floor: {low:.3g} {at[0]}, {high:.3g} {at[1]}" if low > MOST_FLOOR * high else ""
+
+    # --- the floor
+
+    def _floor(self) -> Advice | None:
+        """A point next to the collapsed end, where no other lies on the floor: for the coarse grid's seeds."""
+        known = self.transition.tail
+        x = sorted({self._x(value) for value, _ in self.asked})
+        below = any(gap.low <= x[0] for gap in self.gaps.values())  # a point nearer to the place will lie there
+        if len(known) != 1 or below or x[1] in {self._x(value) for value, _ in self.pending}:
+            return None
+        gap = Gap(x[0], x[1], x[1])
+        middle = (gap.start + gap.high) / 2
+        lists = short_values(gap, self.axis) if self.allowed is None else [self.allowed]
+        for values in lists:
+            inside = [value for value in values if gap.start < self._x(value) < gap.high]
+            if inside:
+                value = min(inside, key=lambda each: abs(self._x(each) - middle))
+                points = [(nine_digits(value), seed) for seed in self.paired if seed not in self._lost()]
+                why = f"next to {self.axis.at(self.end)} the order parameter still falls"
+                return self._affordable("floor", why, points) if points else None
+        return None
 
     # --- the step
 
@@ -317,10 +343,10 @@ class _Look:
         return sorted({seed for _, seed in self.asked} - self._lost())
 
     def _wanted_seeds(self) -> int:
-        """How many would narrow the t interval enough."""
+        """How many would narrow the interval enough."""
         if len(self.places) < FEWEST_SEEDS:
             return FEWEST_SEEDS
-        enough = np.flatnonzero(self.t_halves <= self.goal.half_width * _SLACK)
+        enough = np.flatnonzero(self.halves <= self.goal.half_width * _SLACK)
         return max(int(enough[0]) if len(enough) else MOST_SEEDS, self.fewest)
 
     def _more_seeds(self) -> Advice | None:

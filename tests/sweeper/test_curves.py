@@ -107,11 +107,13 @@ def test_report_of_a_study(rows, tmp_path):
     lines = found.headline()
     assert len(lines) == 3 and "mlp 40-40 (64-64) and mlp 40-40-40 (64-64): the same critical ρ" in lines[2]
     assert lines[0].startswith("mnist · mlp 40-40 (64-64): critical ρ (onset) 0.94")
-    assert "95 % t interval over 3 seeds" in lines[0] and "; midpoint 0.9" in lines[0]
-    assert found.notes == [
+    assert "95 % interval over 3 seeds" in lines[0] and "; midpoint 0.9" in lines[0]
+    assert found.notes[:2] == [
         "1 of the study's 79 cells without a result yet",
         "78 cells of the store not in the study, left out",
     ]
+    for curve, note in zip(found.curves, found.notes[2:], strict=True):
+        assert note.startswith(f"{curve.label}: checks: variance peak ρ = 0.") and note.endswith(": converged")
     assert all(path.stat().st_size > 500 for path in found.tables + found.figures)
     assert {path.stem for path in found.figures} == {
         "phase", "activity_by_layer", "activity_grid", "training", "critical_by_step", "comparisons",
@@ -127,7 +129,7 @@ def test_report_says_which_networks_lack_the_layer(rows, tmp_path):
     cells = rows[0][rows[0]["data"] == "mnist"]
     found = report(cells, pd.DataFrame(), tmp_path, study_name="third", order_parameter="relative_activity_3")
     assert [curve.architecture for curve in found.curves] == ["mlp 40-40-40 (64-64)"]
-    assert found.notes == ["39 cells of networks without a layer 3, left out"]
+    assert found.notes[0] == "39 cells of networks without a layer 3, left out"
     assert found.to_dict()["unit"] == "share of units"
 
 

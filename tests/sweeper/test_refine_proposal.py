@@ -103,6 +103,21 @@ def test_an_onset_nearer_to_1_than_the_grid_is_found():
     assert transition_of(points).onset.value == pytest.approx(planted(broken, 0.001, 0.1), abs=3e-4)
 
 
+def test_a_second_point_on_the_floor_is_asked_for():
+    """A logistic of three seeds at points of which none but ρ = 1 lies on its floor: without another, no number."""
+    trained = Trained(*SHAPES["logistic"], noise=0.001)
+    coarse = list(product((0.8, 0.9, 0.94, 0.95, 1.0), range(3)))
+    known = Points(coarse, {point: trained(point) for point in coarse})
+    assert transition_of(known).onset.reason.startswith("no floor")
+    advice = propose(known, Goal(0.05, 60))
+    assert advice.state == "floor" and len({rho for rho, _ in advice.points}) == 1
+    assert all(0.95 < rho < 1 for rho, _ in advice.points) and [seed for _, seed in advice.points] == [0, 1, 2]
+    waiting = propose(replace(known, pending=advice.points), Goal(0.05, 60))
+    assert waiting.state != "floor"
+    _, advice, _ = refine(trained, Goal(0.05, 60), coarse)
+    assert advice.state == "met"
+
+
 def test_more_seeds_where_the_seeds_scatter():
     """Five times the scatter takes more seeds for the same interval, over a few replicates."""
 

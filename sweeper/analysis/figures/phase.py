@@ -101,7 +101,7 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
         caption(
             figure,
             f"Line: mean over seeds; points and faint lines: seeds ({counted(shown)}). Dashed: onset, 10 % of the way "
-            f"from the floor to {control.at(shown[0].reference)}, with its 95 % t interval over seeds in "
+            f"from the floor to {control.at(shown[0].reference)}, with its 95 % interval in "
             f"{control.scale} (dark) and the same widened to half a grid step (light); dotted: midpoint, 50 %.",
         )
     return figure

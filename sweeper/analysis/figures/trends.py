@@ -75,7 +75,7 @@ def trend_figure(curves: Sequence[Curve]) -> Figure | None:
         axis.set(grid[0], which="y", words=f"critical {control.symbol}, onset (scale of {control.scale})")
         caption(
             figure,
-            f"Onset with its 95 % t interval over seeds (thick) and with half a grid step at least (thin); points: "
+            f"Onset with its 95 % interval (thick) and with half a grid step at least (thin); points: "
             f"seeds ({counted([curve for family, _ in found for curve in family.curves])}).",
         )
     return figure

@@ -74,7 +74,7 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
         controls,
         series,
         note=(
-            "Thick lines: means over seeds; points and faint lines: seeds. Dashed: onset, with its interval over seeds "
+            "Thick lines: means over seeds; points and faint lines: seeds. Dashed: onset, with its interval "
             "(dark) and the same widened to half a step of the grid (light); dotted: midpoint."
         ),
         cells=list(ids),

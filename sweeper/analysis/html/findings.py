@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeper.analysis.critical import CONFIDENCE, FRACTIONS, Critical
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.families import mean_weights
+from sweeper.analysis.families import mean_weights, tied
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import quantity
 from sweeper.analysis.figures.steps import steps_data
@@ -33,7 +33,7 @@ def _card(curve: Curve) -> Block:
         value = "no number" if onset.bound is None else f"{symbol} {_beyond(curve)} {onset.bound:.4g}"
         return card(curve.label, value, [str(onset.reason)])
     lines = [
-        f"{PERCENT} over {len(onset.seeds)} seeds: {_interval(onset, onset.low, onset.high)}",
+        f"{PERCENT}, {len(onset.seeds)} seeds: {_interval(onset, onset.low, onset.high)}",
         f"and half a step of the grid: {_interval(onset, onset.low_wide, onset.high_wide)}",
     ]
     if midpoint.value is not None:
@@ -60,15 +60,16 @@ def _row(curve: Curve) -> dict[str, str | int | None]:
         value = f"{_beyond(curve)} {onset.bound:.4g}"
     weights = mean_weights(curve.fits)
     family = max(weights, key=lambda name: weights[name], default=None)
+    tie = "".join(f", or {FAMILY_NAMES.get(name, name)}" for name in tied(weights)[1:])
     lost = [f"{n} {word}" for n, word in ((onset.n_diverged, "diverged"), (onset.n_missing, "missing")) if n]
     reason = onset.reason or (f"no midpoint: {midpoint.reason}" if midpoint.reason else None)
     return {
         "curve": curve.label,
         f"critical {symbol} (onset)": value,
-        f"{PERCENT} over seeds": _interval(onset, onset.low, onset.high),
+        f"{PERCENT} interval": _interval(onset, onset.low, onset.high),
         "and half a step": _interval(onset, onset.low_wide, onset.high_wide),
         "midpoint": None if midpoint.value is None else midpoint.written(midpoint.value),
-        "shape": None if family is None else f"{FAMILY_NAMES.get(family, family)} ({weights[family]:.2f})",
+        "shape": None if family is None else f"{FAMILY_NAMES.get(family, family)} ({weights[family]:.2f})" + tie,
         "seeds": len(onset.seeds),
         "steps": "–".join(f"{step:,}" for step in sorted(set(curve.steps))),
         "without a value": ", ".join(lost) or None,
@@ -87,9 +88,10 @@ def estimand(curve: Curve, order_parameter: str) -> str:
     return (
         f"Onset: where a seed's {quantity(order_parameter)} is {100 * FRACTIONS['onset']:g} % of the way from its "
         f"collapsed floor to its value at {axis.at(curve.reference)}; midpoint: {100 * FRACTIONS['midpoint']:g} %. "
-        f"Found seed by seed, by monotone interpolation in {axis.scale}. Interval: mean over seeds ± t standard errors "
-        f"({PERCENT}), and the same widened to at least half a step of the grid each way. Shape: of the curves fitted "
-        f"beside it the one with most Akaike weight (its weight, mean over seeds); it is no part of the estimate."
+        f"Found seed by seed, by monotone interpolation in {axis.scale}. Interval: {PERCENT}, from the scatter over "
+        f"seeds (t) and from what interpolation between grid points leaves open, and the same widened to at least half "
+        f"a step of the grid each way. Shape: of the curves fitted beside it the one with most Akaike weight (its "
+        f"weight, mean over seeds), with those that do as well; it is no part of the estimate, nor are the checks."
     )
 
 
@@ -117,7 +119,7 @@ def steps_chart(curves: Sequence[Curve], history: pd.DataFrame, order_parameter:
     split = ", ".join(sorted(history["split"].unique()))
     return chart(
         f"Critical {control.symbol} against training steps",
-        "The onset of each curve at every evaluated step, with its interval over seeds. Arrow keys move along it.",
+        "The onset of each curve at every evaluated step, with its interval. Arrow keys move along it.",
         {"label": "training steps", "name": "step", "at": steps, "texts": [f"{step:,}" for step in steps]},
         {
             "label": f"critical {control.symbol}, onset (scale of {control.scale})",
@@ -127,7 +129,7 @@ def steps_chart(curves: Sequence[Curve], history: pd.DataFrame, order_parameter:
         },
         keys.controls(),
         series,
-        note=f"Onset with its {PERCENT} t interval over seeds, on the {split} set.",
+        note=f"Onset with its {PERCENT} interval, on the {split} set.",
         legend=[
             {"keys": keys.of(curve), "style": curve_style(index), "text": curve.label} for index, curve, _ in found
         ],
