@@ -98,14 +98,15 @@ def _ways(model: str, args: Namespace) -> None:
 
     rows = []
     for count in (1, max(args.stacks)):
-        graph, eager, host, tf32 = (_stack(model, count, args.batch) for _ in range(4))
+        graph, eager, host = (_stack(model, count, args.batch) for _ in range(3))
+        tf32 = _stack(model, count, args.batch, precision="tf32")
         seeds = [cell.seed for cell in host.cells]
         host.draws, host._own_draws = Draws(seeds, "cuda"), Draws(list(dict.fromkeys(seeds)), "cuda")
         candidates = {
             "captured": (count, _advance(graph)),
             "kernel by kernel": (count, _by_kernels(eager)),
             "kernel by kernel, draws of the host": (count, _by_kernels(host)),
-            "captured, products in TF32": (count, _in_tf32(tf32)),
+            "captured, products in TF32": (count, _advance(tf32)),
         }
         times, steps = _measure(candidates, args)
         base = [seconds / steps["captured"] for seconds in times["captured"].wall]
@@ -132,18 +133,6 @@ def _by_kernels(stack: Any) -> Callable[[int], None]:
         for _ in range(steps):
             stack.procedure.advance(stack, stack.step)
             stack.step += 1
-
-    return train
-
-
-def _in_tf32(stack: Any) -> Callable[[int], None]:
-    """Steps whose matrix products are in TF32, from their capture on."""
-    import torch
-
-    def train(steps: int) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = True
-        stack.train(stack.step + steps)
-        torch.backends.cuda.matmul.allow_tf32 = False
 
     return train
 

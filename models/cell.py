@@ -59,7 +59,8 @@ class Cell:
       `smoothing`: what is averaged, `moments` (mean and deviation) or `ratio` (mean / deviation, and deviation).
     - `kl_weight`, reached linearly from `kl_weight_start` over `kl_warmup_steps` steps [0];
       `free_bits`: floor of each layer's term, nats [0].
-    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32` or `float64`.
+    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32`, `float64`, or
+      `tf32` (matrix products of training on a GPU with operands cut to 10 bits).
     - `learning_rate`, decaying geometrically to `learning_rate_end` over `learning_rate_decay_steps` steps [0];
       Adam's `adam_beta1`, `adam_beta2`, `adam_epsilon`; `gradient_clip`: largest norm of a cell's gradient [0].
     """
@@ -230,7 +231,7 @@ CHOICES = {
     "likelihood": ("bernoulli", "gaussian"),
     "activation": ("tanh", "relu", "leaky_relu", "elu"),
     "smoothing": ("moments", "ratio"),
-    "precision": ("float32", "float64"),
+    "precision": ("float32", "float64", "tf32"),
 }
 
 _MOST = 10**9

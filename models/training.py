@@ -6,7 +6,8 @@ cell's numbers are bitwise those it would have alone, so stacks are a matter of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from models.objectives import Objective
 from models.optimizer import Adam
 from models.procedures import Procedure
 
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
 
 
 class Stack:
@@ -103,8 +104,19 @@ class Stack:
 
     def train(self, steps: int) -> None:
         """Train up to absolute step `steps`, or until no cell is active."""
-        while self.step < steps:
-            self.procedure.step(self)
+        with self._products():
+            while self.step < steps:
+                self.procedure.step(self)
+
+    @contextmanager
+    def _products(self) -> Iterator[None]:
+        """Matrix products as the cells' precision asks: torch has one switch for all of a process."""
+        switch = torch.backends.cuda.matmul
+        before, switch.allow_tf32 = switch.allow_tf32, self.cells[0].precision == "tf32"
+        try:
+            yield
+        finally:
+            switch.allow_tf32 = before
 
     def mark_diverged(self, finite: Tensor, step: int | Tensor) -> None:
         """Mask the active cells for which `finite`, (cells,) bool, is false, at this step."""

@@ -9,6 +9,7 @@ from conftest import environment
 
 from models.registry import cell_size
 from sweeper import estimate
+from sweeper.errors import StudyError
 from sweeper.machine import Machine
 from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
 from sweeper.store import Store
@@ -81,6 +82,13 @@ def test_small_cells_make_larger_stacks(tiny):
     assert max(sizes(make_plan(tiny(cells=grid, run=RAY).load(), None, HERE))) == CPU_STACK_OF_SMALL
     large = grid | {"data": "mnist", "latents": "40-40-40-40", "hidden": "200-200", "batch_size": 64}
     assert max(sizes(make_plan(tiny(cells=large, run=RAY).load(), None, HERE))) == CPU_STACK
+
+
+def test_what_only_a_gpu_can_do_is_refused_without_one(tiny):
+    for sets in ("run.device=cuda", "cells.precision=tf32"):
+        with pytest.raises(StudyError, match="there is no"):
+            make_plan(tiny().load("run.device=auto", sets), None, HERE)
+        assert make_plan(tiny().load("run.device=auto", sets), None, GPUS).device == "cuda"
 
 
 def test_an_order_travels_as_json(tiny):
