@@ -54,7 +54,8 @@ class Cell:
 
     - `data`: name of a registered data set; `likelihood`: `bernoulli` or `gaussian` with fixed `decoder_variance`.
     - `network`: registered network; `latents`: units of each stochastic layer from the data up, `"40-40-40-40"`;
-      `hidden`: hidden sizes of the maps (see `parse_hidden`); `activation`: `tanh`, `relu`, `leaky_relu` or `elu`.
+      `hidden`: hidden sizes of the maps (see `parse_hidden`); `activation`: `tanh`, `relu`, `leaky_relu`, `elu`
+      or `identity`.
     - `objective`: `vae` or `ou`; `rho` in [0, 1], the strength of smoothing [1]; `smoothing_samples`, S;
       `smoothing`: what is averaged, `moments` (mean and deviation) or `ratio` (mean / deviation, and deviation).
     - `kl_weight`, reached linearly from `kl_weight_start` over `kl_warmup_steps` steps [0];
@@ -229,7 +230,7 @@ UNSMOOTHED = {"ou": "vae"}  # objectives that smooth, and what each is at ρ = 1
 
 CHOICES = {
     "likelihood": ("bernoulli", "gaussian"),
-    "activation": ("tanh", "relu", "leaky_relu", "elu"),
+    "activation": ("tanh", "relu", "leaky_relu", "elu", "identity"),
     "smoothing": ("moments", "ratio"),
     "precision": ("float32", "float64", "tf32"),
 }

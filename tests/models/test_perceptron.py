@@ -24,7 +24,7 @@ def made(activation="tanh", sizes=(I, 7, 8, O), **more):
 def plain(params, x, activation, average):
     """Mean and deviation of the map of `made`, cell by cell, as the equations read."""
     act = {"tanh": torch.tanh, "relu": torch.relu, "elu": torch.nn.functional.elu,
-           "leaky_relu": torch.nn.functional.leaky_relu}[activation]  # fmt: skip
+           "leaky_relu": torch.nn.functional.leaky_relu, "identity": lambda h: h}[activation]  # fmt: skip
 
     def affine(name, c, h):
         return h @ params[f"map.{name}.weight"][c] + params[f"map.{name}.bias"][c]
@@ -38,7 +38,7 @@ def plain(params, x, activation, average):
     return tuple(torch.stack(each) for each in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu", "elu"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu", "elu", "identity"])
 @pytest.mark.parametrize("average", [False, True])
 def test_a_map_and_its_gradients_are_those_of_the_equations(activation, average):
     """Values and the gradient of every tensor and of x, to 1e-12: the average over samples of the linear head too."""
