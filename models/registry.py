@@ -76,6 +76,7 @@ DATASETS: dict[str, Entry] = {
 
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", size="models.sizes:mlp"),
+    "null_mlp": Entry("models.networks.null_mlp:NullMLP", size="models.sizes:null_mlp"),
 }
 
 OBJECTIVES: dict[str, Entry] = {

@@ -37,8 +37,11 @@ class Affine:
         return (4 if self.of_data else 6) * self.rows * self.inputs * self.outputs
 
 
-def mlp_maps(cell: Cell, features: int, samples: int = 1) -> list[Affine]:
-    """Every affine map of a training step of the hierarchical MLP, once for each time it is applied."""
+def mlp_maps(cell: Cell, features: int, samples: int = 1, lowest: int = 1) -> list[Affine]:
+    """Every affine map of a training step of the hierarchical MLP, once for each time it is applied.
+
+    lowest: the first layer that has maps.
+    """
     cell = cell.canonical()
     image_rows = cell.batch_size  # the first map sees the image once for all chains
     rows = image_rows * samples
@@ -53,21 +56,28 @@ def mlp_maps(cell: Cell, features: int, samples: int = 1) -> list[Affine]:
         down_rows = prior_rows if i else rows
         down = [*pairwise((units, *hidden[::-1]))]
         heads = [prior_rows, mean_rows] if i else [rows]
-        maps += [Affine(up_rows, *sizes, of_data=i == 0 and not place) for place, sizes in enumerate(up)]
+        if i + 1 < lowest:
+            continue
+        maps += [Affine(up_rows, *sizes, of_data=i + 1 == lowest and not place) for place, sizes in enumerate(up)]
         maps += [Affine(down_rows, *sizes) for sizes in down]
         maps += [Affine(count, hidden[0], below[i]) for count in heads]
     return maps
 
 
-def mlp(cell: Cell, features: int, samples: int = 1) -> Size:
+def mlp(cell: Cell, features: int, samples: int = 1, lowest: int = 1) -> Size:
     """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
-    maps = mlp_maps(cell, features, samples)
+    maps = mlp_maps(cell, features, samples, lowest)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4
     # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
     # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
     numbers = 4 * parameters + max(_kept(cell, features, samples), 3 * parameters)
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
+
+
+def null_mlp(cell: Cell, features: int, samples: int = 1) -> Size:
+    """The same without the maps between x and z₁. Its memory counts what these would keep: more than enough."""
+    return mlp(cell, features, samples, lowest=2)
 
 
 def _kept(cell: Cell, features: int, samples: int) -> int:

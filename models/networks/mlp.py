@@ -70,8 +70,8 @@ class HierarchicalMLP:
     ) -> Terms:
         """One ancestral pass up and the generative terms down. Arguments and shapes: see `models.networks.Network`."""
         below, q = x, []
-        for up, eps in zip(self.inference, noise, strict=True):
-            mean, deviation = up.gaussian(params, below)
+        for i, eps in enumerate(noise):
+            mean, deviation = self._posterior(params, i + 1, below)
             z = torch.addcmul(mean, deviation, eps)
             q.append((z, mean, deviation, eps))
             below = z
@@ -86,6 +86,10 @@ class HierarchicalMLP:
             else:
                 layers.append(Layer(z, mean, log_q, standard_normal_log_prob(z), normal_kl(mean, deviation)))
         return Terms(self._log_px(params, x, q[0][0], decoder_variance), tuple(layers))
+
+    def _posterior(self, params: Mapping[str, Tensor], i: int, below: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of q(z_i|z_{i−1}), each (cells, samples, batch, units of layer i); `i` from 1."""
+        return self.inference[i - 1].gaussian(params, below)
 
     def _prior(
         self, params: Mapping[str, Tensor], i: int, above: tuple[Tensor, ...], smoothing: Smoothing | None

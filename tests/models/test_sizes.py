@@ -25,6 +25,7 @@ from models.training import Stack
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing_samples=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing="ratio"),
         dict(latents="5-3", hidden="13", objective="vae_3"),
+        dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, network="null_mlp"),
     ],
 )
 def test_operations_and_parameters_are_those_of_a_step(fields, monkeypatch):

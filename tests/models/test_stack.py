@@ -52,10 +52,10 @@ def same(a: Stack, i: int, b: Stack, j: int) -> bool:
 
 
 @pytest.mark.parametrize("partition", [[[0], [1], [2], [3], [4]], [[4, 2, 0], [3, 1]], [[3], [1, 0, 4, 2]]])
-@pytest.mark.parametrize("objective", ["ou", "vae"])
-def test_a_stack_equals_its_cells_alone_bitwise(dataset, partition, objective):
+@pytest.mark.parametrize(("objective", "network"), [("ou", "mlp"), ("vae", "mlp"), ("ou", "null_mlp")])
+def test_a_stack_equals_its_cells_alone_bitwise(dataset, partition, objective, network):
     """Any order, any partition: weights, moments, counters and evaluation are bitwise the same."""
-    cells = make(5, objective=objective)
+    cells = make(5, objective=objective, network=network)
     whole = trained(cells, dataset)
     rows = evaluate(whole, Evaluation(importance_samples=12))
     for places in partition:
