@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 NAMES = (
-    "train", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "planning", "store",
+    "train", "profile", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "planning", "store",
     "refinement",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a stack takes of memory against what the planner thinks it takes: training, evaluation and a checkpoint.
+"""What a stack takes of memory against what the planner thinks it takes, and what smoothing adds to the plain VAE.
 
 Each case runs in a process of its own. Measured is how far the process's peak of resident memory rises above where it
 stood with everything imported and the data loaded.
@@ -33,22 +33,35 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """One row a case."""
     circumstances("Once each, in processes of their own.")
-    rows = []
+    rows, smoothed = [], []
     for model in args.models:
         for batch in BATCHES:
             for count in STACKS.get(model, (4,)):
-                case = json.dumps(dict(model=model, batch=batch, count=count, steps=args.steps))
-                command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", case]
-                found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+                found = _measured(model, batch, count, args.steps, "ou")
                 predicted = count * cell_size(cells(model, 1, batch_size=batch)[0]).memory_bytes
                 after = [f"{found[phase] / 1e6:.0f}" for phase in ("made", "trained", "saved", "evaluated")]
                 ratio = f"{predicted / found['evaluated']:.2f}"
                 rows.append([f"{model}, batch {batch}, {count} cells", ratio, f"{predicted / 1e6:.0f}", *after])
     header = ["", "predicted ÷ measured", "predicted MB", "peak when made", "trained", "saved", "evaluated"]
     table(header, rows)
+    for model in args.models:
+        for batch in BATCHES:
+            count = max(STACKS.get(model, (4,)))
+            each = [_measured(model, batch, count, args.steps, objective)["trained"] for objective in ("ou", "vae")]
+            peaks = (f"{peak / 1e6:.0f}" for peak in each)
+            smoothed.append([f"{model}, batch {batch}, {count} cells", f"{each[0] / each[1]:.2f}", *peaks])
+    table(["", "S = 5 ÷ plain", "S = 5, peak MB when trained", "plain"], smoothed)
 
 
-def measure(model: str, batch: int, count: int, steps: int) -> dict[str, int]:
+def _measured(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:
+    """`measure` in a process of its own."""
+    case = json.dumps(dict(model=model, batch=batch, count=count, steps=steps, objective=objective))
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", case]
+    found: dict[str, int] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def measure(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:
     """Peak bytes above the start: stack made, then trained, a checkpoint written, and evaluated."""
     import torch
 
@@ -62,7 +75,7 @@ def measure(model: str, batch: int, count: int, steps: int) -> dict[str, int]:
     compiled.library()
     warm = Stack(cells("quickstart", 1, batch_size=4), images("quickstart"))
     warm.train(2)  # what is loaded when first used
-    chosen, data = cells(model, count, batch_size=batch), images(model)
+    chosen, data = cells(model, count, batch_size=batch, objective=objective), images(model)
     found: dict[str, int] = {}
     start = _peak()
     stack = Stack(chosen, data)

@@ -28,7 +28,7 @@ NATIVE = (
 )
 PATIENCE_S = 120.0
 
-_TYPES = {
+FUNCTIONS = {
     "bias_tanh": [c_void_p] * 2 + [c_int64] * 4,
     "add_bias": [c_void_p] * 2 + [c_int64] * 4,
     "mean_samples": [c_void_p] * 2 + [c_int64] * 3,
@@ -48,7 +48,7 @@ def library() -> ctypes.CDLL | None:
         return None
     with suppress(OSError, subprocess.SubprocessError, AttributeError):
         found = ctypes.CDLL(str(_built(found_compiler)))
-        for name, types in _TYPES.items():
+        for name, types in FUNCTIONS.items():
             function = getattr(found, name)
             function.argtypes, function.restype = types, None
         return found
