@@ -73,6 +73,7 @@ class Order:
     validation_images: int
     pictures: int
     checkpoint_s: float
+    hang_s: float
     keep: str
     device: str
     threads: int
@@ -324,6 +325,7 @@ def _order(study: Study, items: Sequence[Item], device: str) -> Order:
         validation_images=study.evaluation.validation_images,
         pictures=study.evaluation.pictures,
         checkpoint_s=study.train.checkpoint_s,
+        hang_s=study.run.hang_s,
         keep=study.train.keep,
         device=device,
         threads=study.run.threads,

@@ -11,13 +11,14 @@ class Inline:
 
     def execute(self, work: Assignment) -> None:
         """Every order in turn, until a stop is requested."""
-        from sweeper.driver.worker import Stopped, carry_out
+        from sweeper.driver.watchdog import carry_out_watched
+        from sweeper.driver.worker import Stopped
 
         store = Store.open(work.root)
         while not work.stopping() and (taken := work.orders.take()) is not None:
             number, order = taken
             try:
-                carry_out(order, store, work.attempt(number), work.stopping)
+                carry_out_watched(order, store, work.attempt(number), work.stopping)
             except Stopped:
                 return
             work.orders.ended(number)

@@ -35,6 +35,7 @@ from sweeper.provenance import source_digest
 from sweeper.store import Store
 
 RESTARTS = 2  # of a trial whose process died, on top of those that halve its stack to one cell
+DIED = "its process died again and again"
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
@@ -109,12 +110,17 @@ class RayTune:
 
 
 def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
-    """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed."""
+    """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed.
+
+    A reason that the worker itself wrote down stays.
+    """
     order, committed = work.orders.handed[number], store.committed()
+    known = {failure.cell_id for failure in store.failures() if failure.traceback != DIED}
     missing = [
         name
         for name in order.cell_ids
-        if not any(row.satisfies(order.steps, order.evaluation.id()) for row in committed.get(name, []))
+        if name not in known
+        and not any(row.satisfies(order.steps, order.evaluation.id()) for row in committed.get(name, []))
     ]
     store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 
@@ -126,12 +132,13 @@ def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[
             f"this worker has another version of sweeper's source ({source_digest()}) than the driver ({digest}): "
             "install the same on every node"
         )
-    from sweeper.driver.worker import Stopped, carry_out
+    from sweeper.driver.watchdog import carry_out_watched
+    from sweeper.driver.worker import Stopped
 
     store = Store.open(root)
     order = Order.from_dict(config["order"])
     try:
-        carry_out(order, store, config["attempt"], lambda: store.stop_requested(run_id))
+        carry_out_watched(order, store, config["attempt"], lambda: store.stop_requested(run_id))
     except Stopped:
         return {"stopped": 1}
     return {"stopped": 0}
@@ -157,7 +164,7 @@ def _searcher(work: Assignment) -> Any:
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             number = self.numbers[trial_id]
             if error:  # noted now, for what follows from it; the reason comes when Tune has ended
-                _record(number, "its process died again and again", work, Store.open(work.root))
+                _record(number, DIED, work, Store.open(work.root))
             work.orders.ended(number)
 
         def save(self, checkpoint_path: str) -> None:  # Tune's state is thrown away

@@ -69,7 +69,7 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
     most, died = len(order.cells), store.died(attempt)
     if died > 1:
         most = math.ceil(died / 2)
-        _log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
+        log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
     for number in range(1, ATTEMPTS + 1):
         whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
         failures = {}
@@ -82,11 +82,11 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
             except Exception:
                 failures[part] = traceback.format_exc()
                 what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
-                _log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
+                log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
         if not failures:
             return
     for part, text in failures.items():
-        store.record_failure(part.cell_ids, attempt, text, str(_log_path(store, attempt)))
+        store.record_failure(part.cell_ids, attempt, text, str(log_path(store, attempt)))
 
 
 def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: int) -> None:
@@ -114,7 +114,7 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
                 raise
             reason = str(fault).split("\n")[0]
         most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
-        _log(
+        log(
             store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})"
         )
         store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
@@ -130,15 +130,16 @@ def out_of_memory(fault: BaseException) -> bool:
     return isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(word in text for word in words))
 
 
-def _log_path(store: Store, attempt: str) -> Path:
+def log_path(store: Store, attempt: str) -> Path:
+    """What an attempt has to say stands here."""
     return store.paths.log / f"{attempt}.log"
 
 
-def _log(store: Store, attempt: str, line: str, more: str = "") -> None:
+def log(store: Store, attempt: str, line: str, more: str = "") -> None:
     """A line for people, on stderr and with `more` in the store: a worker's stderr goes when Ray does."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
-    with suppress(OSError), open(_log_path(store, attempt), "a", encoding="utf-8") as file:
+    with suppress(OSError), open(log_path(store, attempt), "a", encoding="utf-8") as file:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n{more}")
 
 
@@ -186,7 +187,7 @@ class _Worker:
                     tensors, meta = self.store.load_running(record.attempt, record.step, [name])
                     meta = meta["cells"][name]
             except StoreDamaged as fault:
-                _log(self.store, self.attempt, f"not used: {fault}")
+                log(self.store, self.attempt, f"not used: {fault}")
                 continue
             if not any(k.startswith("adam.m/") for k in tensors) and step < self.order.steps:
                 continue  # weights alone cannot be trained further

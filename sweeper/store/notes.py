@@ -76,6 +76,17 @@ class Notes:
         """Forget the request."""
         remove(self.paths.stop)
 
+    def note_hang(self, attempt: str) -> None:
+        """Count a process of this attempt that made no progress and ends."""
+        path = self.paths.hung(attempt)
+        make_folder(path.parent)
+        write_bytes(path, json.dumps({"hangs": self.hangs(attempt) + 1}).encode())
+
+    def hangs(self, attempt: str) -> int:
+        """How often that was noted."""
+        count = (_note(self.paths.hung(attempt)) or {}).get("hangs", 0)
+        return count if isinstance(count, int) else 0
+
     def record_failure(self, cell_ids: Sequence[str], attempt: str, traceback: str, log: str) -> None:
         """Note that these cells failed. Forgotten when a cell commits, and by `clear_failures` when a run begins."""
         for cell_id in cell_ids:

@@ -163,6 +163,10 @@ class StorePaths:
         """What the stack last said of itself."""
         return self.attempt(attempt) / "progress.json"
 
+    def hung(self, attempt: str) -> Path:
+        """How often the attempt's process made no progress."""
+        return self.attempt(attempt) / "hung.json"
+
     def kept(self, cell_id: str) -> Path:
         """Folder of a committed cell's kept state."""
         return self.checkpoints / checked(cell_id, CELL_ID, "cell id")

@@ -203,6 +203,9 @@ class Run(Section):
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU where there is one")] = "auto"
     max_stack: Annotated[Count, Field(description="most cells trained in one stack; 0: as memory allows")] = 0
     memory_gb: Annotated[Number, Field(ge=0, description="memory for a stack, GB; 0: from the machine")] = 0.0
+    hang_s: Annotated[
+        Number, Field(gt=0, description="seconds without progress after which a worker is given up and restarted")
+    ] = 1800.0
 
 
 def _text_of_sizes(value: Any) -> Any:

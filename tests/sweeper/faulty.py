@@ -6,6 +6,7 @@ import atexit
 import builtins
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,3 +88,17 @@ def unreported(_: Any) -> None:
     from sweeper.analysis.report import Report
 
     cli._report = lambda study, store: Report(study.name, "kl_top", [])
+
+
+def hang(where: dict[str, Any]) -> None:
+    """From `step` on, a step of a stack that holds a cell of this `rho` does not return."""
+    from models.procedures.joint import Joint
+
+    step = Joint.step
+
+    def hang_at(self: Joint, stack: Any) -> None:
+        if stack.step >= where["step"] and any(cell.rho == where["rho"] for cell in stack.cells):
+            threading.Event().wait()
+        step(self, stack)
+
+    Joint.step = hang_at  # type: ignore[method-assign]
