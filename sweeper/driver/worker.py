@@ -114,9 +114,7 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
                 raise
             reason = str(fault).split("\n")[0]
         most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
-        log(
-            store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})"
-        )
+        log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
         store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
         if order.device == "cuda":
             torch.cuda.empty_cache()
