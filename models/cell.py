@@ -163,6 +163,8 @@ class Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
         off: list[str] = []
         nothing_smoothed = self.rho == 1.0 or self.depth == 1  # p(x|z₁) never is
+        if self.procedure.startswith(CONTINUE):  # at ρ = 1 too it stays one of its branch, whose others are smoothed
+            nothing_smoothed = False
         objective = UNSMOOTHED.get(self.objective, self.objective) if nothing_smoothed else self.objective
         if objective not in UNSMOOTHED:
             off += ["rho", "smoothing_samples", "smoothing"]
@@ -203,7 +205,7 @@ class Cell:
         """What cells of one stack must share: all that decides the shape of a tensor or the code that runs."""
         cell = self.canonical()
         return tuple(
-            getattr(cell, name)
+            cell.procedure.split(" ")[0] if name == "procedure" else getattr(cell, name)
             for name in SHAPE_FIELDS
             if cell.smoothed or name not in ("smoothing_samples", "smoothing")
         )
@@ -225,6 +227,8 @@ SHAPE_FIELDS = (
     "data", "likelihood", "network", "latents", "hidden", "activation", "objective", "smoothing_samples", "smoothing",
     "procedure", "batch_size", "precision",
 )  # fmt: skip
+
+CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `models.continuation`
 
 UNSMOOTHED = {"ou": "vae"}  # objectives that smooth, and what each is at ρ = 1; no other takes a ρ
 

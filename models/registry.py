@@ -86,6 +86,7 @@ OBJECTIVES: dict[str, Entry] = {
 
 PROCEDURES: dict[str, Entry] = {
     "joint": Entry("models.procedures.joint:Joint"),
+    "continue": Entry("models.procedures.joint:Joint"),  # from another cell's weights: see `models.continuation`
 }
 
 REGISTRIES = {"data": DATASETS, "network": NETWORKS, "objective": OBJECTIVES, "procedure": PROCEDURES}
@@ -98,6 +99,8 @@ class UnknownName(ValueError):
 def find(field: str, name: str) -> Entry:
     """The entry of `name` in the registry of cell field `field`. Raises UnknownName."""
     registry = REGISTRIES[field]
+    if field == "procedure":
+        name = str(name).split(" ")[0]
     if name not in registry:
         near = get_close_matches(str(name), registry, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""

@@ -13,18 +13,19 @@ import hashlib
 import math
 import socket
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from models.cell import Cell
+from models.cell import CONTINUE, Cell
+from models.continuation import Passed, origin
 from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
 from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
-from sweeper.store import Store
+from sweeper.store import Committed, Store
 from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
 
@@ -42,8 +43,9 @@ MEMORY_SHARE = 0.5  # of what is available, for all workers together: the model 
 class Item:
     """One cell of the study and what is to be done with it.
 
-    `action`: `done`, `diverged` (finished as well), `train`, `continue` or `evaluate`; `start`: step it goes on from;
-    `steps`: where it goes to; `why`: a few words for people.
+    `action`: `done`, `diverged` (finished as well, or there is nothing to take over), `train`, `continue`, `evaluate`
+    or `wait` (for the cell whose weights it takes over); `start`: step it goes on from; `steps`: where it goes to;
+    `why`: a few words for people.
     """
 
     cell: Cell
@@ -171,7 +173,7 @@ def make_plan(
     elif not study.run.workers and device == "cpu":
         workers = max(1, here.cores // study.run.threads)
     had = set(ordered)
-    todo = [item for item in items if item.missing and item.cell not in had]
+    todo = [item for item in items if item.missing and item.action != "wait" and item.cell not in had]
     orders = _orders(
         study,
         todo,
@@ -262,8 +264,30 @@ def _items(study: Study, cells: Sequence[Cell], store: Store | None) -> list[Ite
             why = f"{asked:,} steps asked, {most:,} done" + ("" if start else ", and no state to train on was kept")
         else:
             why = f"stopped at step {start:,}" if start else "new"
-        items.append(Item(cell, name, "continue" if start else "train", start, steps, why))
+        action = "continue" if start else "train"
+        if not start and cell.procedure.startswith(CONTINUE):
+            action, why = _taking_over(cell, committed, kept) or (action, why)
+        items.append(Item(cell, name, action, start, steps, why))
     return items
+
+
+def _taking_over(
+    cell: Cell, committed: Mapping[str, Sequence[Committed]], kept: Mapping[str, int]
+) -> tuple[str, str] | None:
+    """What keeps a cell from taking over weights, as action and reason; None if they are there."""
+    passed, before = Passed.of(cell.procedure), origin(cell)
+    assert passed is not None and before is not None
+    if kept.get(cell_id(before)) == passed.steps:
+        return None
+    earlier: Cell | None = before
+    while earlier is not None:
+        rows = committed.get(cell_id(earlier), [])
+        if rows and all(row.state == "diverged" for row in rows):
+            return "diverged", f"its branch diverged at rho = {earlier.rho:g}"
+        earlier = origin(earlier)
+    if committed.get(cell_id(before)):
+        return "wait", f"its origin's weights at step {passed.steps:,} were not kept: use a store of its own"
+    return "wait", "the cell before it in its branch comes first"
 
 
 def _can_train_on(store: Store | None, name: str) -> bool:

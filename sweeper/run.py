@@ -75,15 +75,18 @@ class Course:
 
     def __init__(self, plan: Plan, store: Store, here: Machine | None):
         self.plan, self.store, self.here = plan, store, here
+        self.ordered = [cell for order in plan.orders for cell in order.cells]
 
     def more(self, free: int) -> Sequence[Order]:
         """Orders for `free` workers that follow from what is finished by now. A run orders each cell once."""
-        if self.plan.study.refine is None:
+        waiting = any(item.action == "wait" for item in self.plan.items)
+        if self.plan.study.refine is None and not waiting:
             return ()
-        ordered = [item.cell for item in self.plan.items]
         failed = {failure.cell_id for failure in self.store.failures()}
-        now = make_plan(self.plan.study, self.store, self.here, ordered, failed, free)
-        items = self.plan.items + tuple(item for item in now.items if item.cell not in set(ordered))
+        now = make_plan(self.plan.study, self.store, self.here, self.ordered, failed, free)
+        known = {item.cell for item in self.plan.items}
+        items = self.plan.items + tuple(item for item in now.items if item.cell not in known)
+        self.ordered += [cell for order in now.orders for cell in order.cells]
         self.plan = replace(self.plan, items=items, refinement=now.refinement)
         return now.orders
 

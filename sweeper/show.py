@@ -30,6 +30,7 @@ _ACTIONS = {
     "continue": "to continue",
     "evaluate": "to evaluate anew",
     "train": "to train",
+    "wait": "to train after others",
 }
 
 

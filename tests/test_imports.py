@@ -48,7 +48,7 @@ LAYERS = {
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
-    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell"),
+    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
     "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
     "sweeper.plan": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
@@ -60,7 +60,15 @@ LAYERS = {
     ),
 }  # fmt: skip
 
-WITHOUT_TORCH = ("models.cell", "models.registry", "models.settings", "models.sizes", "models.data", "sweeper")
+WITHOUT_TORCH = (
+    "models.cell",
+    "models.continuation",
+    "models.registry",
+    "models.settings",
+    "models.sizes",
+    "models.data",
+    "sweeper",
+)
 
 
 def within(name: str, parts: tuple[str, ...]) -> bool:

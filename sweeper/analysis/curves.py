@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.cell import Cell, canonical_json
+from models.cell import CONTINUE, Cell, canonical_json
+from models.continuation import branch, cold_start
 from sweeper.analysis.axis import RHO, STEPS, Array, Axis
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families, nearer
@@ -112,6 +113,7 @@ def curves(
     groups: dict[str, list[Any]] = {}
     for row in cells.itertuples(index=False):
         groups.setdefault(_key(row.data_digest, json.loads(row.cell), axis), []).append(row)
+    _begin_branches(groups, axis)
     ends = {key: _end_key(rows[0], axis) for key, rows in groups.items()}
     reaching = {end for key, end in ends.items() if end != key}
     found = []
@@ -130,9 +132,20 @@ def _over_steps(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     return kept.merge(measured, on="cell_id")
 
 
+def _begin_branches(groups: Mapping[str, list[Any]], axis: Axis) -> None:
+    """Give branches of cells that continue from each other the cold starts with which they begin."""
+    cold = {row.cell: row for rows in groups.values() for row in rows}
+    for rows in groups.values():
+        members = [Cell.from_json(row.cell) for row in rows]
+        if axis.name == RHO.name and members[0].procedure.startswith(CONTINUE):
+            starts = dict.fromkeys(cold_start(cell).to_json() for cell in members)
+            rows += [cold[start] for start in starts if start in cold]
+
+
 def _fields(cell: Mapping[str, Any], axis: Axis) -> dict[str, Any]:
     """The cell's fields but those that vary along a curve."""
-    return {name: value for name, value in cell.items() if name not in (axis.name, "seed")}
+    fields = {name: value for name, value in cell.items() if name not in (axis.name, "seed")}
+    return fields | {"procedure": branch(cell["procedure"], cell["rho"])}
 
 
 def _key(digest: str, cell: Mapping[str, Any], axis: Axis) -> str:

@@ -26,6 +26,7 @@ import torch
 import models.data
 from models import registry
 from models.cell import Cell
+from models.continuation import Passed, origin
 from models.evaluation import evaluate
 from models.pictures import draw_pictures
 from models.registry import cell_id, cell_size
@@ -199,6 +200,8 @@ class _Worker:
         stack = Stack(cells, models.data.load(cells[0].data), order.device)
         if start:
             stack.load(self._stacked(stack, ids), start)
+        else:
+            self._take_over(stack)
         self.history = {name: list(self.metas[name]["history"]) if start else [] for name in ids}
         self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
         self.stack, self.ids, self.start = stack, ids, start
@@ -216,6 +219,19 @@ class _Worker:
         self._let_go_of_diverged()
         if self.ids:
             self._finish()
+
+    def _take_over(self, stack: Stack) -> None:
+        """Give cells that continue from others the weights of these. Raises StoreDamaged where they are gone."""
+        tensors = stack.tensors()
+        for i, cell in enumerate(stack.cells):
+            passed, before = Passed.of(cell.procedure), origin(cell)
+            if passed is None or before is None:
+                continue
+            if self.kept.get(cell_id(before)) != passed.steps:
+                raise StoreDamaged(f"{cell_id(cell)} continues from {cell_id(before)}, whose state is not there")
+            state, _ = self.store.load_state(cell_id(before))
+            for name in stack.params:
+                tensors[f"param/{name}"][i].copy_(torch.from_numpy(state[f"param/{name}"]))
 
     def _stacked(self, stack: Stack, ids: Sequence[str]) -> dict[str, torch.Tensor]:
         """The loaded states as one stack; moments that were not kept are zero (such a state is only evaluated)."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from models.cell import CONTINUE, Cell
+from models.continuation import branches
 from sweeper.errors import StudyError
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import StudyFile
@@ -36,7 +38,8 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(faults_of(error, tree) + faults) from None
     if faults:
         raise StudyError(faults)
-    cells: Any = file.cells  # the schema has joined the blocks to a tuple of cells
+    joined: Any = file.cells  # the schema has joined the blocks to a tuple of cells
+    cells = _with_branches(joined, file, tree.value["cells"].place)
     blocks = tree.value["cells"].plain()
     study = Study(
         name=file.name,
@@ -51,6 +54,21 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     )
     _check_copy(study, tree.value["cells"].place)
     return study
+
+
+def _with_branches(cells: tuple[Cell, ...], file: StudyFile, place: str) -> tuple[Cell, ...]:
+    """The cells, with those that continue from others as branches. Raises StudyError where there can be none."""
+    if all(cell.procedure != CONTINUE for cell in cells):
+        return cells
+    try:
+        found = branches(cells, file.train.steps)
+    except ValueError as fault:
+        raise StudyError(f"{place}: {fault}") from None
+    if file.refine is not None:
+        raise StudyError(f"{place}: procedure: continue goes through the grid as it is, and cannot be refined")
+    if file.train.keep == "none":
+        raise StudyError(f"{place}: procedure: continue takes over kept weights: train.keep should not be none")
+    return found
 
 
 def _check_copy(study: Study, place: str) -> None:

@@ -1,0 +1,78 @@
+"""`procedure: continue`: branches up and down ρ, each cell from the weights of the one before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import models.data
+import sweeper
+from models.continuation import origin
+from models.registry import cell_id
+from models.training import Stack
+from sweeper.analysis.curves import curves
+from sweeper.errors import StudyError
+
+BOTH = {"procedure": ["joint", "continue"], "rho": [0.8, 0.95, 1]}
+
+
+def test_every_cell_goes_on_from_the_one_before(tiny):
+    """Its kept weights are bitwise those of a stack begun with its origin's; run again, nothing is missing."""
+    study = tiny(cells=BOTH)
+    outcome = study.run()
+    assert outcome.before.counts == {"train": 6, "wait": 8} and not outcome.after.missing and not outcome.failures
+    store = study.opened()
+    for cell in study.load().cells:
+        before = origin(cell)
+        if before is None:
+            continue
+        stack = Stack([cell], models.data.load("digits"))
+        given, _ = store.load_state(cell_id(before))
+        for name, tensor in stack.tensors().items():
+            if name.startswith("param/"):
+                tensor[0].copy_(torch.from_numpy(given[name]))
+        stack.train(60)
+        kept, _ = store.load_state(cell_id(cell))
+        for name, parameter in stack.params.items():
+            assert np.array_equal(kept[f"param/{name}"], parameter[0].detach().numpy())
+    assert study.run().before.missing == ()
+
+
+def test_both_branches_and_the_cold_starts_are_curves(tiny):
+    """Three of them, each with all its ρ: a branch begins with its cold start."""
+    study = tiny(cells=BOTH)
+    study.run()
+    found = curves(sweeper.load(study.store))
+    assert [curve.variant for curve in found] == [
+        "procedure continue down", "procedure continue up", "procedure joint"
+    ]  # fmt: skip
+    assert all(curve.control.tolist() == [0.8, 0.95, 1.0] and np.isfinite(curve.values).all() for curve in found)
+    down, up, cold = found
+    assert down.values[:, 2].tolist() == cold.values[:, 2].tolist() != up.values[:, 2].tolist()
+    assert up.values[:, 0].tolist() == cold.values[:, 0].tolist() != down.values[:, 0].tolist()
+
+
+def test_stopped_in_a_branch_it_goes_on_with_the_next(tiny):
+    """The store alone says what can be trained: after a run of cold starts, the branches wait for nothing else."""
+    study = tiny(cells=BOTH)
+    tiny(cells={"procedure": "joint", "rho": [0.8, 0.95, 1]}, store="results of tiny").run()
+    outcome = study.run()
+    assert outcome.before.counts == {"done": 6, "train": 4, "wait": 4} and not outcome.after.missing
+
+
+def test_what_diverged_ends_its_branch(tiny):
+    """A learning rate that blows up: nothing continues from what is not there, and nothing waits for ever."""
+    outcome = tiny(cells={"procedure": "continue", "rho": [0.8, 1], "learning_rate": 1e3, "seed": 0}).run()
+    assert not outcome.after.missing and set(outcome.after.counts) <= {"diverged", "done"}
+    assert outcome.after.counts["diverged"] >= 2
+
+
+@pytest.mark.parametrize(("sections", "why"), [
+    ({"cells": {"procedure": "continue", "rho": [0.9]}}, "two values of rho"),
+    ({"cells": {"procedure": "continue"}, "train": {"keep": "none"}}, "train.keep"),
+    ({"cells": {"procedure": "continue"}, "refine": {"half_width": 0.1, "cells": 9}}, "refined"),
+])  # fmt: skip
+def test_what_cannot_continue_is_a_fault_of_the_study(tiny, sections, why):
+    with pytest.raises(StudyError, match=why):
+        tiny(**sections).load()
