@@ -137,15 +137,19 @@ def cluster():
 
 
 def test_a_node_is_lost_and_its_cells_run_elsewhere(tiny, cluster, injected, tmp_path):
-    train = {"steps": 6000, "checkpoint_s": 0.3}
-    undisturbed = tiny("study", store="undisturbed", train=train, run={"max_stack": 2})
+    """One worker on each node: the other node's takes the lost stack over, and the third, when its own is done."""
+    grid, train = {"rho": [0.8, 0.95, 1], "seed": 0}, {"steps": 3000, "checkpoint_s": 0.3}
+    undisturbed = tiny("study", store="undisturbed", cells=grid, train=train)
     undisturbed.run()
-    study = tiny("study", train=train, run=RAY)
+    study = tiny("study", cells=grid, train=train, run=RAY | {"max_stack": 1})
     with open(tmp_path / "err", "w+") as err:
         run = subprocess.Popen(
             [sys.executable, "-m", "sweeper", *study.argv("run", "--address", cluster.address)],
             env=cluster.environment, stdout=subprocess.DEVNULL, stderr=err, start_new_session=True,
         )  # fmt: skip
+
+        def elsewhere(attempt, lost):
+            return [note for note in study.notes() if note["attempt"] == attempt and note["pid"] not in lost]
 
         def both():
             assert run.poll() is None, (tmp_path / "err").read_text()
@@ -156,8 +160,13 @@ def test_a_node_is_lost_and_its_cells_run_elsewhere(tiny, cluster, injected, tmp
             pids = until(both, SLOW_START_S)
             lost = pids & set(cluster.processes(1))
             assert len(lost) == 1  # one worker on each node
+            (attempt,) = (note["attempt"] for note in study.notes() if note["pid"] in lost)
             cluster.lose(1)
+            begun = time.monotonic()
+            until(lambda: run.poll() is not None or elsewhere(attempt, lost), SLOW_START_S)
+            print(f"taken over {time.monotonic() - begun:.0f} s after the loss")
             assert run.wait(SLOW_START_S) == 0, (tmp_path / "err").read_text()
+            print(f"ended {time.monotonic() - begun:.0f} s after the loss")
         finally:
             if run.poll() is None:
                 run.kill()
