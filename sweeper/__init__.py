@@ -24,7 +24,8 @@ def load(store: str | Path, what: str = "cells") -> pandas.DataFrame:
     the columns. Damaged files are left out with a warning that names them. Raises StoreUnwritable if there is no store,
     StoreNewer if a later version wrote it.
     """
+    from sweeper.cloud import to_read
     from sweeper.store import Store
 
-    opened = Store.open(store)
+    opened = Store.open(to_read(store))
     return {"cells": opened.cells, "history": opened.history}[what]()

@@ -77,11 +77,19 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Train what is missing of a study; run it again to go on after an interruption."""
+    from sweeper.cloud import to_run
+    from sweeper.run import default_store
+
+    loaded = _study(study, overrides, executor, workers)
+    with to_run(store or default_store(loaded)) as folder:
+        _run(loaded, folder, address, as_json)
+
+
+def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None:
     from sweeper.progress import Watch
     from sweeper.run import run_study
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
-    loaded = _study(study, overrides, executor, workers)
     where = _cluster(loaded, address)
     opened = _open(loaded, store, create=True)
     changes = _changes(loaded, opened)
@@ -125,14 +133,15 @@ def plan(
 ) -> None:
     """Say what a run would do, why, and what it would cost; nothing is trained or written."""
     from sweeper import estimate
+    from sweeper.cloud import to_read
     from sweeper.plan import make_plan
     from sweeper.run import default_store, fetch_data
     from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
 
     loaded = _study(study, overrides)
-    root = store or default_store(loaded)
+    root = default_store(loaded) if store is None else to_read(store, missing_ok=True)
     empty = not root.exists() or (root.is_dir() and next(root.iterdir(), None) is None)
-    opened = None if empty else _open(loaded, store, create=False)
+    opened = None if empty else _open(loaded, root, create=False)
     made = make_plan(loaded, opened)
     cost: Cost | None
     if probe:
@@ -154,6 +163,7 @@ def plan(
 @app.command()
 def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
     """Say how far a store is, also while a run is going on."""
+    from sweeper.cloud import to_read
     from sweeper.errors import StudyError
     from sweeper.machine import ANYWHERE
     from sweeper.plan import make_plan
@@ -161,7 +171,7 @@ def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
     from sweeper.store import Store
     from sweeper.study import load_study
 
-    opened = Store.open(store)
+    opened = Store.open(to_read(store))
     made, fault = None, None
     try:
         study = load_study(opened.paths.study) if opened.paths.study.exists() else None
@@ -204,12 +214,13 @@ def export_to_optuna(
     debug: Debug = False,
 ) -> None:
     """Write the cells as trials of Optuna studies, one a curve, for optuna-dashboard."""
+    from sweeper.cloud import to_read
     from sweeper.errors import StudyError
     from sweeper.refine.export import export_optuna, open_storage
     from sweeper.store import Store
     from sweeper.study import load_study
 
-    opened = Store.open(store)
+    opened = Store.open(to_read(store))
     study = load_study(opened.paths.study) if opened.paths.study.exists() else None
     place = storage or str(opened.paths.analysis / "optuna.journal")
     opened.paths.analysis.mkdir(exist_ok=True)
@@ -236,10 +247,11 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Print versions, devices, limits, open ports, data sets and free space, and verify every file of a store."""
+    from sweeper.cloud import to_read
     from sweeper.doctor import examine
     from sweeper.findings import lines
 
-    found = examine(store)
+    found = examine(store and to_read(store))
     if as_json:
         _print_json(found)
     else:
@@ -257,10 +269,14 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Bring finished cells of other stores into one, each once; run it again to go on after an interruption."""
+    from sweeper.cloud import to_read, url_of
+    from sweeper.errors import StudyError
     from sweeper.merge import merge as bring
     from sweeper.show import merge_dict, merge_lines
 
-    merged = bring(target, sources)
+    if url_of(target):
+        raise StudyError(f"{target}: stores are merged into a folder")
+    merged = bring(target, [to_read(source) for source in sources])
     if as_json:
         _print_json(merge_dict(merged))
     else:
@@ -307,6 +323,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Print what a store measured beside published numbers; exit 1 if it disagrees under the same conditions."""
+    from sweeper.cloud import to_read
     from sweeper.compare import compare as beside
     from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.store import Store
@@ -315,7 +332,7 @@ def compare(
     from sweeper.study.schema import Analysis
 
     published = load_reference(reference)
-    opened = Store.open(store)
+    opened = Store.open(to_read(store))
     analysis = load_study(opened.paths.study).analysis if opened.paths.study.exists() else Analysis()
     found = beside(opened.cells(), published, analysis.rho_ref, analysis.order_parameter)
     if as_json:
@@ -355,11 +372,12 @@ def _open(study: Study, store: Path | None, create: bool) -> Store:
 
 def _of_store(path: Path) -> tuple[Study, Store]:
     """A store, and the study that was last run on it."""
+    from sweeper.cloud import to_read
     from sweeper.errors import StudyError
     from sweeper.store import Store
     from sweeper.study import load_study
 
-    opened = Store.open(path)
+    opened = Store.open(to_read(path))
     if not opened.paths.study.exists():
         raise StudyError(f"{opened.paths.study}: no study was run on this store yet")
     return load_study(opened.paths.study), opened

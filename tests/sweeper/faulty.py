@@ -102,3 +102,12 @@ def hang(where: dict[str, Any]) -> None:
         step(self, stack)
 
     Joint.step = hang_at  # type: ignore[method-assign]
+
+
+def cloud(seconds: dict[str, float]) -> None:
+    """Constants of the mirror in a bucket: `push` between uploads, `patience` with a service that fails."""
+    from sweeper import cloud
+    from sweeper.cloud import objects
+
+    cloud.PUSH_S = seconds["push"]
+    objects.PATIENCE_S = objects.REQUEST_S = seconds["patience"]

@@ -1,0 +1,182 @@
+"""A working copy on this machine and the objects that mirror it, kept equal from both ends.
+
+`pull` brings here what is only there, before a run plans; `push` brings there what is new here, and removes there what
+has gone. Whatever is removed goes after all else is there, and what makes other files count goes last: a row after its
+history and pictures, a record's JSON after its tensors. So a cut anywhere leaves objects that the next run can use.
+
+A row that is there already stays, if it is whole: the first commit wins, as between files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from sweeper.cloud.objects import Bucket, Seen
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
+from sweeper.store import Store
+from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
+from sweeper.store.columns import SCHEMA_VERSION
+from sweeper.store.paths import StorePaths
+from sweeper.store.reading import Stamp, stamp
+from sweeper.store.rows import check_seal
+
+FOLDERS = ("cells", "history", "pictures", "running", "checkpoints", "superseded", "aside", "log", "analysis")
+FILES = ("store.json", "study.yaml")
+_PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}"
+OBJECT = re.compile(rf"(?:{'|'.join(FILES)})|(?:{'|'.join(FOLDERS)})(?:/{_PART}){{1,3}}")
+EDITED_HERE = ("study.yaml", "log/", "analysis/")  # what a run writes over; all else never changes once it is whole
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Others first, then JSON (a record's; the store's, which makes it one), then rows."""
+    return (2 if name.startswith("cells/") else 1 if name.endswith(".json") else 0), name
+
+
+class Mirror:
+    """The working copy in the folder `root` and the objects of `bucket`. One process at a time."""
+
+    def __init__(self, bucket: Bucket, root: Path):
+        self.bucket, self.paths = bucket, StorePaths(root)
+        self.note = self.paths.cache / "mirror.json"
+        self.known: dict[str, tuple[str, Stamp]] = self._read_note()  # as they were when both ends were equal
+
+    def pull(self) -> None:
+        """Bring here what is new there. Raises StoreNewer, with nothing changed here; StoreUnwritable."""
+        there = {name: seen for name, seen in self.bucket.list().items() if OBJECT.fullmatch(name)}
+        if "store.json" not in there:
+            self.known = {}  # it is new, or was emptied: what is here goes there
+            return
+        self._open()
+        for name in sorted(there, key=_order):
+            self._fetch(name, there[name])
+        for name in sorted(self.known.keys() - there.keys(), key=_order, reverse=True):
+            if self._stamp(name) == self.known.pop(name)[1]:
+                remove(self.paths.root / name)
+        self._write_note()
+
+    def _open(self) -> None:
+        """Make the copy the store that is there. Raises StoreNewer, with nothing changed here."""
+        found = self.bucket.get("store.json")
+        with suppress(ValueError, KeyError, TypeError):
+            version = json.loads(found[0])["schema_version"] if found else SCHEMA_VERSION
+            if version > SCHEMA_VERSION:
+                raise StoreNewer(
+                    f"{self.bucket.url} was written by a newer sweeper (schema version {version}, this one knows up to "
+                    f"{SCHEMA_VERSION}); nothing was changed: install that version"
+                )
+        make_folder(self.paths.root, parents=True)
+        Store.open(self.paths.root, create=True)
+
+    def _fetch(self, name: str, seen: Seen) -> None:
+        was, here = self.known.get(name), self._stamp(name)
+        if was and was[0] == seen.mark and (was[1] == here or (here and name.startswith(EDITED_HERE))):
+            return
+        if (found := self.bucket.get(name)) is not None:
+            self._write(name, *found)
+
+    def _write(self, name: str, data: bytes, seen: Seen) -> None:
+        path = self.paths.root / name
+        for folder in reversed(path.relative_to(self.paths.root).parents):
+            make_folder(self.paths.root / folder)
+        write_bytes(path, data)
+        here = self._stamp(name)
+        if here:
+            self.known[name] = (seen.mark, here)
+
+    def push(self) -> None:
+        """Bring there what is new here. Raises StoreUnwritable, also where the working copy is gone."""
+        with reported(self.paths.version):
+            self.paths.version.stat()
+        here = self._files()
+        changed = sorted((n for n, at in here.items() if n not in self.known or self.known[n][1] != at), key=_order)
+        try:
+            for name in [n for n in changed if n.startswith("cells/") and n not in self.known]:
+                if self._taken(name):
+                    changed.remove(name)
+            for name in changed:
+                with suppress(FileNotFoundError):  # removed or moved meanwhile
+                    if self._complete(name):
+                        self._send(name, (self.paths.root / name).read_bytes(), here[name])
+            for name in sorted(self.known.keys() - here.keys(), key=_order, reverse=True):
+                if self._gone_for_good(name):
+                    self.bucket.delete(name)
+                    del self.known[name]
+        finally:
+            with suppress(StoreUnwritable):
+                self._write_note()
+
+    def _taken(self, row: str) -> bool:
+        """Whether another machine has committed this row; then it is what counts here as well."""
+        found = self.bucket.get(row)
+        if found is None or not _whole(row, found[0]):
+            return False
+        stem = row.removeprefix("cells/").removesuffix(".parquet")
+        for name in (f"history/{stem}.parquet", f"pictures/{stem}.png"):
+            if (beside := self.bucket.get(name)) is not None:
+                self._write(name, *beside)
+        self._write(row, *found)
+        return True
+
+    def _complete(self, name: str) -> bool:
+        """Whether what a file refers to is there."""
+        if name.startswith("cells/"):
+            return f"history/{name.removeprefix('cells/')}" in self.known
+        tensors = f"{name.removesuffix('.json')}.safetensors"
+        return not (self.paths.root / tensors).exists() or tensors in self.known or not name.endswith(".json")
+
+    def _send(self, name: str, data: bytes, at: Stamp) -> None:
+        seen = self.bucket.create(name, data) if name.startswith("cells/") else self.bucket.put(name, data)
+        if seen is None and not self._taken(name):
+            seen = self.bucket.put(name, data)  # the one that is there is damaged
+        if seen is not None:
+            self.known[name] = (seen.mark, at)
+
+    def _gone_for_good(self, name: str) -> bool:
+        """Whether a file that is no longer here is to go there too: results only once they are superseded there."""
+        kind, _, rest = name.partition("/")
+        if kind in ("cells", "history", "pictures"):
+            return f"superseded/{kind}/{rest}" in self.known
+        return kind in ("running", "checkpoints", "log")
+
+    def _files(self) -> dict[str, Stamp]:
+        """Every file here that is mirrored."""
+        found = {}
+        for folder, _, names in os.walk(self.paths.root):
+            for file in names:
+                name = (Path(folder) / file).relative_to(self.paths.root).as_posix()
+                if OBJECT.fullmatch(name) and not TEMPORARY.fullmatch(file) and (at := self._stamp(name)):
+                    found[name] = at
+        return found
+
+    def _stamp(self, name: str) -> Stamp | None:
+        try:
+            return stamp(self.paths.root / name)
+        except OSError:
+            return None
+
+    def _read_note(self) -> dict[str, tuple[str, Stamp]]:
+        try:
+            note = json.loads(self.note.read_bytes())
+            if note["url"] == self.bucket.url:
+                return {name: (mark, (at[0], at[1], at[2])) for name, (mark, at) in note["known"].items()}
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            pass
+        return {}
+
+    def _write_note(self) -> None:
+        make_folder(self.note.parent)
+        write_bytes(self.note, json.dumps({"url": self.bucket.url, "known": self.known}).encode(), durable=False)
+
+
+def _whole(row: str, data: bytes) -> bool:
+    try:
+        check_seal(data, "cells", row.removeprefix("cells/"))
+    except StoreNewer:
+        return True
+    except StoreDamaged:
+        return False
+    return True
