@@ -84,7 +84,9 @@ def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[
         failed = {failure.cell_id for failure in store.failures()}
         cells = zip(order.cells, order.cell_ids, strict=True)
         parts = {
-            f"{attempt}.{i}": replace(order, cells=(c,)) for i, (c, name) in enumerate(cells) if name not in failed
+            f"{attempt}.alone-{i}": replace(order, cells=(c,))
+            for i, (c, name) in enumerate(cells)
+            if name not in failed
         }
     for name, part in parts.items():
 
