@@ -216,6 +216,26 @@ def test_a_service_out_of_reach_ends_the_run_with_74_and_the_same_command_takes_
 
 @pytest.mark.fault
 @pytest.mark.slow
+def test_of_two_machines_at_once_one_leaves_with_75_naming_the_other(
+    tiny, sweeper_command, service, tmp_path, injected
+):
+    url, study, undisturbed = service.url("two"), tiny(train={"steps": 600}), tiny(store="u", train={"steps": 600})
+    undisturbed.run()
+    first = run(sweeper_command, study, service, url)
+    until(lambda: first.poll() is not None or "lock.json" in Bucket(url).list())
+    elsewhere = Service(service.process, service.env | {"SWEEPER_CACHE": str(tmp_path / "elsewhere")})
+    second = run(sweeper_command, study, elsewhere, url)
+    assert second.wait() == 75 and f"is in use by process {first.pid} on " in second.err, second.err
+    assert len(second.err.splitlines()) == 1 and second.cpu_s < 3
+    assert first.wait() == 0, first.err
+    third = run(sweeper_command, study, elsewhere, url)
+    assert third.wait() == 0 and "nothing is missing" in third.err, third.err
+    check_invariants(at(study, tmp_path / "elsewhere" / "stores" / working_copy(url).name), undisturbed.store)
+    injected("two machines at once on a store in a bucket", 1)
+
+
+@pytest.mark.fault
+@pytest.mark.slow
 def test_kills_and_a_lost_working_copy_lose_no_row_of_the_bucket(tiny, sweeper_command, service, times, injected):
     wanted = times(4, 20, 100)
     train = {"steps": 60 * wanted, "checkpoint_s": 0.1}
