@@ -6,6 +6,7 @@ the textbook's loop and saves nothing; ours writes checkpoints and results and e
 
 from __future__ import annotations
 
+import io
 import os
 import statistics
 import tempfile
@@ -13,6 +14,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,8 @@ def _usual(chosen: list[Cell], steps: int, cores: int) -> list[float]:
                 param_space={"cell": tune.grid_search([cell.to_json() for cell in chosen])},
                 run_config=tune.RunConfig(storage_path=folder, verbose=0),
             )
-            return [result.metrics["loop_s"] for result in tuner.fit()]
+            with redirect_stdout(io.StringIO()):  # its tables
+                return [result.metrics["loop_s"] for result in tuner.fit()]
     finally:
         ray.shutdown()
 
