@@ -39,7 +39,7 @@ DIED = "its process died again and again"
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
-SCRATCH = "sw-"
+SCRATCH, LOCK = "sw-", "lock"
 LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
 
 _QUIET = {
@@ -270,26 +270,44 @@ def _signals_kept() -> Iterator[None]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A private folder for Ray, removed afterwards; those that killed runs have left go first.
-
-    A running one is known by its lock, which the system frees when its process dies.
-    """
-    folder = tempfile.gettempdir()
-    if len(folder) > LONGEST_FOLDER:
-        folder = "/tmp"
-    for left in Path(folder).glob(f"{SCRATCH}*"):
-        with suppress(OSError, Timeout):
-            if left.stat().st_uid == os.getuid() and (left / "lock").exists():
-                with FileLock(left / "lock", timeout=0):
-                    shutil.rmtree(left, ignore_errors=True)
+    """A private folder for Ray, removed afterwards, and so are those that killed runs have left."""
+    folder = Path(tempfile.gettempdir())
+    if len(str(folder)) > LONGEST_FOLDER:
+        folder = Path("/tmp")
+    sweep(folder)
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))  # mode 0700
-    lock = FileLock(scratch / "lock")
+    lock = FileLock(scratch / LOCK)
     lock.acquire()
     try:
         yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _empty(scratch)
         lock.release()
+        sweep(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the scratch folders in `folder` that no run uses.
+
+    One in use is known by its lock, which the system frees when its process dies. The lock goes last: Ray's agents
+    outlive a killed run by a minute and may write once more, and what is left then is for the next run.
+    """
+    for left in folder.glob(f"{SCRATCH}*"):
+        with suppress(OSError, Timeout):
+            if left.stat().st_uid == os.getuid() and (left / LOCK).exists():
+                with FileLock(left / LOCK, timeout=0):
+                    _empty(left)
+                    if os.listdir(left) == [LOCK]:
+                        shutil.rmtree(left, ignore_errors=True)
+
+
+def _empty(scratch: Path) -> None:
+    """Remove all but the lock."""
+    for path in scratch.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink(missing_ok=True)
 
 
 def _line(fault: BaseException) -> str:
