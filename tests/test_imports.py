@@ -19,7 +19,14 @@ FILES = {
 
 # Which part of the project may know a library at all.
 OWNERS = {
-    "torch": ("models", "sweeper.driver.worker", "sweeper.estimate", "sweeper.prediction", "sweeper.doctor"),
+    "torch": (
+        "models",
+        "sweeper.driver.worker",
+        "sweeper.driver.tries",
+        "sweeper.estimate",
+        "sweeper.prediction",
+        "sweeper.doctor",
+    ),
     "ray": ("sweeper.driver.tune",),
     "pyarrow": ("sweeper.store",),
     "safetensors": ("sweeper.store",),
@@ -130,7 +137,10 @@ def test_a_module_knows_only_what_its_part_may(module):
             assert within(module, OWNERS[top]), f"{module} imports {top}"
 
 
-@pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m != "sweeper.driver.worker"])
+WORKERS = "sweeper.driver.worker", "sweeper.driver.tries"
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m not in WORKERS])
 def test_torch_is_loaded_by_workers_only(module):
     """Planning, status, reports and loading answer without it."""
     assert "torch" not in loaded_by(module)

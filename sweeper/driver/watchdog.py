@@ -71,12 +71,13 @@ def _stacks() -> str:
 
 
 def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[], bool]) -> None:
-    """`worker.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
+    """`tries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
 
     How often the attempt hung in earlier processes stands in the store. The last of the tries takes its cells one by
     one, so that one cannot fail the others; a cell that hangs then has failed. Raises as `carry_out` does.
     """
-    from sweeper.driver.worker import ATTEMPTS, carry_out, log, log_path
+    from sweeper.driver.tries import ATTEMPTS, carry_out
+    from sweeper.driver.worker import log, log_path
 
     hangs = store.hangs(attempt)
     parts = {attempt: order}
@@ -96,9 +97,7 @@ def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[
             store.note_hang(attempt)
             if hangs + 1 >= ATTEMPTS:
                 store.record_failure(part.cell_ids, name, text, str(log_path(store, attempt)))
-            for note in store.progress():
-                if str(note["attempt"]).startswith(attempt):
-                    store.clear_progress(note["attempt"])
+            store.forget_progress(attempt)
             after = f"the process ends, its stack can go on from the last checkpoint (log: {log_path(store, attempt)})"
             log(store, attempt, f"{reason}: {after}", text + "\n")
 

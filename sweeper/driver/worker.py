@@ -1,4 +1,4 @@
-"""What a worker does with an order: train its stack from wherever the store says it stands, evaluate, commit.
+"""What a worker does with a stack: train it from wherever the store says it stands, evaluate, commit.
 
 The store decides everything: a worker that starts after a kill reads there how far its cells are. So an order may be
 run again at any time, by any process, and does only what is missing.
@@ -11,11 +11,10 @@ import os
 import resource
 import sys
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,14 @@ from models.pictures import draw_pictures
 from models.registry import cell_id, cell_size
 from models.settings import Evaluation
 from models.training import Stack
-from sweeper.errors import StoreDamaged, StoreUnwritable
-from sweeper.plan import Order, fitting_key
+from sweeper.errors import StoreDamaged
+from sweeper.plan import Order
 from sweeper.provenance import processor, provenance
 from sweeper.store import Store
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
 from sweeper.store.pictures import to_png
 from sweeper.store.records import Record
-from sweeper.wording import last_line, plural
 
-ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
 LOOK_S = 0.5  # at most, between two looks at the clock's tasks: progress, checkpoints, stop requests
 _HISTORY = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
 _COUNTERS = ("active", "diverged_at", "objective_sum", "objective_steps")
@@ -51,82 +48,6 @@ Stop = Callable[[], bool]
 
 class Stopped(Exception):
     """The run was asked to stop; a checkpoint was written."""
-
-
-def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
-    """Do an order, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
-
-    A stack for which memory ran out, or whose process died (the system may have ended it for its memory), goes on from
-    its checkpoint as two of half the size.
-
-    Args:
-        attempt: a name of its own for this order's folder in `running/`.
-        stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
-
-    Raises:
-        Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
-    """
-    torch.set_num_threads(order.threads)
-    most, died = len(order.cells), store.died(attempt)
-    if died > 1:
-        most = math.ceil(died / 2)
-        log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
-    for number in range(1, ATTEMPTS + 1):
-        whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
-        failures = {}
-        for part_number, part in enumerate(whole):
-            name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
-            try:
-                _within_memory(part, store, name, stop, most)
-            except (Stopped, StoreUnwritable):
-                raise
-            except Exception:
-                failures[part] = traceback.format_exc()
-                what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
-                log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
-        if not failures:
-            return
-    for part, text in failures.items():
-        store.record_failure(part.cell_ids, attempt, text, str(log_path(store, attempt)))
-
-
-def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: int) -> None:
-    """One try at an order in stacks of at most `most` cells, half as many each time that memory runs out.
-
-    The size that fitted is remembered in the store for this machine and shape, for other workers and later plans.
-    """
-    key = fitting_key(order.cells[0], order.device)
-    cells, number = order.cells, 0
-    while cells:
-        most = min(most, store.fitting(key) or most)
-        part = replace(order, cells=cells[:most])
-        name = attempt if part == order else f"{attempt}.{number}"
-        number += 1
-        worker = _Worker(part, store, name, stop)
-        try:
-            worker.run()
-            cells = cells[most:]
-            continue
-        except (Stopped, StoreUnwritable):
-            raise
-        except Exception as fault:
-            store.clear_progress(worker.attempt)
-            if len(part.cells) == 1 or not out_of_memory(fault):
-                raise
-            reason = str(fault).split("\n")[0]
-        most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
-        log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
-        store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
-        if order.device == "cuda":
-            torch.cuda.empty_cache()
-    store.remove_running(attempt)
-
-
-def out_of_memory(fault: BaseException) -> bool:
-    """Whether memory ran out, of the machine or of a GPU. torch says so of a CPU only in words."""
-    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
-    text = str(fault).lower()
-    return isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(word in text for word in words))
 
 
 def log_path(store: Store, attempt: str) -> Path:
@@ -142,8 +63,8 @@ def log(store: Store, attempt: str, line: str, more: str = "") -> None:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n{more}")
 
 
-class _Worker:
-    """One try at an order."""
+class Worker:
+    """One try at an order, as the attempt of this name in `running/`; `stop` is asked every `LOOK_S` or oftener."""
 
     def __init__(self, order: Order, store: Store, attempt: str, stop: Stop):
         self.order, self.store, self.attempt, self.stop = order, store, attempt, stop
@@ -151,7 +72,10 @@ class _Worker:
         self.look_s = min(LOOK_S, order.checkpoint_s)
 
     def run(self) -> None:
-        """Everything of the order that is missing, one stack for each step its cells stand at."""
+        """Everything of the order that is missing, one stack for each step its cells stand at.
+
+        Raises Stopped when asked to stop, a checkpoint written; StoreUnwritable; and whatever training raises.
+        """
         groups, attempt = self._by_start(), self.attempt
         for start, cells in sorted(groups.items()):
             # Of a folder's checkpoints the newest steps stay, so stacks that stand at different steps share none.

@@ -48,12 +48,12 @@ class Notes:
         with suppress(OSError):
             self.paths.attempt(attempt).rmdir()
 
-    def died(self, attempt: str) -> int:
-        """Cells of the stack at which a process died, where an attempt starts again (0: none did); it is forgotten."""
-        own = [note for note in self.progress() if str(note["attempt"]).startswith(attempt)]
-        for note in own:
+    def forget_progress(self, attempt: str) -> list[dict[str, Any]]:
+        """What an attempt and its parts last said, of which nothing is kept: their process is dead, or about to end."""
+        said = [note for note in self.progress() if str(note["attempt"]).startswith(attempt)]
+        for note in said:
             self.clear_progress(note["attempt"])
-        return max((int(note.get("cells", 0)) for note in own), default=0)
+        return said
 
     def note_fitting(self, key: str, cells: int, why: Mapping[str, Any]) -> None:
         """Remember that memory holds no more than so many cells of a shape on a machine; `key` names both."""

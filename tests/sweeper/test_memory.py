@@ -9,7 +9,7 @@ import pytest
 from conftest import environment, same
 
 from models.procedures.joint import Joint
-from sweeper.driver.worker import carry_out, out_of_memory
+from sweeper.driver.tries import carry_out, out_of_memory
 from sweeper.plan import fitting_key, make_plan
 from sweeper.store import Store
 
@@ -95,7 +95,7 @@ from sweeper.driver.inline import Inline
 from sweeper.run import run_study
 from sweeper.store import Store
 from sweeper.study import load_study
-import sweeper.driver.worker
+import sweeper.driver.tries
 from models import compiled, data
 
 torch.set_num_threads(1)

@@ -122,7 +122,7 @@ def test_each_curve_goes_its_own_way_and_two_share_their_plain_cells(tiny, train
 
 def test_a_cell_that_fails_is_not_asked_for_again_in_the_same_run(tiny, trained, monkeypatch):
     study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
-    real = worker._Worker.run
+    real = worker.Worker.run
 
     def run(self):
         if any(cell.seed == 1 and cell.rho == 1 for cell in self.order.cells):
@@ -130,7 +130,7 @@ def test_a_cell_that_fails_is_not_asked_for_again_in_the_same_run(tiny, trained,
         real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker._Worker, "run", run)
+        patch.setattr(worker.Worker, "run", run)
         outcome = study.run()
     assert len(outcome.failures) == 1 and (1.0, 1) not in points(study.opened())
     assert outcome.after.refinement[0].advice.state == "met"

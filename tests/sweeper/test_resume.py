@@ -73,7 +73,7 @@ def test_a_kill_between_training_and_commit_keeps_the_state(tiny, trained, monke
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(worker._Worker, "_commit", killed)
+        patch.setattr(worker.Worker, "_commit", killed)
         with pytest.raises(Killed):
             study.run("evaluation.every=0")
     for path in (study.store / "checkpoints").rglob("*.json"):
@@ -245,7 +245,7 @@ def test_cells_that_stand_at_different_steps_share_no_folder_of_checkpoints(tiny
     kept = sorted(study.opened().paths.checkpoints.rglob("*.safetensors"))
     kept[0].write_bytes(b"x" * kept[0].stat().st_size)
     names = set()
-    real = worker._Worker._checkpoint
+    real = worker.Worker._checkpoint
 
     def checkpoint(self):
         real(self)
@@ -254,7 +254,7 @@ def test_cells_that_stand_at_different_steps_share_no_folder_of_checkpoints(tiny
         assert newest == self.stack.step
         names.add(self.attempt)
 
-    monkeypatch.setattr(worker._Worker, "_checkpoint", checkpoint)
+    monkeypatch.setattr(worker.Worker, "_checkpoint", checkpoint)
     study.run("train.steps=60", "train.checkpoint_s=0.001")
     assert len(names) == 2
     whole = tiny(store="whole", cells={"rho": 0.9, "seed": [0, 1, 2]}, evaluation={"every": 0})

@@ -15,7 +15,7 @@ from conftest import environment, on_terminal, same, table, until
 
 from models.procedures.joint import Joint
 from sweeper import progress
-from sweeper.driver.worker import ATTEMPTS
+from sweeper.driver.tries import ATTEMPTS
 from sweeper.errors import StoreUnwritable, StudyError
 from sweeper.plan import make_plan
 from sweeper.progress import Meter, Watch, share_of_work

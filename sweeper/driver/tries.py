@@ -1,0 +1,95 @@
+"""How often an order is tried, and in how large stacks: what to do where its code raises, or memory runs out."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from dataclasses import replace
+
+import torch
+
+from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
+from sweeper.errors import StoreUnwritable
+from sweeper.plan import Order, fitting_key
+from sweeper.provenance import provenance
+from sweeper.store import Store
+from sweeper.wording import last_line, plural
+
+ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
+
+
+def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
+    """Do an order, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
+
+    A stack for which memory ran out, or whose process died (the system may have ended it for its memory), goes on from
+    its checkpoint as two of half the size.
+
+    Args:
+        attempt: a name of its own for this order's folder in `running/`.
+        stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
+
+    Raises:
+        Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
+    """
+    torch.set_num_threads(order.threads)
+    most = len(order.cells)
+    died = max((int(note.get("cells", 0)) for note in store.forget_progress(attempt)), default=0)
+    if died > 1:
+        most = math.ceil(died / 2)
+        log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
+    for number in range(1, ATTEMPTS + 1):
+        whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
+        failures = {}
+        for part_number, part in enumerate(whole):
+            name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
+            try:
+                _within_memory(part, store, name, stop, most)
+            except (Stopped, StoreUnwritable):
+                raise
+            except Exception:
+                failures[part] = traceback.format_exc()
+                what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
+                log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
+        if not failures:
+            return
+    for part, text in failures.items():
+        store.record_failure(part.cell_ids, attempt, text, str(log_path(store, attempt)))
+
+
+def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: int) -> None:
+    """One try at an order in stacks of at most `most` cells, half as many each time that memory runs out.
+
+    The size that fitted is remembered in the store for this machine and shape, for other workers and later plans.
+    """
+    key = fitting_key(order.cells[0], order.device)
+    cells, number = order.cells, 0
+    while cells:
+        most = min(most, store.fitting(key) or most)
+        part = replace(order, cells=cells[:most])
+        name = attempt if part == order else f"{attempt}.{number}"
+        number += 1
+        worker = Worker(part, store, name, stop)
+        try:
+            worker.run()
+            cells = cells[most:]
+            continue
+        except (Stopped, StoreUnwritable):
+            raise
+        except Exception as fault:
+            store.clear_progress(worker.attempt)
+            if len(part.cells) == 1 or not out_of_memory(fault):
+                raise
+            reason = str(fault).split("\n")[0]
+        most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
+        log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
+        store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
+        if order.device == "cuda":
+            torch.cuda.empty_cache()
+    store.remove_running(attempt)
+
+
+def out_of_memory(fault: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU. torch says so of a CPU only in words."""
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+    text = str(fault).lower()
+    return isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(word in text for word in words))
