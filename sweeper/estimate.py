@@ -6,20 +6,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.cell import Cell
-from models.registry import cell_size
+from models.cell import CONTINUE, Cell
+from models.continuation import COLD, Passed, branch, cold_start
+from models.registry import cell_id, cell_size
 from sweeper.errors import StoreDamaged
-from sweeper.plan import Order, Plan
+from sweeper.plan import Item, Order, Plan
 from sweeper.store import Store
 
 PROBE_STEPS, WARM_UP_STEPS = 20, 3
 OF_A_SHAPE, OF_OTHERS = 5, 50  # rows read for the cost of a plan
 
-StepTimes = Mapping[tuple[Any, ...], float]  # seconds of one cell's step, by the cell's shape
+Shape = tuple[Any, ...]
+StepTimes = Mapping[Shape, float]  # seconds of one cell's step, by the shape as which it is timed
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,47 @@ class Cost:
 
 
 def estimate(plan: Plan, times: StepTimes, source: str) -> Cost | None:
-    """The plan's cost from seconds per cell-step; None if a shape was never timed."""
-    if not plan.orders or any(order.cells[0].shape() not in times for order in plan.orders):
+    """The plan's cost from seconds per cell-step; None if a shape was never timed.
+
+    Cells that wait for others are in it: a branch's one after the other, its seeds together.
+    """
+    cells = [cell for order in plan.orders for cell in order.cells] + [item.cell for item in _waiting(plan)]
+    if not cells or any(_timed_as(cell) not in times for cell in cells):
         return None
-    each = [times[o.cells[0].shape()] * len(o.cells) * (o.steps - o.start) for o in plan.orders]
-    return Cost(sum(each), max(sum(each) / plan.workers, max(each)), source)
+    each = [times[_timed_as(o.cells[0])] * len(o.cells) * (o.steps - o.start) for o in plan.orders]
+    later = [times[_timed_as(item.cell)] * (item.steps - item.start) for item in _waiting(plan)]
+    total = sum(each) + sum(later)
+    return Cost(total, max([total / plan.workers, *each, *_branches(plan, each, later)]), source)
+
+
+def _branches(plan: Plan, orders: list[float], later: list[float]) -> list[float]:
+    """Seconds of each branch with waiting cells, from those of the orders and of the waiting cells."""
+    most = max((len(order.cells) for order in plan.orders), default=1)
+    begun = {name: seconds for order, seconds in zip(plan.orders, orders, strict=True) for name in order.cell_ids}
+    places: dict[tuple[Shape, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[tuple[Shape, str], float] = {}
+    for item, seconds in zip(_waiting(plan), later, strict=True):
+        passed = Passed.of(item.cell.procedure)
+        assert passed is not None  # nothing else waits
+        key = item.cell.shape(), branch(item.cell.procedure, item.cell.rho)
+        places[key][len(passed.rhos)].append(seconds)
+        first[key] = begun.get(cell_id(cold_start(item.cell)), 0.0)
+    return [first[key] + sum(sum(cells[:most]) for cells in each.values()) for key, each in places.items()]
+
+
+def _waiting(plan: Plan) -> list[Item]:
+    return [item for item in plan.items if item.action == "wait"]
+
+
+def _timed_as(cell: Cell) -> Shape:
+    """The shape whose steps take as long: with weights taken over as from a cold start."""
+    return tuple(COLD if part == CONTINUE else part for part in cell.shape())
+
+
+def _cold(cell: Cell) -> Cell:
+    """A cell that starts cold and is timed as this one. Begun cold, one at ρ = 1 would be the plain VAE: not that."""
+    passed = Passed.of(cell.procedure)
+    return cell if passed is None else replace(cell, procedure=COLD, rho=min(cell.rho, *passed.rhos))
 
 
 def times_of(plan: Plan, store: Store | None) -> StepTimes:
@@ -48,11 +86,11 @@ def times_of(plan: Plan, store: Store | None) -> StepTimes:
     Of ten thousand rows only a few are read: `OF_A_SHAPE` of each shape that the plan trains. Their shapes are those of
     the study's own cells; where it has none finished, `OF_OTHERS` rows of other studies are looked at.
     """
-    shapes = {item.cell_id: item.cell.shape() for item in plan.items}
-    wanted = {order.cells[0].shape() for order in plan.orders}
+    shapes = {item.cell_id: _timed_as(item.cell) for item in plan.items}
+    wanted = {shapes[item.cell_id] for item in plan.missing}
     if store is None or not wanted:
         return {}
-    found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    found: dict[Shape, list[float]] = defaultdict(list)
     left, others = Counter(dict.fromkeys(wanted, OF_A_SHAPE)), []
     for name, (row, *_) in store.committed().items():
         shape = shapes.get(name)
@@ -67,21 +105,21 @@ def times_of(plan: Plan, store: Store | None) -> StepTimes:
     return {shape: sorted(each)[len(each) // 2] for shape, each in found.items()}
 
 
-def _read(store: Store, path: Path, device: str, found: dict[tuple[Any, ...], list[float]]) -> None:
+def _read(store: Store, path: Path, device: str, found: dict[Shape, list[float]]) -> None:
     """Add a row's timing to `found`, if it is of this device and whole."""
     with suppress(StoreDamaged):
         row = store.read_row(path)
         if row["device"] == device:
-            found[Cell.from_json(row["cell"]).shape()].append(row["step_s"])
+            found[_timed_as(Cell.from_json(row["cell"]))].append(row["step_s"])
 
 
 def probe(plan: Plan) -> StepTimes:
-    """Train the first stack of each shape for a moment, in this process, and time it. Imports torch."""
-    times: dict[tuple[Any, ...], float] = {}
+    """Train a stack of each shape for a moment, in this process, and time it. Imports torch."""
+    times: dict[Shape, float] = {}
     for order in plan.orders:
-        times.setdefault(order.cells[0].shape(), 0.0)
-        if not times[order.cells[0].shape()]:
-            times[order.cells[0].shape()] = _probe(order)
+        if _timed_as(order.cells[0]) not in times:
+            cold = replace(order, cells=tuple(map(_cold, order.cells)))
+            times[_timed_as(order.cells[0])] = _probe(cold)
     return times
 
 
