@@ -312,8 +312,8 @@ def test_soak(tiny, driver, times, injected):
 
     Memory and open files stay flat over all of them, and over one process that nothing disturbs.
     """
-    seconds, every = times(20, 60, 7200), times(5, 10, 20)
-    cells = {"rho": [round(0.5 + 0.0005 * i, 4) for i in range(times(100, 200, 500))], "seed": [0]}
+    seconds, every = times(20, 40, 7200), times(5, 10, 20)
+    cells = {"rho": [round(0.5 + 0.0005 * i, 4) for i in range(times(100, 100, 500))], "seed": [0]}
     train = {"steps": times(40, 120, 600), "checkpoint_s": 2.0}
     undisturbed, killed = tiny("soak", "undisturbed", cells=cells, train=train), tiny("soak", cells=cells, train=train)
     gauge = Gauge()

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 from conftest import environment, until
 from invariants import check_invariants
+from test_cloud import at, s3, service  # noqa: F401  (fixtures)
 from test_ray import LINGER_S, RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
+from sweeper.cloud import to_read, working_copy
 from sweeper.driver.tune import sweep
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
@@ -52,6 +54,27 @@ def test_the_driver_is_killed_again_and_again(tiny, through_ray, times, injected
     sweep(run.temporary)  # as the next run does: Ray's agents may have written after the last one looked
     assert list(run.temporary.iterdir()) == []
     injected("SIGKILL of the driver of a run through Ray, its workers training", wanted)
+
+
+def test_a_run_through_ray_into_a_bucket_is_killed_and_goes_on(tiny, through_ray, service, injected):  # noqa: F811
+    """Ray's workers write into the working copy, the driver takes it to the bucket, where all of it is in the end."""
+    train, url = {"steps": 3000, "checkpoint_s": 0.3}, service.url("through-ray")
+    undisturbed = tiny("study", store="undisturbed", train=train, run={"max_stack": 2})
+    undisturbed.run()
+    study = at(tiny("study", train=train, run=RAY), working_copy(url))
+    run = through_ray(study, "--store", url)
+    until(run.notes, SLOW_START_S)
+    run.process.kill()
+    assert run.end()[0] == -signal.SIGKILL
+    seen = set(study.opened().committed())
+    run.start()
+    code, _, err = run.end(3 * SLOW_START_S)
+    assert code == 0, err
+    check_invariants(study, undisturbed.store, seen)
+    shutil.rmtree(study.store)
+    check_invariants(at(study, to_read(url)), undisturbed.store, seen)
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+    injected("SIGKILL of the driver of a run through Ray into a bucket", 1)
 
 
 class Cluster:
