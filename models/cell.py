@@ -161,6 +161,11 @@ class Cell:
 
     def canonical(self) -> Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
+        return replace(self, **self._without_effect) if self._without_effect else self
+
+    @cached_property
+    def _without_effect(self) -> dict[str, Any]:
+        """What `canonical` changes. As `_shape`, the same for all seeds."""
         off: list[str] = []
         nothing_smoothed = self.rho == 1.0 or self.depth == 1  # p(x|z₁) never is
         if self.procedure.startswith(CONTINUE):  # at ρ = 1 too it stays one of its branch, whose others are smoothed
@@ -177,8 +182,7 @@ class Cell:
         changes: dict[str, Any] = {name: _DEFAULTS[name] for name in off} | {"objective": objective}
         if len(set(self.hidden_sizes)) == 1:
             changes["hidden"] = self.hidden.split("/")[0]
-        same = all(getattr(self, name) == value for name, value in changes.items())
-        return self if same else replace(self, **changes)
+        return {name: value for name, value in changes.items() if getattr(self, name) != value}
 
     def to_json(self) -> str:
         """All fields as canonical JSON: sorted keys, no white space, shortest numbers."""
@@ -203,6 +207,10 @@ class Cell:
 
     def shape(self) -> tuple[Any, ...]:
         """What cells of one stack must share: all that decides the shape of a tensor or the code that runs."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> tuple[Any, ...]:
         cell = self.canonical()
         return tuple(
             cell.procedure.split(" ")[0] if name == "procedure" else getattr(cell, name)
@@ -266,10 +274,10 @@ def canonical_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -71,7 +71,8 @@ def _waiting(plan: Plan) -> list[Item]:
 
 def _timed_as(cell: Cell) -> Shape:
     """The shape whose steps take as long: with weights taken over as from a cold start."""
-    return tuple(COLD if part == CONTINUE else part for part in cell.shape())
+    shape = cell.shape()
+    return tuple(COLD if part == CONTINUE else part for part in shape) if CONTINUE in shape else shape
 
 
 def _cold(cell: Cell) -> Cell:
@@ -108,7 +109,7 @@ def times_of(plan: Plan, store: Store | None) -> StepTimes:
 def _read(store: Store, path: Path, device: str, found: dict[Shape, list[float]]) -> None:
     """Add a row's timing to `found`, if it is of this device and whole."""
     with suppress(StoreDamaged):
-        row = store.read_row(path)
+        row = store.read_row(path, ["device", "cell", "step_s"])
         if row["device"] == device:
             found[_timed_as(Cell.from_json(row["cell"]))].append(row["step_s"])
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
@@ -84,6 +83,8 @@ def read_folder(paths: StorePaths, kind: str) -> tuple[pa.Table, list[Damaged]]:
 
 
 def _read(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, list[Damaged]]:
+    import pyarrow.compute as pc  # its import takes as long as all else that planning needs of pyarrow
+
     folder = paths.rows(kind)
     cached, stamps = _cached(paths, kind)
     tables, damaged, found, fresh = [], [], {}, 0

@@ -142,10 +142,14 @@ class Store(Checkpoints, Notes):
         remove(self.paths.failure(cell_id))
         return True
 
-    def read_row(self, path: Path) -> dict[str, Any]:
-        """The row in one file of `cells/` or `superseded/cells/`, verified. Raises StoreDamaged, StoreNewer."""
+    def read_row(self, path: Path, columns: Sequence[str] = ()) -> dict[str, Any]:
+        """The row in one file of `cells/` or `superseded/cells/`, verified: some columns [all; times load pandas].
+
+        Raises StoreDamaged, StoreNewer.
+        """
         try:
-            row: dict[str, Any] = reading.read_file(path, "cells").to_pylist()[0]
+            table = reading.read_file(path, "cells")
+            row: dict[str, Any] = (table.select(columns) if columns else table).to_pylist()[0]
         except FileNotFoundError as fault:
             raise StoreDamaged(f"{path}: no such file") from fault
         except StoreDamaged as fault:

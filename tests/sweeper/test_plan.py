@@ -147,7 +147,9 @@ def test_the_cost_of_a_plan_reads_few_rows(tiny, monkeypatch):
     study.run()
     reads = []
     monkeypatch.setattr(
-        Store, "read_row", lambda self, path, real=Store.read_row: reads.append(path) or real(self, path)
+        Store,
+        "read_row",
+        lambda self, path, *columns, real=Store.read_row: reads.append(path) or real(self, path, *columns),
     )
     for sets, expected in (([], 0), (["train.steps=9"], estimate.OF_A_SHAPE)):
         reads.clear()
