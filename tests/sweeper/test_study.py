@@ -3,8 +3,7 @@
 import subprocess
 import sys
 import time
-from dataclasses import FrozenInstanceError
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 from typing import Any
 
