@@ -1,8 +1,7 @@
 """The critical value on planted curves: what its 95 % interval holds, and what it does where there is no transition.
 
-Each runs 200 replicates by default (25 where families are fitted) and 2,000 with `-m slow` (`-s` prints the numbers of
-docs/transition.md). A limit is what a method that just meets the requirement passes 99 times in 100, from the binomial
-distribution.
+Each runs 200 replicates by default and 2,000 with `-m slow` (`-s` prints the numbers of docs/transition.md). A limit is
+what a method that just meets the requirement passes 99 times in 100, from the binomial distribution.
 """
 
 import pytest
@@ -58,7 +57,7 @@ def test_no_transition_gives_no_number(name, replicates):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "replicates"), [(3, 25), *(pytest.param(seeds, 2000, marks=pytest.mark.slow) for seeds in SEEDS)]
+    ("seeds", "replicates"), [(3, 200), *(pytest.param(seeds, 2000, marks=pytest.mark.slow) for seeds in SEEDS)]
 )
 @pytest.mark.parametrize("family", ["onset", "logistic"])
 def test_onset_is_told_from_logistic(family, seeds, replicates):
