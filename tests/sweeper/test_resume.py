@@ -1,5 +1,7 @@
 """Resume: whatever ends a run, the same command goes on, and its results are an undisturbed run's, bit for bit."""
 
+import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -106,8 +108,13 @@ def test_extending_equals_training_straight(tiny, trained, first, then):
 
 @pytest.mark.parametrize(
     "more",
-    [{"rho": [0.8, 0.95, 1, 0.5]}, {"seed": [0, 1, 2]}, {"latents": ["3-2", "4-2"]}],
-    ids=["rho", "seed", "width"],
+    [
+        {"rho": [0.8, 0.95, 1, 0.5]},
+        {"seed": [0, 1, 2]},
+        {"latents": ["3-2", "4-2"]},
+        {"learning_rate": [0.001, 0.002]},
+    ],
+    ids=["rho", "seed", "width", "learning rate"],
 )
 def test_a_grown_grid_trains_only_what_is_new(tiny, trained, more):
     study = tiny()
@@ -134,6 +141,24 @@ def test_a_shrunk_grid_has_nothing_to_do_and_the_report_says_what_it_leaves_out(
     assert trained == [] and outcome.before.missing == ()
     report = sweeper_command.run(less.argv("report"))
     assert report.code == 0 and "2 cells of the store not in the study, left out" in report.out
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree], ids=["moved", "copied"])
+def test_elsewhere_and_with_other_comments_a_store_is_the_same(tiny, trained, tmp_path, move):
+    """Half done, it goes on wherever it lies, under another name of its study's file, with another text around it."""
+    study, straight = tiny(), tiny(store="straight")
+    study.run("train.steps=20")
+    (tmp_path / "elsewhere").mkdir()
+    path, store = tmp_path / "elsewhere" / "with comments.yaml", tmp_path / "elsewhere" / "store"
+    path.write_text(f"# another text\n{study.path.read_text()}\n# at its end\n")
+    move(study.store, store)
+    there = replace(study, path=path, store=store)
+    trained.clear()
+    assert there.run("train.steps=20").before.missing == () and trained == []
+    there.run()
+    assert {step for _, step in trained} == set(range(20, 60))
+    straight.run()
+    assert same(there.store, straight.store)
 
 
 # --- other evaluations

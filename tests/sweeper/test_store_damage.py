@@ -26,10 +26,10 @@ def store(tmp_path):
 
 
 def damaged(data, rng):
-    """The bytes cut at 40 offsets, then with one of their bits flipped, 100 times."""
+    """The bytes cut at 40 offsets, then with one of their bits flipped, 200 times."""
     for cut in range(40):
         yield data[: len(data) * cut // 40]
-    for _ in range(100):
+    for _ in range(200):
         at, bit = rng.randrange(len(data)), rng.randrange(8)
         yield data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
 
