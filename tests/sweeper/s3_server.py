@@ -2,9 +2,13 @@
 
 Objects are whole or not there, conditional writes are one step, ETags follow from the content, and times are whole
 seconds, as at S3 itself. Signatures are not looked at. Objects live as long as the process.
+
+Google Cloud Storage's XML interface is the same but for its conditions, which are on an object's generation (0: there
+is none), and for removals one by one. Both are spoken at once.
 """
 
 import hashlib
+import itertools
 import threading
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
@@ -14,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 PAGE = 50  # objects in one answer to a listing: few, so that there are several
-objects, lock = {}, threading.Lock()
+objects, generations, lock = {}, itertools.count(1), threading.Lock()
 
 
 class S3(BaseHTTPRequestHandler):
@@ -50,8 +54,12 @@ class S3(BaseHTTPRequestHandler):
                 return self.answer(412)
             if (wanted := self.headers.get("If-Match")) and (there is None or there[1] != wanted):
                 return self.answer(412 if there else 404)
-            objects[name[0]] = body, mark, datetime.now(UTC).replace(microsecond=0)
-        self.answer(200, ETag=mark)
+            generation = there[3] if there else 0
+            if (wanted := self.headers.get("x-goog-if-generation-match")) and int(wanted) != generation:
+                return self.answer(412)
+            objects[name[0]] = body, mark, datetime.now(UTC).replace(microsecond=0), next(generations)
+            generation = objects[name[0]][3]
+        self.answer(200, ETag=mark, x_goog_generation=generation)
 
     def do_GET(self):
         """An object, or a part of the list."""
@@ -62,9 +70,17 @@ class S3(BaseHTTPRequestHandler):
             there = objects.get(name[0])
         if there is None:
             return self.answer(404)
-        self.answer(200, there[0], ETag=there[1], Last_Modified=format_datetime(there[2], usegmt=True))
+        data, mark, at, generation = there
+        changed = format_datetime(at, usegmt=True)
+        self.answer(200, data, ETag=mark, Last_Modified=changed, x_goog_generation=generation)
 
     do_HEAD = do_GET
+
+    def do_DELETE(self):
+        """Remove an object."""
+        name, _, _ = self.asked()
+        with lock:
+            self.answer(204 if objects.pop(name[0], None) else 404)
 
     def do_POST(self):
         """Remove the objects that are named."""
@@ -85,7 +101,7 @@ def listed(query):
         f"<Contents><Key>{escape(name)}</Key><LastModified>{at:%Y-%m-%dT%H:%M:%S.000Z}</LastModified>"
         f"<ETag>{escape(mark)}</ETag><Size>{len(body)}</Size></Contents>"
         for name in names[:PAGE]
-        for body, mark, at in [objects[name]]
+        for body, mark, at, _ in [objects[name]]
     )
     more = len(names) > PAGE
     token = f"<NextContinuationToken>{escape(names[PAGE - 1])}</NextContinuationToken>" if more else ""

@@ -1,5 +1,6 @@
-"""Stores in a bucket, of a process that speaks S3: killed, cut off and robbed of its folder, a run loses nothing."""
+"""Stores in a bucket, spoken to as at Amazon or Google: killed, cut off, robbed of its folder, a run loses no row."""
 
+import json
 import os
 import random
 import shutil
@@ -32,9 +33,10 @@ class Service:
 
     process: subprocess.Popen
     env: dict[str, str]
+    scheme: str
 
     def url(self, name):
-        return f"s3://bucket/{name}"
+        return f"{self.scheme}://bucket/{self.scheme}/{name}"
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +48,21 @@ def s3():
         process.kill()
 
 
-@pytest.fixture
-def service(s3, tmp_path, monkeypatch):
-    """With a cache folder of this test's own."""
+@pytest.fixture(params=["s3", "gs"])
+def service(request, s3, tmp_path, monkeypatch):
+    """Amazon's way or Google's, with a cache folder of this test's own."""
     process, address = s3
+    account = {"gcs_base_url": address, "disable_oauth": True} | dict.fromkeys(
+        ("client_email", "private_key", "private_key_id"), ""
+    )
     env = {
         "AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1", "NO_PROXY": "127.0.0.1",
         "AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "SWEEPER_CACHE": str(tmp_path / "cache"),
+        "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account),
     }  # fmt: skip
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    return Service(process, env)
+    return Service(process, env, request.param)
 
 
 def run(commands, study, service, url, *more, **faults):
@@ -98,7 +104,7 @@ def test_a_run_into_a_bucket_is_whole_there_and_goes_on_elsewhere(tiny, sweeper_
     check_invariants(at(study, working_copy(url)), undisturbed.store)
     shutil.rmtree(tmp_path / "cache")
     assert same(to_read(url), undisturbed.store)
-    with pytest.raises(StoreUnwritable, match="no store at s3://bucket/nothing"):
+    with pytest.raises(StoreUnwritable, match=f"no store at {service.url('nothing')}"):
         to_read(service.url("nothing"))
 
 
@@ -223,7 +229,7 @@ def test_of_two_machines_at_once_one_leaves_with_75_naming_the_other(
     undisturbed.run()
     first = run(sweeper_command, study, service, url)
     until(lambda: first.poll() is not None or "lock.json" in Bucket(url).list())
-    elsewhere = Service(service.process, service.env | {"SWEEPER_CACHE": str(tmp_path / "elsewhere")})
+    elsewhere = Service(service.process, service.env | {"SWEEPER_CACHE": str(tmp_path / "elsewhere")}, service.scheme)
     second = run(sweeper_command, study, elsewhere, url)
     assert second.wait() == 75 and f"is in use by process {first.pid} on " in second.err, second.err
     assert len(second.err.splitlines()) == 1 and second.cpu_s < 3
@@ -237,7 +243,7 @@ def test_of_two_machines_at_once_one_leaves_with_75_naming_the_other(
 @pytest.mark.fault
 @pytest.mark.slow
 def test_kills_and_a_lost_working_copy_lose_no_row_of_the_bucket(tiny, sweeper_command, service, times, injected):
-    wanted = times(4, 20, 100)
+    wanted = times(4, 10, 50)
     train = {"steps": 60 * wanted, "checkpoint_s": 0.1}
     url, study, undisturbed = service.url("kills"), tiny(train=train), tiny(store="undisturbed", train=train)
     undisturbed.run()

@@ -56,6 +56,7 @@ def test_the_driver_is_killed_again_and_again(tiny, through_ray, times, injected
     injected("SIGKILL of the driver of a run through Ray, its workers training", wanted)
 
 
+@pytest.mark.parametrize("service", ["s3"], indirect=True)
 def test_a_run_through_ray_into_a_bucket_is_killed_and_goes_on(tiny, through_ray, service, injected):  # noqa: F811
     """Ray's workers write into the working copy, the driver takes it to the bucket, where all of it is in the end."""
     train, url = {"steps": 3000, "checkpoint_s": 0.3}, service.url("through-ray")
