@@ -138,6 +138,7 @@ class Command:
     err_path: Path
     code: int | None = None
     cpu_s: float = 0.0
+    patience: float = PATIENCE_S
 
     def poll(self) -> int | None:
         """Its exit code, minus the signal that ended it; None while it runs."""
@@ -145,8 +146,9 @@ class Command:
             self.code, self.cpu_s = self.server.ask({"poll": self.pid}) or (None, 0.0)
         return self.code
 
-    def wait(self, timeout: float = PATIENCE_S) -> int:
-        """The exit code."""
+    def wait(self, timeout: float = 0.0) -> int:
+        """The exit code [within its patience]."""
+        timeout = timeout or self.patience
         until = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > until:
