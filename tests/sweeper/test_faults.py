@@ -21,8 +21,8 @@ pytestmark = pytest.mark.fault
 
 
 def training(study, run):
-    """Wait until a run trains its first stack, or ends."""
-    until(lambda: run.poll() is not None or study.notes())
+    """Wait until a run trains a stack itself, or ends; what a run before it left said means nothing."""
+    until(lambda: run.poll() is not None or any(note["pid"] == run.pid for note in study.notes()))
 
 
 class Driver:
@@ -77,14 +77,14 @@ def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(pair, driver, 
     rng, kills, phases, seen = random.Random(seed), 0, [], set()
     while True:
         run = driver.start(killed)
-        if kills < wanted:
-            if kills % 3 == 0:  # at any moment: while reading, planning, healing
+        if len(phases) < wanted:
+            if kills % 4 == 0:  # at any moment, which do not count as wanted: while reading, planning, healing
                 time.sleep(rng.uniform(0, 0.4 + share))
             else:
                 training(killed, run)
                 time.sleep(rng.uniform(0, 0.6 * share))
-        if kills < wanted and run.poll() is None:
-            run.kill()
+            if run.poll() is None:
+                run.kill()
         if run.wait() == 0:
             break
         assert run.code == -signal.SIGKILL
@@ -93,7 +93,7 @@ def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(pair, driver, 
         now = committed(killed)
         assert seen <= now
         seen = now
-    assert kills >= 0.8 * wanted and len(phases) >= 0.4 * wanted
+    assert len(phases) >= 0.8 * wanted
     check_invariants(killed, undisturbed.store, seen)
     injected("SIGKILL of the driver while a stack trains or is evaluated", len(phases))
     injected("SIGKILL of the driver at any other moment", kills - len(phases))
@@ -170,7 +170,7 @@ def test_a_stopped_driver_may_be_killed_and_needs_no_unlocking(pair, driver, inj
         text = note.read_text().replace(str(first.pid), str(pid))
         note.write_text(text if host is None else text.replace(os.uname().nodename, host))
         run = driver.start(study)
-        until(lambda run=run: run.poll() is not None or [n for n in study.notes() if n["pid"] == run.pid])
+        training(study, run)
         if run.poll() is None:
             run.kill()
         assert run.wait() in (0, -signal.SIGKILL), run.err
