@@ -71,10 +71,10 @@ def bomb(levels: int = 9) -> str:
 def test_what_would_explode_or_execute_is_refused_fast(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(text, encoding="utf-8")
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(StudyError) as error:
         load_study(path)
-    assert time.perf_counter() - start < 3  # below 1 s on an idle core
+    assert time.process_time() - start < 3  # its own time, whatever else the machine does: below 1 s
     assert fault in str(error.value)
     assert len(error.value.faults) == 1
     assert len(str(error.value)) < 300 + len(str(path))
