@@ -229,10 +229,10 @@ def test_the_shipped_studies_ask_for_what_their_headers_say() -> None:
 
 def test_ten_thousand_cells_take_seconds_at_most(tmp_path: Path) -> None:
     """0.25 s when measured (1,000 values of ρ × 10 seeds, one core); the bound leaves room for a busy machine."""
-    start = time.perf_counter()
+    start = time.process_time()
     study = load(tmp_path, BASE, "cells.rho={from: 0, to: 0.999, step: 0.001}", "cells.seed={from: 0, to: 9, step: 1}")
     assert len(study.cells) == 10_000
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_loading_a_study_imports_no_torch() -> None:

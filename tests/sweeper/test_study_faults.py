@@ -181,12 +181,12 @@ def test_many_blocks_are_counted_together(tmp_path: Path) -> None:
     """… and refused before the first is formed."""
     block = "{data: digits, latents: 5, seed: {from: 1, to: 900, step: 1}, batch_size: {from: 1, to: 100, step: 1}}"
     text = "name: s\ntrain: {steps: 1}\ncells:\n- &b " + block + "\n" + "- *b\n" * 20
-    start = time.perf_counter()
+    start = time.process_time()
     assert faults(tmp_path, text) == [
         "s.yaml:4:3: cells: 90,000 cells (900 seed × 100 batch_size), 1,080,000 with the grids before; "
         "the most is 1,000,000"
     ]
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_faults_of_several_blocks_come_together(tmp_path: Path) -> None:
