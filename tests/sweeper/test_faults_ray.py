@@ -47,7 +47,8 @@ def test_the_driver_is_killed_again_and_again(tiny, through_ray, times, injected
         assert seen <= now
         seen = now
         run.start()
-    code, _, err = run.end(3 * SLOW_START_S)  # workers are at nice 15: on a busy machine the rest takes minutes
+    # Workers are at nice 15: on a busy machine the rest takes minutes.
+    code, _, err = run.end(times(3, 3, 9) * SLOW_START_S)
     assert code == 0, err
     check_invariants(study, undisturbed.store, seen)
     until(lambda: not run.processes(), LINGER_S, 0.5)
