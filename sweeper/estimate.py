@@ -41,32 +41,29 @@ def estimate(plan: Plan, times: StepTimes, source: str) -> Cost | None:
 
     Cells that wait for others are in it: a branch's one after the other, its seeds together.
     """
-    cells = [cell for order in plan.orders for cell in order.cells] + [item.cell for item in _waiting(plan)]
+    waiting = [item for item in plan.items if item.action == "wait"]
+    cells = [cell for order in plan.orders for cell in order.cells] + [item.cell for item in waiting]
     if not cells or any(_timed_as(cell) not in times for cell in cells):
         return None
     each = [times[_timed_as(o.cells[0])] * len(o.cells) * (o.steps - o.start) for o in plan.orders]
-    later = [times[_timed_as(item.cell)] * (item.steps - item.start) for item in _waiting(plan)]
+    later = [times[_timed_as(item.cell)] * (item.steps - item.start) for item in waiting]
     total = sum(each) + sum(later)
-    return Cost(total, max([total / plan.workers, *each, *_branches(plan, each, later)]), source)
+    return Cost(total, max([total / plan.workers, *each, *_branches(plan, each, waiting, later)]), source)
 
 
-def _branches(plan: Plan, orders: list[float], later: list[float]) -> list[float]:
+def _branches(plan: Plan, orders: list[float], waiting: list[Item], later: list[float]) -> list[float]:
     """Seconds of each branch with waiting cells, from those of the orders and of the waiting cells."""
     most = max((len(order.cells) for order in plan.orders), default=1)
     begun = {name: seconds for order, seconds in zip(plan.orders, orders, strict=True) for name in order.cell_ids}
     places: dict[tuple[Shape, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     first: dict[tuple[Shape, str], float] = {}
-    for item, seconds in zip(_waiting(plan), later, strict=True):
+    for item, seconds in zip(waiting, later, strict=True):
         passed = Passed.of(item.cell.procedure)
         assert passed is not None  # nothing else waits
         key = item.cell.shape(), branch(item.cell.procedure, item.cell.rho)
         places[key][len(passed.rhos)].append(seconds)
         first[key] = begun.get(cell_id(cold_start(item.cell)), 0.0)
     return [first[key] + sum(sum(cells[:most]) for cells in each.values()) for key, each in places.items()]
-
-
-def _waiting(plan: Plan) -> list[Item]:
-    return [item for item in plan.items if item.action == "wait"]
 
 
 def _timed_as(cell: Cell) -> Shape:

@@ -88,7 +88,7 @@ class BlockBase(BaseModel):
 def _replicates(cell: Cell, seeds: tuple[int, ...]) -> Iterator[Cell]:
     """`cell` with each of `seeds`. Copied without the checks of Cell(), which cost 40 times as much: the schema has
     checked the seeds, and neither another field nor what a cell remembers of itself depends on them."""
-    cell.shape()
+    cell.shape()  # remembered, and copied with the rest
     for seed in seeds:
         copy = object.__new__(Cell)
         copy.__dict__.update(cell.__dict__, seed=seed)
