@@ -53,7 +53,7 @@ def run(args: Namespace) -> None:
         command("`sweeper plan`, no store", "plan", str(path), "--store", str(root))
         store = Store.create(root)
         store.paths.study.write_text(study.to_yaml(), encoding="utf-8")
-        fill(store, [(cell_id(cell), cell) for cell in study.cells], study.evaluation_settings().id())
+        fill(store, [(cell_id(cell), cell) for cell in study.cells], study.evaluation_settings("digits").id())
         rows.append(["planning it, all finished", f"{timed(lambda: make_plan(study, store)):.2f}"])
         command("`sweeper status`, all finished", "status", str(root))
         command("`sweeper plan`, all finished, rows never read", "plan", str(path), "--store", str(root))

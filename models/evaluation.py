@@ -1,12 +1,15 @@
 """What a trained cell is worth: bounds, KL terms and active units, on images it never saw and never smoothed.
 
-One sweep over whole ancestral chains, `importance_samples` or more for each image, serves all of it:
+One sweep over whole ancestral chains serves all of it:
 
 - ELBO, reconstruction and the layers' terms: averages over chains and images (the top term analytic);
 - importance-weighted bound: log-mean-exp over K chains of sampled log p(x, z) − log q(z|x), with no analytic KL and no
   analytic entropy in the weights, which would make it no bound (Burda et al. 2016, eq. 8);
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
   (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
+
+An image that the bound is computed on has K chains or more, any other as many as active units need: averages over
+images are known no worse, as images differ far more than the chains of one.
 
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
@@ -16,10 +19,13 @@ binarisation follow from the settings' seed alone and are the same for all cells
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -49,14 +55,17 @@ def evaluate(
     """
     images = getattr(stack.dataset, settings.split)[: settings.images or None]
     k = settings.importance_samples
-    chains = k if quick else max(k, chains_needed(len(images)))
+    needed = k if quick else chains_needed(len(images))
+    weighed = weighed_images(len(images), settings.importance_images)
     parts = _parts(stack)
-    sums = [_Sums(stack, len(variance), len(images), k) for _, variance in parts]
+    sums = [_Sums(stack, len(variance), weighed, k) for _, variance in parts]
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
             x = binarised(stack, images[first : first + IMAGES], source, first)
-            for block, chain in enumerate(_blocks(k, chains)):
+            weigh = bool(weighed[first])
+            averaged, chains = (k, max(k, needed)) if weigh else (min(k, needed), needed)
+            for block, chain in enumerate(_blocks(averaged, chains)):
                 between()
                 noise = [
                     source.normal(Purpose.EVALUATE_LATENT, (len(chain), x.shape[2], units), first, layer, block)
@@ -64,10 +73,10 @@ def evaluate(
                 ]
                 for (params, variance), own in zip(parts, sums, strict=True):
                     terms = stack.network.terms(params, x[: len(variance)], noise, None, variance)
-                    own.add(terms, first, weigh=chain[0] < k, one_pass=chain[0] == 0)
+                    own.add(terms, first, average=chain[0] < averaged, weigh=weigh, one_pass=chain[0] == 0)
             for own in sums:
-                own.end_of_images(x.shape[2], chains)
-    return [own.row(cell, settings, chains) for own in sums for cell in range(own.cells)]
+                own.end_of_images(first, x.shape[2], averaged, chains)
+    return [own.row(cell, settings) for own in sums for cell in range(own.cells)]
 
 
 def _parts(stack: Stack) -> list[tuple[dict[str, Tensor], Tensor]]:
@@ -84,9 +93,19 @@ def chains_needed(images: int) -> int:
     return math.ceil(0.5 + math.sqrt(0.25 + 2.0 / (SE_OF_A_DEAD_UNIT**2 * images)))
 
 
-def _blocks(k: int, chains: int) -> list[range]:
-    """Chains 0 … k − 1 in blocks of `CHAINS`, then those beyond k, which enter no importance weight."""
-    cuts = [*range(0, k, CHAINS), *range(k, chains, CHAINS), chains]
+def weighed_images(images: int, wanted: int) -> npt.NDArray[np.bool_]:
+    """Which images the importance-weighted bound is computed on: `wanted` of them (0: all), give or take a block.
+
+    Blocks are taken whole and spread evenly: the images of a split may be sorted.
+    """
+    blocks = math.ceil(images / IMAGES)
+    chosen = math.ceil(wanted / IMAGES) if wanted else blocks
+    return np.repeat(np.arange(blocks) * chosen % blocks < chosen, IMAGES)[:images]
+
+
+def _blocks(averaged: int, chains: int) -> list[range]:
+    """Chains in blocks of `CHAINS`: first those of all averages, then those for the activities alone."""
+    cuts = [*range(0, averaged, CHAINS), *range(averaged, chains, CHAINS), chains]
     return [range(a, b) for a, b in pairwise(cuts)]
 
 
@@ -120,29 +139,38 @@ class _Moments:
 
 
 class _Sums:
-    """Running sums over chains, float64, on the stack's device; N images, C cells, L layers."""
+    """Running sums over chains, float64, on the stack's device; N images, C cells, L layers.
 
-    def __init__(self, stack: Stack, cells: int, images: int, k: int):
+    `weighed`, (N,): the images of the importance-weighted bound, with k chains each.
+    """
+
+    def __init__(self, stack: Stack, cells: int, weighed: npt.NDArray[np.bool_], k: int):
         def zeros(*shape: int, value: float = 0.0) -> Tensor:
             return torch.full((cells, *shape), value, dtype=torch.float64, device=stack.device)
 
-        latents = stack.network.latents
+        latents, images = stack.network.latents, len(weighed)
         self.cells, self.images, self.k, self.latents = cells, images, k, latents
+        self.weighed = torch.tensor(weighed.nonzero()[0]).to(stack.device)
+        self.fewest = sys.maxsize  # chains of an image so far
         self.reconstruction = zeros(images)
         self.terms = [zeros(images) for _ in latents]
-        self.top_per_unit = zeros(latents[-1])
+        self.top, self.top_per_unit = zeros(latents[-1]), zeros(latents[-1])
         self.largest = zeros(images, value=-float("inf"))  # of the log weights so far
         self.weights, self.squares = zeros(images), zeros(images)  # Σ w and Σ w², in units of the largest
-        # of q's mean: Σ over chains for the images of the block, then Σ over images for each unit
+        # of q's mean: Σ over chains for the images of the block, then Σ over images for each unit of W and of W / R
         self.mean = [zeros(IMAGES, units) for units in latents]
         self.mean_squared = [zeros(IMAGES, units) for units in latents]
         self.first_pass = [zeros(IMAGES, units) for units in latents]
         self.within = [zeros(units) for units in latents]
+        self.excess = [zeros(units) for units in latents]
         self.moments = [_Moments(zeros(units)) for units in latents]
         self.first_moments = [_Moments(zeros(units)) for units in latents]
 
-    def add(self, terms: Terms, first: int, weigh: bool, one_pass: bool) -> None:
-        """A block of chains for the images from `first`; `weigh`: they enter the bounds; `one_pass`: it has chain 0."""
+    def add(self, terms: Terms, first: int, average: bool, weigh: bool, one_pass: bool) -> None:
+        """A block of chains for the images from `first`.
+
+        average: they enter every average, not the activities alone; weigh: and the bound; one_pass: chain 0 is here.
+        """
         chains, n = terms.log_px.shape[1:]
         here = slice(first, first + n)
         for i, layer in enumerate(terms.layers):
@@ -151,14 +179,16 @@ class _Sums:
             self.mean_squared[i][:, :n] += mean.square().sum(1)
             if one_pass:
                 self.first_pass[i][:, :n] = mean[:, 0]
-        if not weigh:
+        if not average:
             return
         self.reconstruction[:, here] += terms.log_px.double().sum(1)
         for i, layer in enumerate(terms.layers):
             self.terms[i][:, here] += layer.term().double().expand(-1, chains, -1).sum(1)
         top = terms.layers[-1].kl
         if top is not None:
-            self.top_per_unit += top.double().expand(-1, chains, -1, -1).sum((1, 2))
+            self.top += top.double().expand(-1, chains, -1, -1).sum((1, 2))
+        if not weigh:
+            return
         log_w = terms.log_px.double()
         for layer in terms.layers:
             log_w = log_w + layer.log_p.double() - layer.log_q.double()
@@ -169,26 +199,34 @@ class _Sums:
         self.squares[:, here] = self.squares[:, here] * rescale.square() + w.square().sum(1)
         self.largest[:, here] = largest
 
-    def end_of_images(self, n: int, chains: int) -> None:
-        """Every chain of a block of n images was added: what is needed of it is a few numbers a unit."""
+    def end_of_images(self, first: int, n: int, averaged: int, chains: int) -> None:
+        """Every chain of the n images from `first` was added: sums become means, and activities a few numbers a unit."""
+        for sums in (self.reconstruction, *self.terms):
+            sums[:, first : first + n] /= averaged
+        self.top_per_unit += self.top / averaged
+        self.top.zero_()
+        self.fewest = min(self.fewest, chains)
         for i in range(len(self.latents)):
             total, squared = self.mean[i][:, :n], self.mean_squared[i][:, :n]
-            self.within[i] += ((squared - total.square() / chains).clamp_min(0.0) / max(chains - 1, 1)).sum(1)
+            within = ((squared - total.square() / chains).clamp_min(0.0) / max(chains - 1, 1)).sum(1)
+            self.within[i] += within
+            self.excess[i] += within / chains
             self.moments[i].add(total / chains)
             self.first_moments[i].add(self.first_pass[i][:, :n])
             self.mean[i].zero_()
             self.mean_squared[i].zero_()
 
-    def row(self, cell: int, settings: Evaluation, chains: int) -> dict[str, Any]:
+    def row(self, cell: int, settings: Evaluation) -> dict[str, Any]:
         """The results of one cell."""
-        n, k = self.images, self.k
-        reconstruction = self.reconstruction[cell] / k
-        terms = torch.stack([t[cell] / k for t in self.terms])  # (L, N)
+        n, k, chains = self.images, self.k, self.fewest
+        reconstruction = self.reconstruction[cell]
+        terms = torch.stack([t[cell] for t in self.terms])  # (L, N)
         elbo = reconstruction - terms.sum(0)
-        bound = self.largest[cell] + (self.weights[cell] / k).log()
-        spread = (k * self.squares[cell] / self.weights[cell].square() - 1.0).clamp_min(0.0) / max(k - 1, 1)
+        largest, weights, squares = (t[cell, self.weighed] for t in (self.largest, self.weights, self.squares))
+        bound = largest + (weights / k).log()
+        spread = (k * squares / weights.square() - 1.0).clamp_min(0.0) / max(k - 1, 1)
         layers = terms.mean(1)
-        activity = [self._activity(i, cell, chains) for i in range(len(self.latents))]
+        activity = [self._activity(i, cell) for i in range(len(self.latents))]
         threshold = settings.active_threshold
         units = [int((v > threshold).sum()) for v, _, _ in activity] if chains > 1 else None
         return {
@@ -202,7 +240,7 @@ class _Sums:
             "kl_cumulative": layers.flip(0).cumsum(0).flip(0).tolist(),
             "kl_top": float(layers[-1]),
             "kl_top_se": _se(terms[-1]),
-            "kl_top_per_unit": (self.top_per_unit[cell] / (n * k)).tolist(),
+            "kl_top_per_unit": (self.top_per_unit[cell] / n).tolist(),
             "active_units": units,
             "active_units_one_pass": [int((t > threshold).sum()) for _, _, t in activity],
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
@@ -212,15 +250,15 @@ class _Sums:
             "active_threshold": threshold,
             "iw_bound": float(bound.mean()),
             "iw_samples": k,
-            "iw_images": n,
+            "iw_images": len(bound),
             "iw_se": _se(bound),
-            "iw_se_mc": float(spread.sum().sqrt() / n) if k > 1 else None,
+            "iw_se_mc": float(spread.sum().sqrt() / len(bound)) if k > 1 else None,
         }
 
-    def _activity(self, layer: int, cell: int, chains: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _activity(self, layer: int, cell: int) -> tuple[Tensor, Tensor, Tensor]:
         """V̂, W and the one-pass T of each unit of a layer."""
         noise = self.within[layer][cell] / self.images
-        variance = self.moments[layer].variance()[cell] - noise / chains
+        variance = self.moments[layer].variance()[cell] - self.excess[layer][cell] / self.images
         return variance, noise, self.first_moments[layer].variance()[cell]
 
 

@@ -22,7 +22,7 @@ class Entry:
     """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
 
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
-    - `features`: of a data set, numbers in an image.
+    - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
     - `samples`: of an objective, ancestral chains an image in training (1 for the ELBO).
     - `size`: of a network, `module:function` of (cell, features, samples) → `models.sizes.Size`, importable without
       torch; `max_stack`: most cells it can train in one stack (0: no limit of its own).
@@ -32,6 +32,8 @@ class Entry:
     semantics: int = 1
     digest: str = ""
     features: int = 0
+    validation: int = 0
+    test: int = 0
     samples: int = 1
     size: str = ""
     max_stack: int = 0
@@ -56,21 +58,29 @@ DATASETS: dict[str, Entry] = {
         "models.data.digits:load",
         digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
         features=64,
+        validation=200,
+        test=300,
     ),
     "mnist": Entry(
         "models.data.mnist:load",
         digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
         features=784,
+        validation=10_000,
+        test=10_000,
     ),
     "mnist_static": Entry(
         "models.data.mnist:load_static",
         digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
         features=784,
+        validation=10_000,
+        test=10_000,
     ),
     "omniglot": Entry(
         "models.data.omniglot:load",
         digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
         features=784,
+        validation=1_345,
+        test=8_115,
     ),
 }
 

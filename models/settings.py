@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from models.cell import canonical_json
 
@@ -14,8 +14,10 @@ EVALUATION_SEMANTICS = 1  # raised when the same settings come to mean other num
 class Evaluation:
     """The final evaluation of a cell, once, on images that training and choices never saw.
 
-    - `importance_samples`: K of the importance-weighted bound, and the number of whole ancestral chains per image that
-      the other averages use; `images`: how many of the split's images, from its start (0: all).
+    - `importance_samples`: K of the importance-weighted bound, and the most whole ancestral chains per image that the
+      other averages use; `images`: how many of the split's images, from its start (0: all).
+    - `importance_images`: how many of these the bound is computed on, spread evenly over them in blocks (0: all). The
+      others get as many chains as the other averages need, which are far fewer than K.
     - `split`: `test` or `validation`; `seed` fixes binarisation and noise alike for all cells.
     - `active_threshold`: a unit is active if the variance of its mean over images exceeds this (Burda et al. 2016).
     """
@@ -25,8 +27,15 @@ class Evaluation:
     split: str = "test"
     seed: int = 0
     active_threshold: float = 0.01
+    importance_images: int = 0
+
+    def on(self, images: int) -> Evaluation:
+        """The settings in their plainest form for a split of so many images: what takes all of them says 0."""
+        few = 0 < self.importance_images < (min(self.images, images) if self.images else images)
+        return self if few or not self.importance_images else replace(self, importance_images=0)
 
     def id(self) -> str:
-        """Eight hexadecimal digits that name these settings in the store."""
-        identity = {"evaluation": asdict(self), "semantics": EVALUATION_SEMANTICS}
+        """Eight hexadecimal digits that name these settings in the store; fields added later count if they are set."""
+        fields = {name: value for name, value in asdict(self).items() if value or name != "importance_images"}
+        identity = {"evaluation": fields, "semantics": EVALUATION_SEMANTICS}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:8]

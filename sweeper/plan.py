@@ -240,12 +240,12 @@ def _items(study: Study, cells: Sequence[Cell], store: Store | None) -> list[Ite
         for name in record.cell_ids:
             running[name].append(record.step)
     kept = store.states() if store else {}
-    evaluation, asked = study.evaluation_settings().id(), study.steps
-    items = []
+    evaluations = {data: study.evaluation_settings(data).id() for data in {cell.data for cell in cells}}
+    asked, items = study.steps, []
     for cell in cells:
         name = cell_id(cell)
         rows = committed.get(name, [])
-        if any(row.satisfies(asked, evaluation) for row in rows):
+        if any(row.satisfies(asked, evaluations[cell.data]) for row in rows):
             gone = all(row.state == "diverged" for row in rows)
             items.append(Item(cell, name, "diverged" if gone else "done", asked, asked, "finished"))
             continue
@@ -344,7 +344,7 @@ def _order(study: Study, items: Sequence[Item], device: str) -> Order:
         cells=tuple(item.cell for item in items),
         steps=first.steps,
         start=first.start,
-        evaluation=study.evaluation_settings(),
+        evaluation=study.evaluation_settings(first.cell.data),
         every=study.evaluation.every,
         validation_images=study.evaluation.validation_images,
         pictures=study.evaluation.pictures,

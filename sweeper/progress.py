@@ -50,13 +50,14 @@ class Meter:
     def read(self) -> Snapshot:
         """The state of things, from the store."""
         plan, rows, notes = self.plan(), self.store.committed(), living(self.store.progress())
-        evaluation, steps = plan.study.evaluation_settings().id(), plan.study.steps
+        study, steps = plan.study, plan.study.steps
+        evaluations = {data: study.evaluation_settings(data).id() for data in {item.cell.data for item in plan.missing}}
         if self.measured is None or self.measured[0] is not plan:
             self.measured = plan, relative_work(plan)
         reached, shares = furthest(notes), self.measured[1]
         committed, share = 0, 0.0
         for item in plan.missing:
-            if any(row.satisfies(steps, evaluation) for row in rows.get(item.cell_id, ())):
+            if any(row.satisfies(steps, evaluations[item.cell.data]) for row in rows.get(item.cell_id, ())):
                 committed, done = committed + 1, 1.0
             else:
                 trained = min(reached.get(item.cell_id, 0), item.steps) - item.start

@@ -124,7 +124,7 @@ EVALUATION = [
         "activity_noise", "list<list<double>>", "",
         "mean over images of the variance of q's mean between ancestral chains of one image (W)",
     ),
-    _evaluated("activity_passes", "int64", "passes", "ancestral chains per image behind the activities, R"),
+    _evaluated("activity_passes", "int64", "passes", "ancestral chains per image behind the activities, R (fewest)"),
     _evaluated("active_threshold", "double", "", "variance above which a unit counts as active"),
     _column(
         "iw_bound", "double", "nats/image",

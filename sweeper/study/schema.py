@@ -78,8 +78,13 @@ class EvaluationSection(Section):
 
     every: Annotated[Count, Field(description="steps between evaluations along the way; 0: none")] = 1000
     importance_samples: Annotated[
-        Positive, Field(description="K of the importance-weighted bound, and chains an image of the other averages")
+        Positive,
+        Field(description="K of the importance-weighted bound, and the most chains an image of the other averages"),
     ] = Evaluation.importance_samples
+    importance_images: Annotated[
+        Count,
+        Field(description="how many of the images the bound is computed on, spread over them in hundreds; 0: all"),
+    ] = 4000
     images: Annotated[
         Count, AfterValidator(several), Field(description="images of the split that are used, from its start; 0: all")
     ] = Evaluation.images

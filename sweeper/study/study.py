@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from models.cell import Cell
+from models.registry import find
 from models.settings import Evaluation
 from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Refine, Run, Train
 from sweeper.study.source import flow
@@ -35,9 +37,10 @@ class Study:
         """Training steps asked of every cell."""
         return self.train.steps
 
-    def evaluation_settings(self) -> Evaluation:
-        """The settings of the final evaluation, as `models` takes them."""
-        return Evaluation(**{f.name: getattr(self.evaluation, f.name) for f in fields(Evaluation)})
+    def evaluation_settings(self, data: str) -> Evaluation:
+        """The settings of the final evaluation of cells of this data set, as `models` takes them."""
+        settings = Evaluation(**{f.name: getattr(self.evaluation, f.name) for f in fields(Evaluation)})
+        return settings.on(getattr(find("data", data), settings.split) or sys.maxsize)
 
     def to_yaml(self) -> str:
         """The study as a study file, overrides and the sections' defaults written out. Loads to an equal study."""

@@ -171,10 +171,17 @@ def test_unknown_name_has_the_nearest_one():
 # --- the data sets ---
 
 
+def as_registered(name):
+    """A registered data set, whose splits are as large as its entry says."""
+    data, entry = load(name), DATASETS[name]
+    assert (len(data.validation), len(data.test), data.features) == (entry.validation, entry.test, entry.features)
+    return data
+
+
 def test_digits_are_those_of_scikit_learn_each_in_one_split():
     from sklearn.datasets import load_digits
 
-    data = load("digits")
+    data = as_registered("digits")
     assert [images.shape for _, images in data.splits()] == [(1297, 64), (200, 64), (300, 64)]
     published = load_digits().data.astype(np.uint8)
     assert (
@@ -198,7 +205,7 @@ def test_mnist_has_the_published_content(real):
 
 
 def test_mnist_splits(real):
-    data = load("mnist")
+    data = as_registered("mnist")
     assert [images.shape for _, images in data.splits()] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     training = mnist.read_idx(real / "mnist" / TRAIN_IMAGES).reshape(-1, 784)
     assert np.array_equal(np.concatenate([data.train, data.validation]), training)
@@ -206,7 +213,7 @@ def test_mnist_splits(real):
 
 
 def test_static_mnist_has_the_known_means(real):
-    data = load("mnist_static")
+    data = as_registered("mnist_static")
     assert [images.shape for _, images in data.splits()] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     assert [round(float(images.mean()), 4) for _, images in data.splits()] == [0.1306, 0.1311, 0.1325]
     assert data.levels == 1 and set(np.unique(data.train)) == {0, 1}
@@ -215,6 +222,7 @@ def test_static_mnist_has_the_known_means(real):
 def test_omniglot_splits_every_drawing_once_and_is_kept_for_the_next_process(real, own_folders, monkeypatch):
     data = omniglot.load()
     assert data.digest() == DATASETS["omniglot"].digest
+    as_registered("omniglot")
     assert [images.shape for _, images in data.splits()] == [(23_000, 784), (1_345, 784), (8_115, 784)]
 
     kept = own_folders / "cache" / "omniglot" / "shrunk_28.npy"

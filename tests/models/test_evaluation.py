@@ -12,7 +12,7 @@ from models import evaluation
 from models.cell import Cell
 from models.data.dataset import Dataset
 from models.draws import Draws
-from models.evaluation import chains_needed, evaluate
+from models.evaluation import chains_needed, evaluate, weighed_images
 from models.settings import Evaluation
 from models.training import Stack
 from tests.models.planted import THREE, TWO, LinearGaussian, plant, stack_of
@@ -135,6 +135,81 @@ def test_a_short_last_block_weighs_by_its_images(monkeypatch, block):
     assert row["elbo"] == pytest.approx((log_px - kl).mean(), rel=1e-7)
     assert row["elbo_se"] == pytest.approx((log_px - kl).std(ddof=1) / 237**0.5, rel=1e-7)
     assert row["activity_variance"][0][0] == pytest.approx(0.49 * x.var(ddof=1), rel=1e-7)
+
+
+def test_the_bound_may_take_some_of_the_images_and_the_rest_takes_all(monkeypatch):
+    """Three of five blocks have the K chains of the bound, the others as many as active units need: sums by hand."""
+    monkeypatch.setattr(evaluation, "IMAGES", 4)
+    monkeypatch.setattr(evaluation, "CHAINS", 3)
+    monkeypatch.setattr(evaluation, "chains_needed", lambda images: 5)
+    images, k = np.linspace(-4, 6, 18)[:, None], 7
+    stack, seen = stack_of(TWO, images), {}
+    terms = stack.network.terms
+
+    def record(params, x, *rest):
+        found = terms(params, x, *rest)
+        seen.setdefault(float(x[0, 0, 0, 0]), []).append(found)
+        return found
+
+    stack.network.terms = record
+    row = evaluate(stack, Evaluation(importance_samples=k, importance_images=10))[0]
+    stack.network.terms = terms
+    weighed = weighed_images(18, 10)
+    assert weighed.tolist() == [True] * 4 + [False] * 4 + [True] * 4 + [False] * 4 + [True] * 2
+    assert [sum(t.log_px.shape[1] for t in chains) for chains in seen.values()] == [7, 5, 7, 5, 7]
+
+    def each(pick):  # a tensor of (chains,) an image
+        blocks = (torch.cat([pick(t)[0] for t in chains]).detach() for chains in seen.values())
+        return [image for block in blocks for image in block.unbind(1)]
+
+    log_px, *layers = (torch.stack([c.mean() for c in each(p)]) for p in
+                       (lambda t: t.log_px, lambda t: t.layers[0].term(), lambda t: t.layers[1].term()))  # fmt: skip
+    elbo = log_px - sum(layers)
+    assert row["images"] == 18 and row["activity_passes"] == 5
+    assert row["reconstruction"] == pytest.approx(log_px.mean().item(), rel=1e-12)
+    assert row["kl_per_layer"] == pytest.approx([t.mean().item() for t in layers], rel=1e-12)
+    assert row["kl_top"] == pytest.approx(sum(row["kl_top_per_unit"]), rel=1e-12)
+    assert row["elbo_se"] == pytest.approx((elbo.std() / 18**0.5).item(), rel=1e-12)
+    log_w = each(lambda t: t.log_px + sum(layer.log_p - layer.log_q for layer in t.layers))
+    bound = torch.stack([w.logsumexp(0) - np.log(k) for w, chosen in zip(log_w, weighed, strict=True) if chosen])
+    assert row["iw_images"] == len(bound) == 10
+    assert row["iw_bound"] == pytest.approx(bound.mean().item(), rel=1e-12)
+    assert row["iw_se"] == pytest.approx((bound.std() / 10**0.5).item(), rel=1e-12)
+    means = each(lambda t: t.layers[1].q_mean[..., 0])
+    variance = torch.stack([m.mean() for m in means]).var() - np.mean([m.var().item() / len(m) for m in means])
+    assert row["activity_variance"][1][0] == pytest.approx(variance.item(), rel=1e-9)
+    assert row["activity_noise"][1][0] == pytest.approx(np.mean([m.var().item() for m in means]), rel=1e-9)
+
+
+def test_with_the_exact_posterior_the_bound_on_some_images_is_their_log_p():
+    """300 of 1,000 images, none of them like another."""
+    images = np.linspace(-3, 3, 1000)[:, None]
+    row = evaluated(TWO.exact(), images, importance_samples=10, importance_images=300, quick=False)
+    chosen = images[weighed_images(1000, 300), 0]
+    assert row["iw_images"] == len(chosen) == 300 and row["images"] == 1000
+    assert row["iw_bound"] == pytest.approx(np.mean([TWO.log_p(float(x)) for x in chosen]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted", "expected"),
+    [(10_000, 4_000, 4_000), (8_115, 4_000, 4_000), (10_000, 0, 10_000), (10_000, 1, 100), (300, 4_000, 300), (50, 1, 50)],
+)
+def test_the_images_of_the_bound_are_spread_over_all(images, wanted, expected):
+    """As many as asked for, in whole blocks, and every tenth of the split has its share of them, but for a block."""
+    weighed = weighed_images(images, wanted)
+    assert len(weighed) == images and weighed.sum() == expected
+    for part in np.array_split(weighed, 10):
+        assert abs(part.sum() - len(part) * weighed.mean()) <= 200
+
+
+def test_a_bound_on_some_images_is_another_evaluation_and_one_on_all_the_old_one():
+    """Stores that know nothing of the field keep their ids."""
+    assert Evaluation().id() == "143ff6bf" and Evaluation(images=2000).id() == "6e9f09c9"
+    some = Evaluation(importance_images=4000)
+    assert some.on(10_000) == some and some.id() not in (Evaluation().id(), Evaluation(importance_images=3000).id())
+    assert some.on(4_000) == some.on(300) == Evaluation()
+    assert replace(some, images=4000).on(10_000) == Evaluation(images=4000)
+    assert replace(some, images=5000).on(4500) == replace(some, images=5000)
 
 
 # Which images, which draws, which weights.
