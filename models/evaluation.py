@@ -200,7 +200,7 @@ class _Sums:
         self.largest[:, here] = largest
 
     def end_of_images(self, first: int, n: int, averaged: int, chains: int) -> None:
-        """Every chain of the n images from `first` was added: sums become means, and activities a few numbers a unit."""
+        """All chains of the n images from `first` were added: sums become means, activities a few numbers a unit."""
         for sums in (self.reconstruction, *self.terms):
             sums[:, first : first + n] /= averaged
         self.top_per_unit += self.top / averaged

@@ -105,7 +105,7 @@ def test_a_sigkill_at_any_call_that_changes_the_store(pair, driver, times, injec
     counted = driver.run(killed, "--store", str(tmp_path / "counted"), count_calls=str(tmp_path / "calls"))
     calls = int((tmp_path / "calls").read_text())
     assert counted.code == 0 and calls > 100
-    chosen = min(times(8, 60, 500), calls)
+    chosen = min(times(8, 30, 500), calls)
     first = random.randrange(calls)
     print(f"first call {first + 1} of {calls}")
     kills = 0
@@ -185,7 +185,7 @@ def test_a_stopped_driver_may_be_killed_and_needs_no_unlocking(pair, driver, inj
 def test_without_any_lock_no_cell_is_committed_twice(pair, driver, times, injected):
     """The lock saves work; that the first commit wins is what keeps the store right."""
     undisturbed, study = pair(steps=60, checkpoint_s=0.05)
-    rounds = times(2, 10, 50)
+    rounds = times(2, 6, 50)
     for _ in range(rounds):
         shutil.rmtree(study.store, ignore_errors=True)
         runs = [driver.start(study, unlocked=None) for _ in range(3)]
@@ -225,7 +225,7 @@ def test_a_full_disk_ends_the_run_with_74_and_with_space_the_same_command_finish
     object.__setattr__(study, "store", folder / "store")
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    rng, full, rounds = random.Random(seed), 0, times(3, 15, 60)
+    rng, full, rounds = random.Random(seed), 0, times(3, 10, 60)
     needed = sum(path.stat().st_blocks * 512 for path in undisturbed.store.rglob("*")) // 1024
     for _ in range(rounds):
         mount("-o", f"remount,size={rng.randrange(8, needed)}k")

@@ -96,6 +96,15 @@ def test_an_order_travels_as_json(tiny):
     assert Order.from_dict(json.loads(json.dumps(order.to_dict()))) == order
 
 
+def test_the_images_of_the_bound_are_counted_against_each_data_set(tiny):
+    """4,000 are some of MNIST's test images and all of the digits': there rows of older stores count as they did."""
+    study = tiny(cells={"data": ["digits", "mnist"], "seed": 0}, evaluation={"images": 0}).load()
+    orders = {order.cells[0].data: order for order in make_plan(study, None, HERE).orders}
+    assert orders["digits"].evaluation.importance_images == 0
+    assert orders["mnist"].evaluation.importance_images == 4000
+    assert orders["digits"].evaluation.id() != orders["mnist"].evaluation.id()
+
+
 def test_why_each_cell_is_to_run(tiny):
     study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"every": 0})
 
