@@ -8,8 +8,8 @@ One sweep over whole ancestral chains serves all of it:
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
   (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
 
-An image that the bound is computed on has K chains or more, any other as many as active units need: averages over
-images are known no worse, as images differ far more than the chains of one.
+An image that the bound is computed on has K chains or more, any other as many as active units need. Averages over
+images lose little by that: images differ far more than the chains of one.
 
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and

@@ -31,8 +31,8 @@ class Evaluation:
 
     def on(self, images: int) -> Evaluation:
         """The settings in their plainest form for a split of so many images: what takes all of them says 0."""
-        few = 0 < self.importance_images < (min(self.images, images) if self.images else images)
-        return self if few or not self.importance_images else replace(self, importance_images=0)
+        some = self.importance_images < (min(self.images, images) if self.images else images)
+        return self if some else replace(self, importance_images=0)
 
     def id(self) -> str:
         """Eight hexadecimal digits that name these settings in the store; fields added later count if they are set."""
