@@ -17,6 +17,7 @@ import sweeper
 _SOURCE = [Path(package.__file__ or "").parent for package in (models, sweeper)]
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import socket
 import sys
 import time
 from collections import defaultdict
@@ -222,7 +223,7 @@ class Worker:
                 "steps": order.steps,
                 "stack_step_s": (time.monotonic() - self.begun) / trained if trained else None,
                 "pid": os.getpid(),
-                "host": provenance()["host"],
+                "host": socket.gethostname(),
                 "at": time.time(),
             },
         )

@@ -224,6 +224,14 @@ def test_a_store_on_which_nothing_was_run_or_finished(tiny, sweeper_command):
 # --- what is printed
 
 
+def test_a_study_of_plain_vaes_has_a_report_without_a_critical_rho(tiny, sweeper_command):
+    """Every cell at ρ = 1, which has no place on the scale of log(1 − ρ)."""
+    study = tiny(cells={"objective": "vae", "rho": 1, "seed": [0, 1]})
+    outcome = sweeper_command.run(study.argv("run"))
+    assert outcome.code == 0 and "no critical ρ: reference outside the grid" in outcome.out, outcome.err
+    assert (study.store / "analysis" / "report.html").exists()
+
+
 def test_json_is_all_there_is_on_stdout(tiny, sweeper_command):
     study = tiny(cells={"learning_rate": [1e-3, 1e3], "activation": "relu", "rho": 0.8, "seed": 0}, train={"steps": 20})
     for command in ("plan", *COMMANDS):

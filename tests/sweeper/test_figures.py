@@ -43,8 +43,16 @@ def test_rho_axis_opens_towards_one_and_sets_it_apart():
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert labels[-1] == "1" or "1" in labels
     assert {"0.5", "0.9", "0.99"} <= set(labels)
-    with pytest.raises(ValueError, match="a value with a place"):
-        ControlAxis(RHO, [1.0])
+    with pytest.raises(ValueError, match="needs a value"):
+        ControlAxis(RHO, [])
+
+
+def test_an_axis_of_nothing_but_the_end_is_a_single_place():
+    """Plain VAEs alone: ρ = 1, with nothing to be set apart from."""
+    axis = ControlAxis(RHO, [1.0, 1.0])
+    ((place, label),) = axis.ticks()
+    low, high = axis.limits()
+    assert label == "1" and low < place == axis(1.0) < high and axis.breaks() == []
 
 
 def test_phase_data_holds_seeds_and_their_mean(planted):

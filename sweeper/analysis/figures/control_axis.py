@@ -28,18 +28,19 @@ class ControlAxis:
     """Where each value of the control parameter goes, for the values in a figure.
 
     `first`, `last`: places of the outermost values that have a finite one; `ends`: those that have none, such as ρ = 1,
-    with their places, one `gap` outside.
+    with their places, one `gap` outside. `bare`: there are only such ends, as where nothing is smoothed.
     """
 
     def __init__(self, axis: Axis, values: Iterable[float]):
-        """Raises ValueError if no value has a finite place."""
+        """Raises ValueError if there is no value."""
         self.axis = axis
         given = sorted(set(values))
+        if not given:
+            raise ValueError(f"an axis of {axis.name} needs a value")
         places = self._places(given)
         inner = places[np.isfinite(places)]
-        if len(inner) == 0:
-            raise ValueError(f"an axis of {axis.name} needs a value with a place on the scale of {axis.scale}")
-        self.first, self.last = float(inner.min()), float(inner.max())
+        self.bare = len(inner) == 0
+        self.first, self.last = (0.0, 0.0) if self.bare else (float(inner.min()), float(inner.max()))
         self.gap = max(0.12 * (self.last - self.first), 0.08)
         self.ends = {
             value: self.first - self.gap if place < 0 else self.last + self.gap
@@ -61,12 +62,15 @@ class ControlAxis:
 
     def limits(self) -> tuple[float, float]:
         """First and last place that is shown."""
-        low, high = (pick([self.first, self.last, *self.ends.values()]) for pick in (min, max))
+        inner = () if self.bare else (self.first, self.last)
+        low, high = (pick([*inner, *self.ends.values()]) for pick in (min, max))
         pad = 0.04 * max(high - low, self.gap)
         return low - pad, high + pad
 
     def breaks(self) -> list[float]:
         """Where the axis is broken: between the values that have a finite place and each end."""
+        if self.bare:
+            return []
         shift = 0.62 * self.gap
         return [self.last + shift if end > self.last else self.first - shift for end in self.ends.values()]
 
@@ -82,6 +86,8 @@ class ControlAxis:
         return ticks
 
     def _labels(self) -> Iterable[float]:
+        if self.bare:
+            return []
         if self.last - self.first < NARROW:
             ends = np.array([self.first, self.last]) * np.log(10)
             low, high = sorted(self.axis.value(-ends if self.axis.collapsed == "high" else ends))
