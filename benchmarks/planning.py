@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import circumstances, table, timed
@@ -34,38 +36,45 @@ train: {{steps: 1000}}
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument("--cells", type=int, default=10_000, help="a multiple of 200  [default: %(default)s]")
+    parser.add_argument("--repeats", type=int, default=5, help="[default: %(default)s]")
 
 
 def run(args: Namespace) -> None:
     """Time the functions in this process, and the commands with all that they import."""
-    circumstances("Once each, files in the system's cache.")
+    circumstances(f"Median of {args.repeats} repeats, files in the system's cache.")
     rows: list[list[str]] = []
+
+    def row(what: str, seconds: Callable[[], float]) -> None:
+        each = sorted(seconds() for _ in range(args.repeats))
+        rows.append([what, f"{statistics.median(each):.2f} ({each[0]:.2f}–{each[-1]:.2f})"])
+
+    def command(what: str, *words: str) -> None:
+        full = [sys.executable, "-m", "sweeper", *words]
+        row(what, lambda: timed(lambda: subprocess.run(full, check=True, stdout=subprocess.DEVNULL)))
 
     with tempfile.TemporaryDirectory() as folder:
         path, root = Path(folder) / "many.yaml", Path(folder) / "store"
         path.write_text(STUDY.format(points=args.cells // 100), encoding="utf-8")
-
-        def command(what: str, *words: str) -> None:
-            full = [sys.executable, "-m", "sweeper", *words]
-            seconds = timed(lambda: subprocess.run(full, check=True, stdout=subprocess.DEVNULL))
-            rows.append([what, f"{seconds:.2f}"])
-
-        rows.append(["reading the study", f"{timed(lambda: load_study(path)):.2f}"])
         study = load_study(path)
-        rows.append(["planning it, no store", f"{timed(lambda: make_plan(study, None)):.2f}"])
+        row("reading the study", lambda: timed(lambda: load_study(path)))
+        row("planning it, no store", lambda: timed(lambda: make_plan(study, None)))
         command("`sweeper plan`, no store", "plan", str(path), "--store", str(root))
         store = Store.create(root)
         store.paths.study.write_text(study.to_yaml(), encoding="utf-8")
         finished = study.cells[: -args.cells // 100]
         fill(store, [(cell_id(cell), cell) for cell in finished], study.evaluation_settings("digits").id())
-        rows.append(["planning it, 99 % finished", f"{timed(lambda: make_plan(study, store)):.2f}"])
+        row("planning it, 99 % finished", lambda: timed(lambda: make_plan(study, store)))
         command("`sweeper status`, 99 % finished", "status", str(root))
-        command("`sweeper plan`, 99 % finished, rows never read", "plan", str(path), "--store", str(root))
-        command("`sweeper plan`, 99 % finished, again", "plan", str(path), "--store", str(root))
-        for rows_are in ("never verified", "verified before"):
-            what = f"start of a resume up to Ray's, 99 % finished, rows {rows_are}"
-            rows.append([what, f"{_start_of_a_resume(path, root):.2f}"])
-    table([f"{len(study.cells):,} cells", "seconds"], rows)
+        command("`sweeper plan`, 99 % finished", "plan", str(path), "--store", str(root))
+
+        def resume(verified: bool) -> float:
+            if not verified:
+                store.paths.verified.unlink(missing_ok=True)
+            return _start_of_a_resume(path, root)
+
+        row("start of a resume up to Ray's, 99 % finished", lambda: resume(True))
+        row("the same, no row verified before", lambda: resume(False))
+    table([f"{len(study.cells):,} cells", "seconds (lowest–highest)"], rows)
 
 
 class _Arrival:
