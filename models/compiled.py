@@ -62,20 +62,35 @@ def compiler() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
+def wanted() -> bool:
+    """Whether `library` would compile: there is a compiler, and the cache has nothing of it yet."""
+    found_compiler = compiler()
+    with suppress(OSError, subprocess.SubprocessError):
+        return found_compiler is not None and not _target(found_compiler, cache_folder()).exists()
+    return False
+
+
+@cache
+def _target(compiler: str, cached: Path) -> Path:
+    """Where the library of this compiler lies in a cache folder, or will. Raises OSError, SubprocessError."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=PATIENCE_S).stdout
+    identity = [SOURCE.read_bytes(), version, " ".join(_command(compiler)).encode(), _processor()]
+    return cached / "compiled" / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:24]}.so"
+
+
+def _command(compiler: str) -> list[str]:
+    return [compiler, *FLAGS, *NATIVE]
+
+
 def _built(compiler: str) -> Path:
     """The library's file, built if the cache has none. Raises OSError, SubprocessError."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=PATIENCE_S).stdout
-    command = [compiler, *FLAGS, *NATIVE]
-    identity = [SOURCE.read_bytes(), version, " ".join(command).encode(), _processor()]
-    folder = cache_folder() / "compiled"
-    target = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:24]}.so"
+    target = _target(compiler, cache_folder())
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=folder) as private:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=target.parent) as private:
             made = Path(private) / target.name
-            subprocess.run(
-                [*command, "-o", str(made), str(SOURCE)], capture_output=True, check=True, timeout=PATIENCE_S
-            )
+            command = [*_command(compiler), "-o", str(made), str(SOURCE)]
+            subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_S)
             os.replace(made, target)
     return target
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import models.data
-from models import registry
+from models import compiled, registry
 from models.cell import Cell
 from models.continuation import Passed, origin
 from models.evaluation import evaluate
@@ -131,6 +131,10 @@ class Worker:
         self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
         self.stack, self.ids, self.start = stack, ids, start
         self._start_clock()
+        if stack.device.type == "cpu" and compiled.wanted():
+            self._say("compiling")
+            compiled.library()
+            self._start_clock()
         self._say("training")
         if not start and order.every:
             self._record_history()

@@ -30,10 +30,10 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow]
 def test_the_driver_is_killed_again_and_again(tiny, through_ray, times, injected):  # noqa: F811
     """Each time while both its workers train. Then none of its processes remains, and the same command finishes."""
     wanted = times(2, 10, 30)
-    train = {"steps": 1500 * wanted, "checkpoint_s": 0.3}
-    undisturbed = tiny("study", store="undisturbed", train=train, run={"max_stack": 2})
+    grid, train = {"rho": [0.8, 0.95]}, {"steps": 1500 * wanted, "checkpoint_s": 0.3}  # a stack for each worker
+    undisturbed = tiny("study", store="undisturbed", cells=grid, train=train, run={"max_stack": 2})
     undisturbed.run()
-    study = tiny("study", train=train, run=RAY)
+    study = tiny("study", cells=grid, train=train, run=RAY)
     run, seen = through_ray(study), set()
     seed = random.randrange(2**32)
     print(f"seed {seed}")

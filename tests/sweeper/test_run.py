@@ -11,14 +11,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import environment, on_terminal, same, table, until
+from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
+from models.compiled import compiler
 from models.procedures.joint import Joint
 from sweeper import progress
 from sweeper.driver.tries import ATTEMPTS
 from sweeper.errors import StoreUnwritable, StudyError
 from sweeper.plan import make_plan
-from sweeper.progress import Meter, Watch, share_of_work
+from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.show import status_dict
 from sweeper.store import Store
 
@@ -309,3 +310,21 @@ def test_cells_that_ask_too_much_of_a_data_set_end_the_run_before_any_training(t
     with pytest.raises(StudyError, match=re.escape(said)):
         study.run()
     assert study.opened().committed() == {} and study.opened().running() == []
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler here")
+def test_a_compilation_is_shown_while_it_lasts(tiny, tmp_path):
+    """On a machine whose cache has nothing yet, with a compiler that takes its time."""
+    slow, cache = tmp_path / "cc", tmp_path / "cache"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 3\nexec {compiler()} "$@"\n')
+    slow.chmod(0o755)
+    study = tiny()
+    with subprocess.Popen(
+        [sys.executable, "-m", "sweeper", *study.argv("run")],
+        env=environment(SWEEPER_CC=str(slow), SWEEPER_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as run:  # fmt: skip
+        (note,) = until(lambda: [note for note in study.notes() if note["phase"] == "compiling"])
+        assert stack_sentence(note) == "compiling after step 0"
+        _, err = run.communicate(timeout=PATIENCE_S)
+        assert run.returncode == 0, err
+    assert len(list((cache / "compiled").iterdir())) == 1
