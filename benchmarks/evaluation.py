@@ -1,8 +1,8 @@
 """What evaluation costs beside training, and how fast it runs beside the matrix products of its forward pass.
 
 At the default settings 4,000 of 10,000 test images have 100 chains and the others 7, however long the training; along
-the way 1,000 validation images have one every 1,000 steps. Chains are computed in blocks of 1,000 or fewer rows
-whatever K is, so that the time of one and memory do not depend on K.
+the way 1,000 validation images have one every 1,000 steps. Blocks of the three kinds are timed apart, and multiplied. A
+block has 1,000 rows at most whatever K is, so that the time of a chain and memory do not depend on K.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--cells", type=int, default=12, help="cells in the stack  [default: %(default)s]")
     parser.add_argument("--batch", type=int, default=64, help="of training  [default: %(default)s]")
     parser.add_argument("--repeats", type=int, default=7, help="rounds  [default: %(default)s]")
-    parser.add_argument("--chains", type=int, default=20, help="evaluated in a round  [default: %(default)s]")
 
 
 def run(args: Namespace) -> None:
-    """Time a block of evaluation, a training step, and the products of the forward pass, in turn."""
+    """Time blocks of each kind of evaluation, a training step, and the products of the forward pass, in turn."""
     import torch
 
     from benchmarks.floor import Products
@@ -42,35 +41,37 @@ def run(args: Namespace) -> None:
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, median of {args.repeats} rounds, one thread.")
     default = EvaluationSection()
     weighed = int(weighed_images(TEST_IMAGES, default.importance_images).sum())
-    chains = weighed * default.importance_samples + (TEST_IMAGES - weighed) * chains_needed(TEST_IMAGES)
-    chains += STEPS // default.every * default.validation_images
+    few, k = chains_needed(TEST_IMAGES), default.importance_samples
+    along = (1 + STEPS // default.every) * default.validation_images
+    kinds = {"K": (2 * CHAINS, weighed * k), "few": (few, (TEST_IMAGES - weighed) * few), "one": (1, along)}
     rows = []
     for model in args.models:
         stack = Stack(cells(model, args.cells, batch_size=args.batch), images(model))
         block = cells(model, 1, objective="vae", batch_size=IMAGES)[0]
         forward = Products(block, samples=CHAINS, forward=True)
-        settings = Evaluation(importance_samples=args.chains, images=IMAGES)
-        candidates = {
-            "step": advance(stack, 1),
-            "evaluation": partial(evaluate, stack, settings, quick=True),
-            "floor": partial(forward.run, args.chains // CHAINS),
-        }
+        candidates = {"step": advance(stack, 1), "floor": partial(forward.run, 2)}
+        for kind, (chains, _) in kinds.items():
+            settings = Evaluation(importance_samples=chains, images=IMAGES)
+            candidates[kind] = partial(evaluate, stack, settings, quick=True)
         times = interleaved(candidates, args.repeats)
-        row = [s / (IMAGES * args.chains * args.cells) for s in times["evaluation"].cpu]
-        floor = [s / (IMAGES * args.chains) for s in times["floor"].cpu]
-        whole, every = (n * statistics.median(row) for n in (chains, TEST_IMAGES * default.importance_samples))
+        each = {
+            kind: [s / (IMAGES * chains * args.cells) for s in times[kind].cpu] for kind, (chains, _) in kinds.items()
+        }
+        floor = [s / (IMAGES * 2 * CHAINS) for s in times["floor"].cpu]
+        whole = sum(number * statistics.median(each[kind]) for kind, (_, number) in kinds.items())
+        on_all = TEST_IMAGES * k * statistics.median(each["K"])
         trained = statistics.median(times["step"].cpu) * STEPS / args.cells
         maps = mlp_maps(block, find("data", block.data).features, CHAINS)
-        operations = sum(2 * each.rows * each.inputs * each.outputs for each in maps) / (IMAGES * CHAINS)
+        operations = sum(2 * m.rows * m.inputs * m.outputs for m in maps) / (IMAGES * CHAINS)
         rows.append(
             [
                 model,
-                ratio(row, floor),
-                f"{1e6 * statistics.median(row):.2f}",
+                ratio(each["K"], floor),
+                f"{1e6 * statistics.median(each['K']):.2f}",
                 f"{operations / 1e6:.2f}",
                 f"{whole:.1f}",
                 f"{100 * whole / trained:.1f} %",
-                f"{100 * every / trained:.0f} %",
+                f"{100 * on_all / trained:.0f} %",
             ]
         )
     header = [

@@ -2,7 +2,7 @@
 
 `sweeper run` of stacks that are one small cell each, of a few of them and of many. What a run's rows give for training
 and evaluation is taken from its wall time; the difference in the rest, over the difference in number, is what one more
-stack costs. Ray's start, imports and the report cancel: both runs have them once.
+stack costs, with its share of planning and report. Ray's start and imports cancel: both runs have them once.
 """
 
 from __future__ import annotations

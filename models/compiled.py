@@ -63,7 +63,9 @@ def compiler() -> str | None:
 
 
 def wanted() -> bool:
-    """Whether `library` would compile: there is a compiler, and the cache has nothing of it yet."""
+    """Whether `library` would compile: not asked for yet here, there is a compiler, and the cache has nothing of it."""
+    if library.cache_info().currsize:
+        return False
     found_compiler = compiler()
     with suppress(OSError, subprocess.SubprocessError):
         return found_compiler is not None and not _target(found_compiler, cache_folder()).exists()

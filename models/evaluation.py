@@ -4,12 +4,11 @@ One sweep over whole ancestral chains serves all of it:
 
 - ELBO, reconstruction and the layers' terms: averages over chains and images (the top term analytic);
 - importance-weighted bound: log-mean-exp over K chains of sampled log p(x, z) − log q(z|x), with no analytic KL and no
-  analytic entropy in the weights, which would make it no bound (Burda et al. 2016, eq. 8);
+  analytic entropy in the weights, which would make it no bound (Burda et al. 2016, eq. 8). Where only some images have
+  K chains, what it adds to the ELBO is averaged over these, and added to the ELBO of all: that differs far less from
+  image to image than the bound does;
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
   (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
-
-An image that the bound is computed on has K chains or more, any other as many as active units need. Averages over
-images lose little by that: images differ far more than the chains of one.
 
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
@@ -31,10 +30,10 @@ from torch import Tensor
 
 from models.draws import Draws, Purpose, draws_on
 from models.networks import Terms
-from models.settings import Evaluation
+from models.settings import IMAGES, Evaluation
 from models.training import Stack
 
-IMAGES, CHAINS = 100, 10  # a block: 1,000 rows a cell
+CHAINS = 10  # a block has so many of each of `IMAGES` images: 1,000 rows a cell
 NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
 SE_OF_A_DEAD_UNIT = 0.0025  # chains are added until V̂ of a dead unit with W = 1 is known this well
 
@@ -46,7 +45,7 @@ def evaluate(
 
     Args:
         stack: trained cells; nothing in it is changed.
-        settings: split, images, K, seed, threshold.
+        settings: split, images, K and the images that have so many chains, seed, threshold.
         quick: take K chains only, too few to tell active from noisy units (then `active_units` is None).
         between: called before every block, about 1,000 rows a cell; what it raises ends the evaluation.
 
@@ -94,7 +93,7 @@ def chains_needed(images: int) -> int:
 
 
 def weighed_images(images: int, wanted: int) -> npt.NDArray[np.bool_]:
-    """Which images the importance-weighted bound is computed on: `wanted` of them (0: all), give or take a block.
+    """Which images have K chains for the importance-weighted bound: `wanted` (0: all), or fewer by a short last block.
 
     Blocks are taken whole and spread evenly: the images of a split may be sorted.
     """
@@ -141,7 +140,7 @@ class _Moments:
 class _Sums:
     """Running sums over chains, float64, on the stack's device; N images, C cells, L layers.
 
-    `weighed`, (N,): the images of the importance-weighted bound, with k chains each.
+    `weighed`, (N,): the images that have k chains for the importance-weighted bound.
     """
 
     def __init__(self, stack: Stack, cells: int, weighed: npt.NDArray[np.bool_], k: int):
@@ -150,10 +149,11 @@ class _Sums:
 
         latents, images = stack.network.latents, len(weighed)
         self.cells, self.images, self.k, self.latents = cells, images, k, latents
-        self.weighed = torch.tensor(weighed.nonzero()[0]).to(stack.device)
+        self.weighed, self.others = (torch.tensor(w.nonzero()[0]).to(stack.device) for w in (weighed, ~weighed))
         self.fewest = sys.maxsize  # chains of an image so far
         self.reconstruction = zeros(images)
         self.terms = [zeros(images) for _ in latents]
+        self.noise = zeros(images)  # of the ELBO: Σ of its squares over chains, then the variance of its mean over them
         self.top, self.top_per_unit = zeros(latents[-1]), zeros(latents[-1])
         self.largest = zeros(images, value=-float("inf"))  # of the log weights so far
         self.weights, self.squares = zeros(images), zeros(images)  # Σ w and Σ w², in units of the largest
@@ -181,9 +181,13 @@ class _Sums:
                 self.first_pass[i][:, :n] = mean[:, 0]
         if not average:
             return
-        self.reconstruction[:, here] += terms.log_px.double().sum(1)
+        elbo = terms.log_px.double()
+        self.reconstruction[:, here] += elbo.sum(1)
         for i, layer in enumerate(terms.layers):
-            self.terms[i][:, here] += layer.term().double().expand(-1, chains, -1).sum(1)
+            term = layer.term().double().expand(-1, chains, -1)
+            self.terms[i][:, here] += term.sum(1)
+            elbo = elbo - term
+        self.noise[:, here] += elbo.square().sum(1)
         top = terms.layers[-1].kl
         if top is not None:
             self.top += top.double().expand(-1, chains, -1, -1).sum((1, 2))
@@ -201,8 +205,11 @@ class _Sums:
 
     def end_of_images(self, first: int, n: int, averaged: int, chains: int) -> None:
         """All chains of the n images from `first` were added: sums become means, activities a few numbers a unit."""
-        for sums in (self.reconstruction, *self.terms):
-            sums[:, first : first + n] /= averaged
+        here = slice(first, first + n)
+        for sums in (self.reconstruction, *self.terms, self.noise):
+            sums[:, here] /= averaged
+        elbo = self.reconstruction[:, here] - torch.stack(self.terms)[:, :, here].sum(0)
+        self.noise[:, here] = (self.noise[:, here] - elbo.square()).clamp_min(0.0) / max(averaged - 1, 1)
         self.top_per_unit += self.top / averaged
         self.top.zero_()
         self.fewest = min(self.fewest, chains)
@@ -223,8 +230,11 @@ class _Sums:
         terms = torch.stack([t[cell] for t in self.terms])  # (L, N)
         elbo = reconstruction - terms.sum(0)
         largest, weights, squares = (t[cell, self.weighed] for t in (self.largest, self.weights, self.squares))
-        bound = largest + (weights / k).log()
+        bound, share = elbo.clone(), len(self.weighed) / n
+        bound[self.weighed] += (largest + (weights / k).log() - elbo[self.weighed]) / share
         spread = (k * squares / weights.square() - 1.0).clamp_min(0.0) / max(k - 1, 1)
+        noise = self.noise[cell]  # as if independent of the weights', with which it varies: the error is at most this
+        errors = spread / share**2 + (1.0 / share - 1.0) ** 2 * noise[self.weighed]
         layers = terms.mean(1)
         activity = [self._activity(i, cell) for i in range(len(self.latents))]
         threshold = settings.active_threshold
@@ -250,9 +260,9 @@ class _Sums:
             "active_threshold": threshold,
             "iw_bound": float(bound.mean()),
             "iw_samples": k,
-            "iw_images": len(bound),
-            "iw_se": _se(bound),
-            "iw_se_mc": float(spread.sum().sqrt() / len(bound)) if k > 1 else None,
+            "iw_images": len(self.weighed),
+            "iw_se": _se_of_parts(bound, self.weighed, self.others),
+            "iw_se_mc": float((errors.sum() + noise[self.others].sum()).sqrt() / n) if k > 1 else None,
         }
 
     def _activity(self, layer: int, cell: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,3 +275,11 @@ class _Sums:
 def _se(per_image: Tensor) -> float:
     """Standard error of the mean over images (NaN for a single image)."""
     return float(per_image.std() / math.sqrt(len(per_image))) if len(per_image) > 1 else math.nan
+
+
+def _se_of_parts(per_image: Tensor, *parts: Tensor) -> float:
+    """The same where it was fixed beforehand which images are in which part; one alone says nothing of its part."""
+    several = [per_image[part] for part in parts if len(part) > 1]
+    if len(per_image) == 1 or not several:
+        return math.nan
+    return math.hypot(*(float(values.std()) * math.sqrt(len(values)) for values in several)) / len(per_image)

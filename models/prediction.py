@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from models.draws import Purpose, draws_on
-from models.evaluation import IMAGES, binarised
-from models.settings import Evaluation
+from models.evaluation import binarised
+from models.settings import IMAGES, Evaluation
 from models.smoothing import Smoothing
 from models.training import Stack
 

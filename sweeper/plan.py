@@ -240,7 +240,7 @@ def _items(study: Study, cells: Sequence[Cell], store: Store | None) -> list[Ite
         for name in record.cell_ids:
             running[name].append(record.step)
     kept = store.states() if store else {}
-    evaluations = {data: study.evaluation_settings(data).id() for data in {cell.data for cell in cells}}
+    evaluations = {data: study.evaluation_settings(data).accepted() for data in {cell.data for cell in cells}}
     asked, items = study.steps, []
     for cell in cells:
         name = cell_id(cell)

@@ -51,7 +51,8 @@ class Meter:
         """The state of things, from the store."""
         plan, rows, notes = self.plan(), self.store.committed(), living(self.store.progress())
         study, steps = plan.study, plan.study.steps
-        evaluations = {data: study.evaluation_settings(data).id() for data in {item.cell.data for item in plan.missing}}
+        names = {item.cell.data for item in plan.missing}
+        evaluations = {data: study.evaluation_settings(data).accepted() for data in names}
         if self.measured is None or self.measured[0] is not plan:
             self.measured = plan, relative_work(plan)
         reached, shares = furthest(notes), self.measured[1]
@@ -168,6 +169,8 @@ class Watch:
 
 def stack_sentence(note: Mapping[str, Any]) -> str:
     """What a running stack is doing, from its note in the store."""
+    if note["phase"] == "compiling":
+        return "compiling, once on this machine"
     if note["phase"] != "training":
         return f"{note['phase']} after step {note['step']:,}"
     pace = f", {1e3 * note['stack_step_s'] / note['cells']:.1f} ms a cell-step" if note.get("stack_step_s") else ""

@@ -115,12 +115,12 @@ def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
     A reason that the worker itself wrote down stays.
     """
     order, committed = work.orders.handed[number], store.committed()
+    evaluations = order.evaluation.accepted()
     known = {failure.cell_id for failure in store.failures() if failure.traceback != DIED}
     missing = [
         name
         for name in order.cell_ids
-        if name not in known
-        and not any(row.satisfies(order.steps, order.evaluation.id()) for row in committed.get(name, []))
+        if name not in known and not any(row.satisfies(order.steps, evaluations) for row in committed.get(name, []))
     ]
     store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 

@@ -87,14 +87,14 @@ class Worker:
 
     def _by_start(self) -> dict[int, list[Cell]]:
         """The order's unfinished cells by the step of the best state that loads."""
-        committed, evaluation = self.store.committed(), self.order.evaluation.id()
+        committed, evaluations = self.store.committed(), self.order.evaluation.accepted()
         self.states: dict[str, dict[str, np.ndarray]] = {}
         self.metas: dict[str, dict[str, Any]] = {}
         groups: dict[int, list[Cell]] = defaultdict(list)
         running, self.kept = self.store.running(), self.store.states()
         for cell in self.order.cells:
             name = cell_id(cell)
-            if not any(row.satisfies(self.order.steps, evaluation) for row in committed.get(name, [])):
+            if not any(row.satisfies(self.order.steps, evaluations) for row in committed.get(name, [])):
                 groups[self._find_state(name, self.kept.get(name, 0), running)].append(cell)
         return groups
 
@@ -131,7 +131,7 @@ class Worker:
         self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
         self.stack, self.ids, self.start = stack, ids, start
         self._start_clock()
-        if stack.device.type == "cpu" and compiled.wanted():
+        if stack.device.type == "cpu" and stack.dtype == torch.float32 and compiled.wanted():
             self._say("compiling")
             compiled.library()
             self._start_clock()

@@ -128,11 +128,12 @@ EVALUATION = [
     _evaluated("active_threshold", "double", "", "variance above which a unit counts as active"),
     _column(
         "iw_bound", "double", "nats/image",
-        "importance-weighted bound of K sampled log-weights: on average below log p(x), closer with K",
+        "importance-weighted bound of K sampled log-weights: on average below log p(x), closer with K; where only some "
+        "images have K chains, `elbo` plus the mean of what the bound adds to it on these",
         null=_BOUND_OFF,
     ),
     _column("iw_samples", "int64", "samples", "K of `iw_bound`", null=_BOUND_OFF),
-    _column("iw_images", "int64", "images", "images behind `iw_bound`", null=_BOUND_OFF),
+    _column("iw_images", "int64", "images", "images with K chains, of `images`", null=_BOUND_OFF),
     _column("iw_se", "double", "nats/image", "standard error of `iw_bound` over images", null=_BOUND_OFF),
     _column("iw_se_mc", "double", "nats/image", "Monte-Carlo error of `iw_bound`, images fixed", null=_BOUND_OFF),
 ]  # fmt: skip

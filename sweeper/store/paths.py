@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,9 @@ class Committed:
         """Whether training to `steps` needs nothing more. A diverged cell covers every number: more cannot mend it."""
         return self.evaluation_id is None or steps <= self.steps
 
-    def satisfies(self, steps: int, evaluation_id: str) -> bool:
-        """Whether neither training to `steps` nor these evaluation settings need anything more."""
-        return self.evaluation_id is None or (steps <= self.steps and evaluation_id == self.evaluation_id)
+    def satisfies(self, steps: int, evaluations: Collection[str]) -> bool:
+        """Whether neither training to `steps` nor an evaluation with one of these ids needs anything more."""
+        return self.evaluation_id is None or (steps <= self.steps and self.evaluation_id in evaluations)
 
 
 def checked(name: str, pattern: re.Pattern[str], what: str) -> str:

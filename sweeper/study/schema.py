@@ -83,8 +83,8 @@ class EvaluationSection(Section):
     ] = Evaluation.importance_samples
     importance_images: Annotated[
         Count,
-        Field(description="how many of the images the bound is computed on, spread over them in hundreds; 0: all"),
-    ] = 4000
+        Field(description="on how many of the images there are K chains, spread over them in hundreds; 0: on all"),
+    ] = 4000  # not the 0 of Evaluation, which is what rows from before this field had
     images: Annotated[
         Count, AfterValidator(several), Field(description="images of the split that are used, from its start; 0: all")
     ] = Evaluation.images

@@ -7,12 +7,14 @@ import sys
 import pytest
 from conftest import environment
 
-from models.registry import cell_size
+from models.registry import cell_id, cell_size
+from models.settings import Evaluation
 from sweeper import estimate
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
 from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
 from sweeper.store import Store
+from sweeper.store.paths import row_name
 
 HERE = Machine(cores=4, memory_bytes=8 << 30, gpu_memory_bytes=())
 GPUS = Machine(cores=16, memory_bytes=64 << 30, gpu_memory_bytes=(80 << 30, 80 << 30))
@@ -103,6 +105,18 @@ def test_the_images_of_the_bound_are_counted_against_each_data_set(tiny):
     assert orders["digits"].evaluation.importance_images == 0
     assert orders["mnist"].evaluation.importance_images == 4000
     assert orders["digits"].evaluation.id() != orders["mnist"].evaluation.id()
+
+
+def test_a_row_with_k_chains_on_all_images_serves_a_study_that_asks_for_some(tiny):
+    """It is worth more: nothing is evaluated anew, or trained where no state was kept. The other way round it is."""
+    study = tiny(cells={"data": "mnist", "rho": 1, "seed": 0}, evaluation={"images": 0})
+    (cell,) = study.load().cells
+    on_all, on_some = Evaluation(importance_samples=5), Evaluation(importance_samples=5, importance_images=4000)
+    for there, asked, action in ((on_all, "4000", "done"), (on_all, "0", "done"), (on_some, "0", "train")):
+        store = Store.create(study.store.with_name(f"{there.id()} {asked}"))
+        (store.paths.cells / row_name(cell_id(cell), 60, there.id())).touch()
+        (item,) = make_plan(study.load(f"evaluation.importance_images={asked}"), store, HERE).items
+        assert item.action == action
 
 
 def test_why_each_cell_is_to_run(tiny):

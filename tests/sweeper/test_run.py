@@ -324,7 +324,7 @@ def test_a_compilation_is_shown_while_it_lasts(tiny, tmp_path):
         env=environment(SWEEPER_CC=str(slow), SWEEPER_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as run:  # fmt: skip
         (note,) = until(lambda: [note for note in study.notes() if note["phase"] == "compiling"])
-        assert stack_sentence(note) == "compiling after step 0"
+        assert stack_sentence(note) == "compiling, once on this machine"
         _, err = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0, err
     assert len(list((cache / "compiled").iterdir())) == 1

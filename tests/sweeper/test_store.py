@@ -74,14 +74,14 @@ def test_a_diverged_cell_needs_no_further_steps_and_no_evaluation(store):
     store.commit(row(1, 300, None), [])
     (committed,) = store.committed()[cell_id(1)]
     assert committed.path.name.endswith("-diverged.parquet")
-    assert committed.covers(10**6) and committed.satisfies(10**6, "ffff0000")
+    assert committed.covers(10**6) and committed.satisfies(10**6, {"ffff0000"})
 
 
 def test_what_a_done_row_covers(store):
     store.commit(row(1, 500), [])
     (committed,) = store.committed()[cell_id(1)]
     assert committed.covers(500) and not committed.covers(501)
-    assert committed.satisfies(400, "abcd1234") and not committed.satisfies(400, "ffff0000")
+    assert committed.satisfies(400, {"abcd1234", "1234abcd"}) and not committed.satisfies(400, {"ffff0000"})
 
 
 @pytest.mark.parametrize(

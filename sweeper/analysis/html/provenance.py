@@ -95,6 +95,7 @@ _FACTS = (
     ("split", "evaluated on"),
     ("images", "images evaluated"),
     ("iw_samples", "K of the importance-weighted bound"),
+    ("iw_images", "images with K chains"),
     ("step", "training steps"),
     ("data_digest", "digest of the data"),
 )
