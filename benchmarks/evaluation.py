@@ -1,6 +1,6 @@
 """What evaluation costs beside training, and how fast it runs beside the matrix products of its forward pass.
 
-At the default settings 4,000 of 10,000 test images have 100 chains and the others 7, however long the training; along
+At the default settings 2,000 of 10,000 test images have 100 chains and the others 7, however long the training; along
 the way 1,000 validation images have one every 1,000 steps. Blocks of the three kinds are timed apart, and multiplied. A
 block has 1,000 rows at most whatever K is, so that the time of a chain and memory do not depend on K.
 """

@@ -84,7 +84,7 @@ class EvaluationSection(Section):
     importance_images: Annotated[
         Count,
         Field(description="on how many of the images there are K chains, spread over them in hundreds; 0: on all"),
-    ] = 4000  # not the 0 of Evaluation, which is what rows from before this field had
+    ] = 2000  # not the 0 of Evaluation, which is what rows from before this field had
     images: Annotated[
         Count, AfterValidator(several), Field(description="images of the split that are used, from its start; 0: all")
     ] = Evaluation.images

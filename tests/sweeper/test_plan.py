@@ -99,11 +99,11 @@ def test_an_order_travels_as_json(tiny):
 
 
 def test_the_images_of_the_bound_are_counted_against_each_data_set(tiny):
-    """4,000 are some of MNIST's test images and all of the digits': there rows of older stores count as they did."""
+    """2,000 are some of MNIST's test images and all of the digits': there rows of older stores count as they did."""
     study = tiny(cells={"data": ["digits", "mnist"], "seed": 0}, evaluation={"images": 0}).load()
     orders = {order.cells[0].data: order for order in make_plan(study, None, HERE).orders}
     assert orders["digits"].evaluation.importance_images == 0
-    assert orders["mnist"].evaluation.importance_images == 4000
+    assert orders["mnist"].evaluation.importance_images == 2000
     assert orders["digits"].evaluation.id() != orders["mnist"].evaluation.id()
 
 
@@ -111,8 +111,8 @@ def test_a_row_with_k_chains_on_all_images_serves_a_study_that_asks_for_some(tin
     """It is worth more: nothing is evaluated anew, or trained where no state was kept. The other way round it is."""
     study = tiny(cells={"data": "mnist", "rho": 1, "seed": 0}, evaluation={"images": 0})
     (cell,) = study.load().cells
-    on_all, on_some = Evaluation(importance_samples=5), Evaluation(importance_samples=5, importance_images=4000)
-    for there, asked, action in ((on_all, "4000", "done"), (on_all, "0", "done"), (on_some, "0", "train")):
+    on_all, on_some = Evaluation(importance_samples=5), Evaluation(importance_samples=5, importance_images=2000)
+    for there, asked, action in ((on_all, "2000", "done"), (on_all, "0", "done"), (on_some, "0", "train")):
         store = Store.create(study.store.with_name(f"{there.id()} {asked}"))
         (store.paths.cells / row_name(cell_id(cell), 60, there.id())).touch()
         (item,) = make_plan(study.load(f"evaluation.importance_images={asked}"), store, HERE).items
