@@ -31,8 +31,8 @@ def run(args: Namespace) -> None:
     import torch
 
     from benchmarks.floor import Products
-    from models.evaluation import CHAINS, IMAGES, chains_needed, evaluate, weighed_images
-    from models.settings import Evaluation
+    from models.evaluation import CHAINS, chains_needed, evaluate, weighed_images
+    from models.settings import IMAGES, Evaluation
     from models.sizes import mlp_maps
     from models.training import Stack
     from sweeper.study.schema import EvaluationSection

@@ -149,11 +149,14 @@ def _searcher(work: Assignment) -> Any:
     from ray.tune.search import Searcher
 
     class Suggested(Searcher):
+        """Tune's interface: a suggestion is an order, named by its number."""
+
         def __init__(self) -> None:
             super().__init__(metric="stopped", mode="min")
             self.numbers: dict[str, int] = {}
 
         def suggest(self, trial_id: str) -> Any:
+            """The next order as a trial's configuration; None: ask again later."""
             work.listen()  # Tune puts a handler of its own in place of ours
             taken = None if work.stopping() else work.orders.take()
             if taken is None:
@@ -162,6 +165,7 @@ def _searcher(work: Assignment) -> Any:
             return {"order": order.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            """A trial ended; error: its process died more often than Tune restarts it."""
             number = self.numbers[trial_id]
             if error:  # noted now, for what follows from it; the reason comes when Tune has ended
                 _record(number, DIED, work, Store.open(work.root))

@@ -154,6 +154,7 @@ class _Reader:
         return self.place or f"{self.name}:{line + 1}:{column + 1}"
 
     def read(self, text: str) -> Node:
+        """The tree of the one document in `text`. Raises StudyError, YAMLError."""
         tree = Node(None, self.where(0, 0))
         events: Iterator[Event] = YAML(typ="safe", pure=True).parse(text)
         for event in events:
@@ -168,9 +169,11 @@ class _Reader:
         return tree
 
     def refuse(self, event: Event, why: str) -> NoReturn:
+        """Raise StudyError at the place of an event."""
         raise StudyError(f"{self.of(event)}: {why}")
 
     def of(self, event: Event) -> str:
+        """The place where an event begins."""
         return self.where(event.start_mark.line, event.start_mark.column)
 
     def node(self, event: Any, events: Iterator[Event], depth: int) -> Node:
@@ -216,6 +219,7 @@ class _Reader:
         self.grow(node, child, event)
 
     def alias(self, event: AliasEvent) -> Node:
+        """The node that an alias names."""
         self.aliases += 1
         if self.aliases > MOST_ALIASES:
             self.refuse(event, f"more than {MOST_ALIASES} aliases")
@@ -224,6 +228,7 @@ class _Reader:
         return self.anchors[event.anchor]
 
     def grow(self, node: Node, child: Node, event: Event) -> None:
+        """Count `child` in its parent's size and depth, under the limits."""
         node.size += child.size
         node.depth = max(node.depth, child.depth + 1)
         if node.size > MOST_EXPANDED:
