@@ -60,8 +60,8 @@ class Cell:
       `smoothing`: what is averaged, `moments` (mean and deviation) or `ratio` (mean / deviation, and deviation).
     - `kl_weight`, reached linearly from `kl_weight_start` over `kl_warmup_steps` steps [0];
       `free_bits`: floor of each layer's term, nats [0].
-    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32`, `float64`, or
-      `tf32` (matrix products of training on a GPU with operands cut to 10 bits).
+    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32`, `float64`, or, of
+      the operands of training's matrix products alone, `tf32` (10 bits) or `bfloat16` (7 bits).
     - `learning_rate`, decaying geometrically to `learning_rate_end` over `learning_rate_decay_steps` steps [0];
       Adam's `adam_beta1`, `adam_beta2`, `adam_epsilon`; `gradient_clip`: largest norm of a cell's gradient [0].
     """
@@ -244,7 +244,7 @@ CHOICES = {
     "likelihood": ("bernoulli", "gaussian"),
     "activation": ("tanh", "relu", "leaky_relu", "elu", "identity"),
     "smoothing": ("moments", "ratio"),
-    "precision": ("float32", "float64", "tf32"),
+    "precision": ("float32", "float64", "tf32", "bfloat16"),
 }
 
 _MOST = 10**9

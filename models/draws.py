@@ -192,4 +192,4 @@ class DeviceDraws(Draws):
 
 def draws_on(device: torch.device, seeds: Sequence[int], dtype: torch.dtype) -> Draws:
     """The draws that stacks on this type of device use."""
-    return (DeviceDraws if device.type == "cuda" else Draws)(seeds, device, dtype)
+    return (Draws if device.type == "cpu" else DeviceDraws)(seeds, device, dtype)

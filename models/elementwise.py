@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models import compiled
+from models.products import product
 
 _aten = torch.ops.aten
 
@@ -50,13 +51,13 @@ ACTIVATIONS = {
 
 def _library(*tensors: Tensor) -> ctypes.CDLL | None:
     """The compiled functions, if they can work on these tensors."""
-    fit = all(t.dtype is torch.float32 and not t.is_cuda and t.is_contiguous() for t in tensors)
+    fit = all(t.dtype is torch.float32 and t.device.type == "cpu" and t.is_contiguous() for t in tensors)
     return compiled.library() if fit else None
 
 
 def affine_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
     """act(x W + b): x (C, R, I), weight (C, I, N), bias (C, N) → (C, R, N)."""
-    out = torch.bmm(x, weight)
+    out = product(x, weight)
     library = _library(out) if activation == "tanh" else None
     if library is None:
         return ACTIVATIONS[activation].over(out.add_(bias.unsqueeze(1)))
@@ -66,7 +67,7 @@ def affine_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x W + b, as in `affine_activation`."""
-    out = torch.bmm(x, weight)
+    out = product(x, weight)
     library = _library(out)
     if library is None:
         return out.add_(bias.unsqueeze(1))

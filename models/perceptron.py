@@ -29,6 +29,7 @@ from models.elementwise import (
     sum_rows,
 )
 from models.layers import Parameter, affine_parameters, sigma
+from models.products import add_product, product
 
 _HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
 
@@ -111,18 +112,18 @@ class _Map(torch.autograd.Function):
         back = [weight.mT for weight in weights]
         heads = [grad.reshape(len(grad), -1, grad.shape[-1]) for grad in grads]
         for i, head in enumerate(heads, start=hidden):
-            torch.bmm(rows[i].mT, head, out=of_weights[i])
+            product(rows[i].mT, head, out=of_weights[i])
             sum_rows(head, of_biases[i])
-        grad = torch.bmm(heads[0], back[hidden])  # of the last hidden layer
+        grad = product(heads[0], back[hidden])  # of the last hidden layer
         for head, weight in zip(heads[1:], back[hidden + 1 :], strict=True):
             if ctx.samples == 1:
-                torch.baddbmm(grad, head, weight, out=grad)
+                add_product(grad, head, weight)
             else:
-                add_gradient_of_mean(grad, torch.bmm(head, weight), ctx.samples)
+                add_gradient_of_mean(grad, product(head, weight), ctx.samples)
         for i in reversed(range(hidden)):
             activation_gradient(grad, rows[i + 1], ctx.activation, of_biases[i])
-            torch.bmm(rows[i].mT, grad, out=of_weights[i])
+            product(rows[i].mT, grad, out=of_weights[i])
             if i or ctx.needs_input_grad[0]:
-                grad = torch.bmm(grad, back[i])
+                grad = product(grad, back[i])
         of_tensors = [each for pair in zip(of_weights, of_biases, strict=True) for each in pair]
         return grad.view(ctx.shape) if ctx.needs_input_grad[0] else None, None, None, None, *of_tensors

@@ -6,8 +6,7 @@ cell's numbers are bitwise those it would have alone, so stacks are a matter of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,8 +21,7 @@ from models.networks import Network
 from models.objectives import Objective
 from models.optimizer import Adam
 from models.procedures import Procedure
-
-_DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
+from models.products import precision
 
 
 class Stack:
@@ -46,7 +44,8 @@ class Stack:
             raise ValueError("a stack holds cells of one shape")
         self.cells, self.dataset, self.device = tuple(cell.canonical() for cell in cells), dataset, torch.device(device)
         first = self.cells[0]
-        self.dtype, self.batch_size, self.step = _DTYPES[first.precision], first.batch_size, 0
+        self.dtype = torch.float64 if first.precision == "float64" else torch.float32
+        self.batch_size, self.step = first.batch_size, 0
         network = registry.find("network", first.network).load()
         self.network: Network = network(first, dataset.features, dataset.mean_pixel)
         self.samples = registry.find("objective", first.objective).samples
@@ -104,19 +103,9 @@ class Stack:
 
     def train(self, steps: int) -> None:
         """Train up to absolute step `steps`, or until no cell is active."""
-        with self._products():
+        with precision(self.cells[0].precision):
             while self.step < steps:
                 self.procedure.step(self)
-
-    @contextmanager
-    def _products(self) -> Iterator[None]:
-        """Matrix products as the cells' precision asks: torch has one switch for all of a process."""
-        switch = torch.backends.cuda.matmul
-        before, switch.allow_tf32 = switch.allow_tf32, self.cells[0].precision == "tf32"
-        try:
-            yield
-        finally:
-            switch.allow_tf32 = before
 
     def mark_diverged(self, finite: Tensor, step: int | Tensor) -> None:
         """Mask the active cells for which `finite`, (cells,) bool, is false, at this step."""

@@ -181,8 +181,6 @@ def make_plan(
         lambda cell: _largest_stack(cell, study, store, workers, device, here),
         device,
     )
-    if device == "cpu" and any(item.missing and item.cell.precision == "tf32" for item in items):
-        raise StudyError("precision: tf32 asked for, and there is no GPU here; float32 trains on the processor")
     if study.refine is None:
         workers = min(workers, max(len(orders), 1))
     return Plan(study, tuple(items), tuple(orders), workers, device, refinement)

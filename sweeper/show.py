@@ -52,13 +52,24 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         if study.run.executor == "inline":
             workers = "in this process"
         lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
-        if plan.device == "cpu" and compiler() is None:
-            lines.append("no C compiler here (cc, gcc or clang): a part of each step is computed by torch, more slowly")
+        if plan.device == "cpu":
+            lines += _slower(plan)
     else:
         lines.append("nothing is missing: nothing to train")
     lines += refinement_lines(refinement_dicts(plan))
     if store is not None:
         lines.append(f"results in {store.paths.root}")
+    return lines
+
+
+def _slower(plan: Plan) -> list[str]:
+    """What makes training on this machine's processor slower than it could be, a line each."""
+    cut = sorted({item.cell.precision for item in plan.items if item.missing} & {"tf32", "bfloat16"})
+    lines = []
+    if compiler() is None:
+        lines.append("no C compiler here (cc, gcc or clang): a part of each step is computed by torch, more slowly")
+    if cut:
+        lines.append(f"{' and '.join(cut)} without a GPU: each operand is cut before its product, slower than float32")
     return lines
 
 

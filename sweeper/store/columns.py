@@ -72,7 +72,7 @@ IDENTITY = [
     _column("adam_beta2", "double", "", "decay of Adam's second moment"),
     _column("adam_epsilon", "double", "", "Adam's ε"),
     _column("gradient_clip", "double", "", "largest norm of the cell's gradient; 0: no clipping"),
-    _column("precision", "string", "", "`float32`, `float64` or `tf32`, of training"),
+    _column("precision", "string", "", "`float32`, `float64`, or of matrix products `tf32` or `bfloat16`; of training"),
     _column("seed", "int64", "", "seed of the cell's initialisation, batches and noise"),
     _column("cell", "string", "", "all fields of the cell as canonical JSON"),
 ]

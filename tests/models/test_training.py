@@ -127,27 +127,3 @@ def test_smoothing_keeps_the_top_layer_of_digits_alive():
         assert row["active_units"][0] == 10
         assert -27 < row["elbo"] < row["iw_bound"] < -21
         assert all(c > 0 for c in row["kl_cumulative"])
-
-
-def test_tf32_is_on_while_its_cells_train_and_at_no_other_time(dataset, monkeypatch):
-    """torch has one switch for all of a process; evaluation and other stacks stay in float32."""
-    switch, seen = torch.backends.cuda.matmul, []
-    for precision in ("tf32", "float32"):
-        stack = Stack([cell(precision=precision)], dataset)
-        step = stack.procedure.step
-        monkeypatch.setattr(stack.procedure, "step", lambda s, step=step: (seen.append(switch.allow_tf32), step(s)))
-        stack.train(2)
-        assert not switch.allow_tf32
-    assert seen == [True, True, False, False]
-
-
-@pytest.mark.gpu
-def test_tf32_trains_nearly_as_float32_does(dataset):
-    """A first gradient to 1 %, and not the same."""
-    first = {}
-    for precision in ("tf32", "float32"):
-        stack = Stack([cell(precision=precision)], dataset, "cuda")
-        stack.train(1)
-        first[precision] = stack.optimizer.first.clone()
-    error = (first["tf32"] - first["float32"]).norm() / first["float32"].norm()
-    assert 0 < error < 0.01

@@ -13,6 +13,7 @@ from sweeper import estimate
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
 from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
+from sweeper.show import plan_lines
 from sweeper.store import Store
 from sweeper.store.paths import row_name
 
@@ -86,11 +87,18 @@ def test_small_cells_make_larger_stacks(tiny):
     assert max(sizes(make_plan(tiny(cells=large, run=RAY).load(), None, HERE))) == CPU_STACK
 
 
-def test_what_only_a_gpu_can_do_is_refused_without_one(tiny):
-    for sets in ("run.device=cuda", "cells.precision=tf32"):
-        with pytest.raises(StudyError, match="there is no"):
-            make_plan(tiny().load("run.device=auto", sets), None, HERE)
-        assert make_plan(tiny().load("run.device=auto", sets), None, GPUS).device == "cuda"
+def test_a_gpu_that_is_not_there_is_refused(tiny):
+    with pytest.raises(StudyError, match="there is no"):
+        make_plan(tiny().load("run.device=cuda"), None, HERE)
+    assert make_plan(tiny().load("run.device=cuda"), None, GPUS).device == "cuda"
+
+
+def test_what_a_processor_only_imitates_is_said(tiny):
+    """Cut operands cost time on a CPU and save it on a GPU."""
+    study = tiny(cells={"precision": ["float32", "tf32", "bfloat16"]}).load("run.device=auto")
+    line = "bfloat16 and tf32 without a GPU: each operand is cut before its product, slower than float32"
+    assert line in plan_lines(make_plan(study, None, HERE), None)
+    assert not any("slower" in each for each in plan_lines(make_plan(study, None, GPUS), None))
 
 
 def test_an_order_travels_as_json(tiny):

@@ -74,7 +74,7 @@ CORPUS = [
     (6, "  rho: -0.1", "6:8", "cells.rho: rho should be in [0, 1], got -0.1"),
     (7, "  seed: -1", "7:9", "cells.seed: seed should be a whole number ≥ 0, got -1"),
     (7, "  seed: 0\n  learning_rate: 0", "8:18", "cells.learning_rate: learning_rate should be above 0, got 0"),
-    (7, "  seed: 0\n  precision: float16", "8:14", "precision should be one of float32, float64, tf32, got the text"),
+    (7, "  seed: 0\n  precision: float16", "8:14", "one of float32, float64, tf32, bfloat16, got the text"),
     (3, "  data: digit", "3:9", "cells.data: no 'digit' here, did you mean 'digits'?"),
     (5, "  objective: [ou, vea]", "5:19", "cells.objective: no 'vea' here, did you mean 'vae'?"),
     (4, "  latents: 10-", "4:12", "sizes are whole numbers joined by '-', as in 40-40-40-40; got '10-'"),

@@ -1,0 +1,58 @@
+"""Matrix products of training, in the precision that its cells ask for.
+
+- `float32`, `float64`: of numbers as they are.
+- `tf32`: of each operand the first 10 bits of the mantissa are read (TensorFloat-32); sums in float32.
+- `bfloat16`: operands are rounded to its 7 bits, to even; sums in float32.
+
+A GPU's tensor cores do so by themselves. Elsewhere operands are cut first and multiplied in float32, where the product
+of two such numbers is exact: the same products, added in another order, and slower than float32 itself. Only operands
+are cut: weights, moments, activations, densities and all of evaluation keep the precision of their tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_precision = "float32"
+_TF32 = -1 << 13  # mask of the bits of a float32 that TF32 reads
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Products as `name` says (`models.cell.Cell.precision`), in all of this process, until the end of the block."""
+    global _precision
+    switch = torch.backends.cuda.matmul
+    before = _precision, switch.allow_tf32
+    _precision, switch.allow_tf32 = name, name == "tf32"
+    try:
+        yield
+    finally:
+        _precision, switch.allow_tf32 = before
+
+
+def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """a b for each cell: a (C, I, J), b (C, J, K) → (C, I, K), written to `out` if given."""
+    if _precision == "bfloat16" and a.device.type != "cpu":
+        return torch.bmm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32, out=out)
+    return torch.bmm(_cut(a), _cut(b), out=out)
+
+
+def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b to `out`; shapes as in `product`."""
+    if _precision == "bfloat16" and a.device.type != "cpu":
+        out.add_(product(a, b))
+    else:
+        torch.baddbmm(out, _cut(a), _cut(b), out=out)
+
+
+def _cut(operand: Tensor) -> Tensor:
+    """What a product reads of an operand; itself where the device does the cutting, or none is asked for."""
+    if operand.device.type == "cpu" and _precision == "tf32":
+        return operand.view(torch.int32).bitwise_and(_TF32).view(torch.float32)
+    if operand.device.type == "cpu" and _precision == "bfloat16":
+        return operand.bfloat16().float()
+    return operand
