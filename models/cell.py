@@ -200,8 +200,7 @@ class Cell:
         when the same fields come to mean another computation. `models.registry.cell_id` supplies both.
         """
         cell = self.canonical()
-        values = {name: getattr(cell, name) for name, _ in _KINDS}
-        chosen = {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+        chosen = {name: value for name, default in _DEFAULTS.items() if (value := getattr(cell, name)) != default}
         identity = {"cell": chosen, "data": digest, "semantics": dict(semantics)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ID_LENGTH]
 
@@ -268,9 +267,12 @@ RANGES: dict[str, tuple[float, float, str]] = {
 }
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
 def canonical_json(value: Any) -> str:
     """JSON in the one form that is hashed: sorted keys, no white space, 1.0 as 1, no NaN."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:

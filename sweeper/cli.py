@@ -6,6 +6,7 @@ output failed, 75 store in use, 130 and 143 interrupted (checkpoints were writte
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from sweeper.plan import Plan
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
+
+# Cells live as long as the command: with Python's 700 a tenth of planning ten thousand is looking for garbage.
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -524,6 +528,7 @@ def main() -> None:
     """Entry point: errors become one line and an exit code, tracebacks only with --debug."""
     from sweeper.errors import SweeperError
 
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ρ gets \u03c1, not a traceback

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pyarrow as pa
 
@@ -214,11 +213,13 @@ SCHEMAS = {"cells": CELL_SCHEMA, "history": HISTORY_SCHEMA}
 VOLATILE = frozenset(column.name for column in CELL_COLUMNS if column.volatile)
 
 
-@lru_cache
 def fingerprint(schema: pa.Schema) -> str:
     """Sixteen hexadecimal digits that name a schema's columns, types and which may be null."""
     text = ";".join(f"{field.name}:{field.type}:{field.nullable}" for field in schema)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+FINGERPRINTS = {kind: fingerprint(schema) for kind, schema in SCHEMAS.items()}
 
 
 def column_dictionary() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
 from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
-from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths, parse_row, picture_name
+from sweeper.store.paths import ATTEMPT, CELL_ID, ROW_FILE, StorePaths, picture_name
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
@@ -28,12 +28,12 @@ def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> 
     `keep` names the file that wins among those with most steps (that of the commit under way).
     """
     for several in newest(scan(paths, paths.cells, cell_id)).values():
-        winner = next((row for row in several if row.path.name == keep and row.steps == several[0].steps), several[0])
+        winner = next((row for row in several if row.name == keep and row.steps == several[0].steps), several[0])
         for row in several:
             if row is not winner:
-                move(row.path, paths.superseded / "cells" / row.path.name)
-                move(paths.history / row.path.name, paths.superseded / "history" / row.path.name)
-                _move_pictures(paths, row.path.name)
+                move(row.path, paths.superseded / "cells" / row.name)
+                move(paths.history / row.name, paths.superseded / "history" / row.name)
+                _move_pictures(paths, row.name)
 
 
 def _move_pictures(paths: StorePaths, row: str) -> None:
@@ -73,27 +73,29 @@ def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[D
     """
     seen: set[str] = set()
     for kind in ("cells", "history"):
+        folder, before = paths.rows(kind), verified.get(kind, {})
         now: Verified = {}
-        for entry in paths.entries(paths.rows(kind)):
-            name, path = entry.name, paths.rows(kind) / entry.name
+        for entry in paths.entries(folder):
+            name = entry.name
             if name[0] in "._":
                 continue  # readers of the folder skip these
-            if parse_row(path) is None or not entry.is_file(follow_symlinks=False):
-                yield Damaged(path, "not a file of this store")
+            if not ROW_FILE.fullmatch(name) or not entry.is_file(follow_symlinks=False):
+                yield Damaged(folder / name, "not a file of this store")
                 continue
             if kind == "history":
                 seen.add(name)
             try:
-                now[name] = stamp(path)
-                if verified.get(kind, {}).get(name) != now[name]:
-                    check_seal(path.read_bytes(), kind, name)
+                now[name] = stamp(entry)
+                if before.get(name) != now[name]:
+                    with open(entry, "rb", buffering=0) as file:
+                        check_seal(file.readall(), kind, name)
             except FileNotFoundError:
                 now.pop(name, None)  # superseded meanwhile
             except StoreNewer as fault:
-                raise StoreNewer(f"{path}: {fault}") from fault
+                raise StoreNewer(f"{folder / name}: {fault}") from fault
             except (StoreDamaged, OSError) as fault:
                 now.pop(name, None)
-                yield Damaged(path, str(fault))
+                yield Damaged(folder / name, str(fault))
         verified[kind] = now
     for name in sorted(verified["cells"].keys() - seen):
         if (paths.cells / name).exists():
@@ -117,7 +119,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
             set_aside(paths, fault.path, fault.reason)
         kind = fault.path.parent.name
         twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
-        if parse_row(twin) and twin.exists():
+        if ROW_FILE.fullmatch(twin.name) and twin.exists():
             set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
     alone = sorted(verified["history"].keys() - verified["cells"].keys())
     now = _clock(paths) if alone else 0
@@ -129,7 +131,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
             remove(paths.history / name)
     for entry in paths.entries(paths.pictures):
         row = f"{Path(entry.name).stem}.parquet"
-        if entry.name[0] not in "._" and (parse_row(Path(row)) is None or row not in verified["cells"]):
+        if entry.name[0] not in "._" and (not ROW_FILE.fullmatch(row) or row not in verified["cells"]):
             if (paths.superseded / "cells" / row).exists():
                 _move_pictures(paths, row)
             else:

@@ -42,7 +42,7 @@ def health(store: Store) -> Health:
     paths = store.paths
     damaged = store.check()
     rows = newest(scan(paths, paths.cells))
-    names = {row.path.name for several in rows.values() for row in several}
+    names = {row.name for several in rows.values() for row in several}
     states = store.states()
     sizes: dict[str, int] = {}
     ages = []
@@ -63,7 +63,7 @@ def health(store: Store) -> Health:
         unfinished=len(paths.subfolders(paths.running, ATTEMPT)),
         superseded=len(scan(paths, paths.superseded / "cells")),
         aside=len(store.aside()),
-        histories_alone=sum(row.path.name not in names for row in scan(paths, paths.history)),
+        histories_alone=sum(row.name not in names for row in scan(paths, paths.history)),
         states_alone=len(states.keys() - rows.keys()),
         temporary=len(ages),
         temporary_age_s=min(ages, default=None),

@@ -68,9 +68,9 @@ def take(target: Store, source: Store, rows: list[Committed], damaged: list[Dama
 
 
 def _take_row(target: Store, source: StorePaths, row: Committed, taken: Taken) -> None:
-    name = row.path.name
+    name = row.name
     here = newest(scan(target.paths, target.paths.cells, row.cell_id)).get(row.cell_id, [])
-    present = next((each for each in here if each.path.name == name), None)
+    present = next((each for each in here if each.name == name), None)
     if present or (here and not _counts_more(source, row, target.paths, here[0])):
         taken.present += 1
         if present and _numbers(source, row) != _numbers(target.paths, present):
@@ -131,7 +131,7 @@ def _counts_more(source: StorePaths, row: Committed, target: StorePaths, here: C
 
 
 def _finished(paths: StorePaths, row: Committed) -> tuple[Any, str]:
-    return _table(paths, row)[0]["finished_at"], row.path.name
+    return _table(paths, row)[0]["finished_at"], row.name
 
 
 def _numbers(paths: StorePaths, row: Committed) -> str:
@@ -140,14 +140,14 @@ def _numbers(paths: StorePaths, row: Committed) -> str:
 
 
 def _table(paths: StorePaths, row: Committed) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_file(_find(paths, "cells", row.path.name), "cells").to_pylist()
+    rows: list[dict[str, Any]] = read_file(_find(paths, "cells", row.name), "cells").to_pylist()
     return rows
 
 
 def _faults(paths: StorePaths, row: Committed) -> Iterator[Damaged]:
     """What is wrong with a commit's two files."""
     for kind in ("cells", "history"):
-        path = _find(paths, kind, row.path.name)
+        path = _find(paths, kind, row.name)
         try:
             read_file(path, kind)
         except StoreNewer as fault:

@@ -38,7 +38,13 @@ class Committed:
     cell_id: str
     steps: int
     evaluation_id: str | None
-    path: Path
+    folder: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / self.name
 
     @property
     def state(self) -> str:
@@ -80,13 +86,13 @@ def step_name(step: int) -> str:
     return f"{step:09d}"
 
 
-def parse_row(path: Path) -> Committed | None:
-    """What a file's name says was committed; None if it is no name of a row."""
-    match = ROW_FILE.fullmatch(path.name)
+def parse_row(folder: Path, name: str) -> Committed | None:
+    """What the name of a file in `folder` says was committed; None if it is no name of a row."""
+    match = ROW_FILE.fullmatch(name)
     if not match:
         return None
     cell_id, steps, ending = match.groups()
-    return Committed(cell_id, int(steps), None if ending == DIVERGED else ending, path)
+    return Committed(cell_id, int(steps), None if ending == DIVERGED else ending, folder, name)
 
 
 class StorePaths:

@@ -28,7 +28,7 @@ NEW_FILES_CACHED = 20  # fewer are read again each time rather than rewriting th
 def scan(paths: StorePaths, folder: Path, cell_id: str = "") -> list[Committed]:
     """The rows in a folder, or those of one cell, by their names alone, ordered by name. Raises StoreUnwritable."""
     entries = (entry for entry in paths.entries(folder) if entry.name.startswith(cell_id))
-    found = (parse_row(folder / entry.name) for entry in entries if entry.is_file(follow_symlinks=False))
+    found = (parse_row(folder, entry.name) for entry in entries if entry.is_file(follow_symlinks=False))
     return [committed for committed in found if committed is not None]
 
 
@@ -39,11 +39,11 @@ def newest(rows: list[Committed]) -> dict[str, list[Committed]]:
         cells.setdefault(row.cell_id, []).append(row)
     for several in cells.values():
         if len(several) > 1:
-            several.sort(key=lambda row: (row.steps, _changed(row.path), row.path.name), reverse=True)
+            several.sort(key=lambda row: (row.steps, _changed(row.path), row.name), reverse=True)
     return cells
 
 
-def stamp(path: Path) -> Stamp:
+def stamp(path: os.PathLike[str]) -> Stamp:
     """What changes when a file's content does, or when it is another file. Raises OSError."""
     status = os.stat(path, follow_symlinks=False)
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -58,7 +58,7 @@ def read_file(path: Path, kind: str) -> pa.Table:
     except OSError as error:
         raise StoreDamaged(f"cannot be read: {error.strerror}") from error
     table = decode(data, kind, path.name)
-    committed = parse_row(path)
+    committed = parse_row(path.parent, path.name)
     if kind == "cells" and committed is not None:
         row = table.select(["cell_id", "step", "evaluation_id"]).to_pylist()
         expected = {"cell_id": committed.cell_id, "step": committed.steps, "evaluation_id": committed.evaluation_id}
@@ -73,7 +73,7 @@ def read_folder(paths: StorePaths, kind: str) -> tuple[pa.Table, list[Damaged]]:
     Needs no lock: a row that is superseded between listing and reading is looked for again. Raises StoreNewer.
     """
     for last in (False, False, True):
-        counted = {rows[0].path.name: rows[0] for rows in newest(scan(paths, paths.cells)).values()}
+        counted = {rows[0].name: rows[0] for rows in newest(scan(paths, paths.cells)).values()}
         try:
             return _read(paths, kind, sorted(counted))
         except FileNotFoundError:

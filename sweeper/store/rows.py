@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeper.errors import StoreDamaged, StoreNewer
-from sweeper.store.columns import CELL_COLUMNS, DIVERGED, SCHEMA_VERSION, SCHEMAS, fingerprint
+from sweeper.store.columns import CELL_COLUMNS, DIVERGED, FINGERPRINTS, SCHEMA_VERSION, SCHEMAS, fingerprint
 from sweeper.store.paths import row_name
 
 _SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
@@ -67,7 +67,7 @@ def check_seal(data: bytes, kind: str, name: str) -> None:
         raise StoreDamaged("altered: its SHA-256 does not match, or it was renamed")
     if int(match[1]) > SCHEMA_VERSION:
         raise StoreNewer(f"schema version {int(match[1])}; this sweeper knows up to {SCHEMA_VERSION}")
-    if kind in SCHEMAS and match[2].decode() != fingerprint(SCHEMAS[kind]):
+    if match[2].decode() != FINGERPRINTS.get(kind, match[2].decode()):
         raise StoreDamaged(f"its columns are not those of schema version {SCHEMA_VERSION}")
 
 

@@ -118,7 +118,7 @@ class Store(Checkpoints, Notes):
         name, table = row_table(row)
         histories = history_table(history, row)
         present = reading.scan(self.paths, self.paths.cells, row["cell_id"])
-        if any(other.path.name == name or other.steps > row["step"] for other in present):
+        if any(other.name == name or other.steps > row["step"] for other in present):
             return False
         return self.link(
             row["cell_id"], name, encode(table, "cells", name), encode(histories, "history", name), pictures
@@ -162,7 +162,7 @@ class Store(Checkpoints, Notes):
         if not present:
             return None
         try:
-            data = self.paths.picture(present[0].path.name).read_bytes()
+            data = self.paths.picture(present[0].name).read_bytes()
             return data, check_png(data)
         except (OSError, StoreDamaged):
             return None

@@ -223,7 +223,7 @@ def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, tra
     trained.clear()
     outcome = study.run()
     assert [fault.path.name for fault in outcome.set_aside] == [torn.name]
-    assert [item.cell_id for item in outcome.before.missing] == [parse_row(torn).cell_id]
+    assert [item.cell_id for item in outcome.before.missing] == [parse_row(torn.parent, torn.name).cell_id]
     assert trained == [(1, step) for step in range(60)]
     assert same(study.store, whole.store)
     status = sweeper_command.run(study.argv("status"))
