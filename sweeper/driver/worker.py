@@ -139,7 +139,7 @@ class Worker:
         if not start and order.every:
             self._record_history()
         while stack.step < order.steps and self.ids:
-            stack.procedure.step(stack)
+            stack.train(stack.step + 1)
             if order.every and stack.step % order.every == 0:
                 self._let_go_of_diverged()
                 self._record_history()

@@ -10,11 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
 from models.compiled import compiler
+from models.data import load
 from models.procedures.joint import Joint
+from models.registry import cell_id
+from models.training import Stack
 from sweeper import progress
 from sweeper.driver.tries import ATTEMPTS
 from sweeper.errors import StoreUnwritable, StudyError
@@ -328,3 +332,21 @@ def test_a_compilation_is_shown_while_it_lasts(tiny, tmp_path):
         _, err = run.communicate(timeout=PATIENCE_S)
         assert run.returncode == 0, err
     assert len(list((cache / "compiled").iterdir())) == 1
+
+
+# --- what a run trains
+
+
+def test_a_run_trains_each_cell_in_its_own_precision(tiny):
+    """The kept weights are bitwise those of the cell's stack trained without a run; no two precisions have the same."""
+    study = tiny(cells={"rho": 0.8, "seed": 0, "precision": ["float32", "tf32", "bfloat16", "float64"]})
+    study.run()
+    found = set()
+    for cell in study.load().cells:
+        stack = Stack([cell], load("digits"))
+        stack.train(study.load().steps)
+        kept, _ = study.opened().load_state(cell_id(cell))
+        for name, tensor in stack.params.items():
+            assert np.array_equal(kept[f"param/{name}"], tensor.detach()[0].numpy()), cell.precision
+        found.add(kept["param/generative.1.0.weight"].astype(np.float64).tobytes())
+    assert len(found) == 4
