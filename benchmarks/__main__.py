@@ -7,8 +7,8 @@ import sys
 from importlib import import_module
 
 NAMES = (
-    "train", "profile", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "stacks", "planning",
-    "store", "refinement",
+    "train", "profile", "heap", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "stacks",
+    "planning", "store", "refinement",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from functools import partial
 
 from benchmarks.measure import circumstances, interleaved, ratio, table
-from benchmarks.workload import MODELS, advance, cells, images
+from benchmarks.workload import MODELS, advance, as_in_a_worker, cells, images
 from models.registry import find
 
 STEPS, TEST_IMAGES = 10_000, 10_000
@@ -28,8 +28,6 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Time blocks of each kind of evaluation, a training step, and the products of the forward pass, in turn."""
-    import torch
-
     from benchmarks.floor import Products
     from models.evaluation import CHAINS, chains_needed, evaluate, weighed_images
     from models.settings import IMAGES, Evaluation
@@ -37,7 +35,7 @@ def run(args: Namespace) -> None:
     from models.training import Stack
     from sweeper.study.schema import EvaluationSection
 
-    torch.set_num_threads(1)
+    as_in_a_worker()
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, median of {args.repeats} rounds, one thread.")
     default = EvaluationSection()
     weighed = int(weighed_images(TEST_IMAGES, default.importance_images).sum())

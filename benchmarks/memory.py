@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import circumstances, table
-from benchmarks.workload import MODELS, cells, images
+from benchmarks.workload import MODELS, as_in_a_worker, cells, images
 from models.registry import cell_size
 
 STACKS = {"4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48)}
@@ -63,15 +63,13 @@ def _measured(model: str, batch: int, count: int, steps: int, objective: str) ->
 
 def measure(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:
     """Peak bytes above the start: stack made, then trained, a checkpoint written, and evaluated."""
-    import torch
-
     from models import compiled
     from models.evaluation import evaluate
     from models.settings import Evaluation
     from models.training import Stack
     from sweeper.store.records import write_record
 
-    torch.set_num_threads(1)
+    as_in_a_worker()
     compiled.library()
     warm = Stack(cells("quickstart", 1, batch_size=4), images("quickstart"))
     warm.train(2)  # what is loaded when first used

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import sweeper
 from benchmarks.measure import circumstances, table, timed
+from benchmarks.workload import as_in_a_worker
 from sweeper.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -76,8 +77,6 @@ def _sweeper(*words: str) -> tuple[str, float]:
 
 def _along_the_way(study: Study) -> float:
     """Seconds that one cell of the study spends in evaluations along the way, in a stack of a few."""
-    import torch
-
     import models.data
     from models.evaluation import evaluate
     from models.settings import Evaluation
@@ -85,7 +84,7 @@ def _along_the_way(study: Study) -> float:
 
     if not study.evaluation.every:
         return 0.0
-    torch.set_num_threads(study.run.threads)
+    as_in_a_worker(study.run.threads)
     shape = study.cells[0].shape()
     cells = [cell for cell in study.cells if cell.shape() == shape][:12]
     stack = Stack(cells, models.data.load(cells[0].data))

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.measure import circumstances, table
-from benchmarks.workload import MODELS, cells, images
+from benchmarks.workload import MODELS, as_in_a_worker, cells, images
 
 KINDS = {  # by the name of an operation
     "matrix products": ("aten::bmm", "aten::baddbmm"),
@@ -34,9 +34,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """One column a model."""
-    import torch
-
-    torch.set_num_threads(1)
+    as_in_a_worker()
     _show()
     circumstances(f"Stacks of {args.cells}, S = 5, batch {args.batch}, one thread, {args.steps} steps.")
     shares = {model: _shares(model, args) for model in args.models}

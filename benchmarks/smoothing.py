@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
-from benchmarks.workload import advance, cells, images
+from benchmarks.workload import advance, as_in_a_worker, cells, images
 from models.registry import cell_size
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -28,11 +28,9 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Time all variants of the 4×40 model on MNIST-sized images."""
-    import torch
-
     from models.training import Stack
 
-    torch.set_num_threads(args.threads)
+    as_in_a_worker(args.threads)
     circumstances(f"Stacks of {args.cells}, {args.threads} thread(s), median of {args.repeats} rounds.")
     rows = []
     for batch in args.batches:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
-from benchmarks.workload import MODELS, cells, images
+from benchmarks.workload import MODELS, as_in_a_worker, cells, images
 from models.registry import cell_size
 
 TEXTBOOK, PRODUCTS, COPY = "nn.Linear, DataLoader, torch.optim.Adam", "matrix products alone", "copy"
@@ -35,9 +35,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """A table for each model and objective."""
-    import torch
-
-    torch.set_num_threads(args.threads)
+    as_in_a_worker(args.threads)
     circumstances(f"Batch {args.batch}, S = 5 under `ou`, {args.threads} thread(s), median of {args.repeats} rounds.")
     for model in args.models:
         for objective in args.objectives:

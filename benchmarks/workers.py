@@ -65,12 +65,10 @@ def _times(model: str, args: Namespace) -> tuple[list[float], list[float]]:
 
 def _work(pipe: Connection, model: str, count: int, steps: int) -> None:
     """A worker: trains `steps` whenever it is told to."""
-    import torch
-
-    from benchmarks.workload import advance, cells, images
+    from benchmarks.workload import advance, as_in_a_worker, cells, images
     from models.training import Stack
 
-    torch.set_num_threads(1)
+    as_in_a_worker()
     train = advance(Stack(cells(model, count, batch_size=64), images(model)), steps)
     train()
     pipe.send(True)

@@ -52,6 +52,16 @@ def images(model: str, count: int = 10_000) -> Dataset:
     return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, image_shape=(SIDE[model], SIDE[model]))
 
 
+def as_in_a_worker(threads: int = 1) -> None:
+    """Set this process up as `sweeper.driver.tries` does a worker's."""
+    import torch
+
+    from models.heap import keep_freed_memory
+
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
 def advance(stack: Stack, steps: int) -> Callable[[], None]:
     """What trains the stack `steps` further, each time it is called."""
     return lambda: stack.train(stack.step + steps)

@@ -125,10 +125,12 @@ def _probe(order: Order) -> float:
     import torch
 
     from models.data import load
+    from models.heap import keep_freed_memory
     from models.training import Stack
 
     before = torch.get_num_threads()
     torch.set_num_threads(order.threads)
+    keep_freed_memory()
     try:
         stack = Stack(order.cells, load(order.cells[0].data), order.device)
         stack.train(WARM_UP_STEPS)

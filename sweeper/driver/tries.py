@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from models.heap import keep_freed_memory
 from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
 from sweeper.errors import StoreUnwritable
 from sweeper.plan import Order, fitting_key
@@ -32,6 +33,7 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
         Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
     """
     torch.set_num_threads(order.threads)
+    keep_freed_memory()
     most = len(order.cells)
     died = max((int(note.get("cells", 0)) for note in store.forget_progress(attempt)), default=0)
     if died > 1:
