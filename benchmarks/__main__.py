@@ -8,7 +8,7 @@ from importlib import import_module
 
 NAMES = (
     "train", "profile", "heap", "tune", "workers", "gpu", "smoothing", "evaluation", "memory", "overhead", "stacks",
-    "planning", "store", "refinement",
+    "planning", "store", "refinement", "figure1",
 )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ def run(args: Namespace) -> None:
         f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}.",
         f"Batch {args.batch}, S = 5 under `ou`, float32, median of {args.repeats} rounds.",
     )
+    _stack("2x10", 1, args.batch).train(8)  # what libraries allocate when first used is nobody's memory
     for model in args.models:
         _stacks(model, args)
         _smoothing(model, args)
@@ -93,21 +94,20 @@ def _smoothing(model: str, args: Namespace) -> None:
 
 
 def _ways(model: str, args: Namespace) -> None:
-    """What the captured graph, the generator on the device and TF32 are worth, at the largest stack and at one."""
+    """What the captured graph, the generator on the device and TF32 and bfloat16 are worth, at one and at the most."""
     from models.draws import Draws
 
     rows = []
     for count in (1, max(args.stacks)):
         graph, eager, host = (_stack(model, count, args.batch) for _ in range(3))
-        tf32 = _stack(model, count, args.batch, precision="tf32")
+        cut = {name: _stack(model, count, args.batch, precision=name) for name in ("tf32", "bfloat16")}
         seeds = [cell.seed for cell in host.cells]
         host.draws, host._own_draws = Draws(seeds, "cuda"), Draws(list(dict.fromkeys(seeds)), "cuda")
         candidates = {
             "captured": (count, _advance(graph)),
             "kernel by kernel": (count, _by_kernels(eager)),
             "kernel by kernel, draws of the host": (count, _by_kernels(host)),
-            "captured, products in TF32": (count, _advance(tf32)),
-        }
+        } | {f"captured, products in {name}": (count, _advance(stack)) for name, stack in cut.items()}
         times, steps = _measure(candidates, args)
         base = [seconds / steps["captured"] for seconds in times["captured"].wall]
         for name in candidates:

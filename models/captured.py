@@ -10,6 +10,7 @@ No GPU could be had when this was written: `python -m benchmarks gpu` measures i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from models.training import Stack
 
 WARM_UP = 3  # runs before the recording, so that libraries have what they allocate when first used
+AHEAD = 16  # steps between the host's waits: at most twice as many are under way, so that progress and stops are prompt
 
 
 class Captured:
@@ -35,25 +37,35 @@ class Captured:
         self.block = stack.block
         self.step = torch.full((), stack.step, dtype=torch.int64, device=stack.device)
         self.graph = torch.cuda.CUDAGraph()
-        active = stack.active.clone()
+        self.reached = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        active, stream, side = stack.active.clone(), torch.cuda.current_stream(), _side()
         stack.shuffle()
         stack.active.zero_()  # while no cell is active a step changes nothing
         try:
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
+            side.wait_stream(stream)
             with torch.cuda.stream(side):
                 for _ in range(WARM_UP):
                     advance(stack, self.step)
-            torch.cuda.current_stream().wait_stream(side)
+            stream.wait_stream(side)
             stack.forget_draws()
-            with torch.cuda.graph(self.graph):
+            with torch.cuda.graph(self.graph, stream=side):
                 advance(stack, self.step)
         finally:
+            torch.cuda.set_stream(stream)  # a recording that fails when it ends leaves its own
             stack.forget_draws()
             stack.active.copy_(active)
 
     def run(self, stack: Stack) -> None:
         """Replay it for the stack's present step."""
+        if stack.step % AHEAD == 0:
+            self.reached.synchronize()
+            self.reached.record()
         stack.shuffle()
         self.step.fill_(stack.step)
         self.graph.replay()
+
+
+@cache
+def _side() -> torch.cuda.Stream:
+    """One stream for all that is recorded: libraries keep working memory for each stream they have seen."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]

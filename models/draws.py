@@ -119,6 +119,10 @@ class Draws:
         return each if len(self.distinct) == len(self.place) else each[self.place]
 
 
+Law = Callable[[Tensor], Tensor]  # from words to as many numbers
+Asked = tuple[Law, Purpose, int, int, int]  # law, purpose, layer, inner, how many numbers
+
+
 class DeviceDraws(Draws):
     """The same from a generator on the device: the numbers of a step in one computation, without the host.
 
@@ -131,17 +135,17 @@ class DeviceDraws(Draws):
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         super().__init__(seeds, device, dtype)
-        self._seeds = torch.tensor(self.distinct, device=self.device)
-        self._known: dict[tuple[Any, ...], int] = {}  # what steps ask for, with the number of words
+        self._keys = philox.keys_of(torch.tensor(self.distinct, device=self.device))
+        self._known: dict[Asked, int] = {}  # what steps ask for, with how many numbers
         self._where: tuple[Tensor, Tensor] | None = None  # place and address of every block of that
         self._step: int | Tensor | None = None
-        self._words: dict[tuple[Any, ...], Tensor] = {}
+        self._made: dict[Asked, Tensor] = {}  # at that step
 
     def normal(
         self, purpose: Purpose, shape: Sequence[int], step: int | Tensor = 0, layer: int = 0, inner: int = 0
     ) -> Tensor:
         """Standard normal, (cells, *shape)."""
-        return self._numbers(philox.normal, purpose, shape, step, layer, inner)
+        return self._numbers(philox.normal, shape, step, (purpose, layer, inner))
 
     def uniform(
         self, purpose: Purpose, shape: Sequence[int], step: int | Tensor = 0, layer: int = 0, inner: int = 0
@@ -150,44 +154,49 @@ class DeviceDraws(Draws):
         if purpose in self.HOST:
             assert isinstance(step, int)
             return super().uniform(purpose, shape, step, layer, inner)
-        return self._numbers(philox.uniform, purpose, shape, step, layer, inner)
+        return self._numbers(philox.uniform, shape, step, (purpose, layer, inner))
 
     def forget(self) -> None:
         """Make everything anew at the next request: the step is a tensor that has changed, or is being recorded."""
-        self._step, self._words = None, {}
+        self._step, self._made = None, {}
 
-    def _numbers(
-        self, law: Callable[[Tensor], Tensor], purpose: Purpose, shape: Sequence[int], step: int | Tensor, *more: int
-    ) -> Tensor:
+    def _numbers(self, law: Law, shape: Sequence[int], step: int | Tensor, address: tuple[Purpose, int, int]) -> Tensor:
         count = math.prod(shape)
-        asked = (purpose, *more, count)
-        if purpose not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
-            words = self._make({asked: count}, step)[asked]
+        asked = (law, *address, count)
+        if address[0] not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
+            made = self._make({asked: count}, step)
         else:
             if asked not in self._known:
                 self._known[asked] = count
                 self._where, self._step = None, None
             if self._step is not step and not (isinstance(step, int) and step == self._step):
-                self._words, self._step = self._make(self._known, step), step
-            words = self._words[asked]
-        numbers = law(words)[:, :count].view(len(self.distinct), *shape)
+                self._made, self._step = self._make(self._known, step), step
+            made = self._made
+        numbers = made[asked][:, :count].view(len(self.distinct), *shape)
         return self.to_cells(numbers.to(self.dtype))
 
-    def _make(self, asked: dict[tuple[Any, ...], int], step: int | Tensor) -> dict[tuple[Any, ...], Tensor]:
-        """Words for each request, (seeds, at least so many)."""
+    def _make(self, asked: dict[Asked, int], step: int | Tensor) -> dict[Asked, Tensor]:
+        """Numbers for each request, (seeds, at least so many): words for all at once, then all of a law at once."""
+        order = sorted(asked, key=lambda key: key[0].__name__)
+        blocks = [-(-asked[key] // 4) for key in order]
         where = self._where if asked is self._known else None
-        blocks = {key: -(-count // 4) for key, count in asked.items()}
         if where is None:
-            place = torch.cat([torch.arange(n) for n in blocks.values()])
-            which = torch.cat(
-                [torch.full((n,), philox.address(int(key[0]), key[1], key[2])) for key, n in blocks.items()]
-            )
+            addresses = [philox.address(int(purpose), layer, inner) for _, purpose, layer, inner, _ in order]
+            place = torch.cat([torch.arange(n) for n in blocks])
+            which = torch.cat([torch.full((n,), each) for each, n in zip(addresses, blocks, strict=True)])
             where = place.to(self.device), which.to(self.device)
             if asked is self._known:
                 self._where = where
-        at = step if isinstance(step, Tensor) else torch.tensor(step, device=self.device)
-        made = torch.split(philox.words(self._seeds, *where, at), [4 * n for n in blocks.values()], dim=1)
-        return dict(zip(blocks, made, strict=True))
+        at = step if isinstance(step, Tensor) else torch.full((), step, dtype=torch.int64, device=self.device)
+        words, first = philox.words(self._keys, *where, at), 0
+        made: dict[Asked, Tensor] = {}
+        for law in dict.fromkeys(key[0] for key in order):
+            own = [(key, 4 * n) for key, n in zip(order, blocks, strict=True) if key[0] is law]
+            counts = [n for _, n in own]
+            numbers = torch.split(law(words[:, first : first + sum(counts)]), counts, dim=1)
+            made |= dict(zip((key for key, _ in own), numbers, strict=True))
+            first += sum(counts)
+        return made
 
 
 def draws_on(device: torch.device, seeds: Sequence[int], dtype: torch.dtype) -> Draws:

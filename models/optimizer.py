@@ -1,7 +1,7 @@
 """Adam over a stack: learning rate, betas, step count and activity are the cell's own (Kingma & Ba, 2015).
 
 Stock optimisers take one learning rate and one step count a tensor. A cell that is not active keeps its weights and
-moments bitwise: they are selected, never multiplied by zero, so that a NaN cannot leak.
+moments: its gradient, which may be NaN, goes into no product.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Adam:
         """One update of the active cells.
 
         Args:
-            gradient: (cells, P).
+            gradient: (cells, P), not to be used again.
             step: updates that came before.
             active: (cells,) bool.
             norm: (cells,), of each cell's gradient, for clipping.
@@ -90,13 +90,16 @@ class Adam:
                 )
 
     def update_all(self, gradient: Tensor, step: int | Tensor, active: Tensor) -> None:
-        """All cells in the same few expressions, nothing read by the host: for a GPU."""
+        """All cells in the same few expressions, nothing read by the host: for a GPU. Overwrites `gradient`.
+
+        In place, because its time is that of the memory it goes through.
+        """
+        on = active.unsqueeze(1)
         rate = (self.learning_rate(step) / (1.0 - self._beta1 ** (step + 1))).to(self.beta1)
         correction = (1.0 - self._beta2 ** (step + 1)).rsqrt().to(self.beta1)
-        m = gradient + self.beta1 * (self.first - gradient)
-        square = gradient * gradient
-        v = square + self.beta2 * (self.second - square)
-        p = self.values - rate * m / (v.sqrt() * correction + self.epsilon)
-        on = active.unsqueeze(1)
-        for old, new in ((self.values, p), (self.first, m), (self.second, v)):
-            old.copy_(torch.where(on, new, old))
+        work = gradient.masked_fill_(~on, 0.0)
+        self.first.lerp_(work, torch.where(on, 1.0 - self.beta1, 0.0))
+        self.second.lerp_(work.square_(), torch.where(on, 1.0 - self.beta2, 0.0))
+        torch.addcmul(self.epsilon, torch.sqrt(self.second, out=work), correction, out=work)
+        torch.div(self.first, work, out=work).masked_fill_(~on, 0.0)
+        self.values.addcmul_(work, -rate)

@@ -12,6 +12,7 @@ computation can be captured as a CUDA graph. torch has no unsigned 32-bit arithm
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,18 +22,22 @@ NAME = "torch-philox4x32-1"  # recorded with every result whose draws it made
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85
 _MASK = 0xFFFFFFFF
+ROUNDS = 10
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Four words for each element of four counter words and two key words, which broadcast; int64 in [0, 2³²)."""
+def schedule(key: tuple[Tensor, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The two key words of each round, from those of the first."""
+    return [((key[0] + n * _WEYL[0]) & _MASK, (key[1] + n * _WEYL[1]) & _MASK) for n in range(ROUNDS)]
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], keys: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, ...]:
+    """Four words for each element of four counter words and the key words, which broadcast; int64 in [0, 2³²)."""
     c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
+    for k0, k1 in keys:
         # The product of two 32-bit words fills 64 bits; int64 wraps around, and the mask undoes the sign of the shift.
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c2 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, ((p0 >> 32) & _MASK) ^ c3 ^ k1
         c1, c3 = p1 & _MASK, p0 & _MASK
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3
 
 
@@ -44,14 +49,18 @@ def address(purpose: int, layer: int, inner: int) -> int:
     return purpose | layer << 5 | inner << 12
 
 
-def words(seeds: Tensor, place: Tensor, which: Tensor, step: Tensor) -> Tensor:
+def keys_of(seeds: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The keys of seeds, int64, (seeds,), as `words` takes them."""
+    return schedule(((seeds & _MASK).unsqueeze(1), (seeds >> 32 & _MASK).unsqueeze(1)))
+
+
+def words(keys: Sequence[tuple[Tensor, Tensor]], place: Tensor, which: Tensor, step: Tensor) -> Tensor:
     """(seeds, 4 n) words of the blocks at (n,) places of the draws `which` (`address`, (n,)) at a step.
 
-    `seeds` int64, (seeds,); `step` int64 without axes.
+    `keys` of the seeds (`keys_of`); `step` int64 without axes.
     """
-    key = ((seeds & _MASK).unsqueeze(1), (seeds >> 32 & _MASK).unsqueeze(1))
     counter = (place.unsqueeze(0), which.unsqueeze(0), step & _MASK, step >> 32 & _MASK)
-    return torch.stack(philox(counter, key), dim=-1).flatten(1)
+    return torch.stack(philox(counter, keys), dim=-1).flatten(1)
 
 
 def uniform(found: Tensor) -> Tensor:

@@ -94,10 +94,12 @@ def _devices() -> dict[str, Any]:
         import torch
     except ImportError as fault:
         return {"fault": str(fault), "gpus": []}
-    gpus = []
+    gpus: list[dict[str, Any]] = []
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        free, total = torch.cuda.mem_get_info(number)
-        gpus.append({"name": torch.cuda.get_device_name(number), "memory_bytes": total, "free_bytes": free})
+        gpus.append({"name": torch.cuda.get_device_name(number)})
+        with suppress(RuntimeError):  # in use by another process alone
+            free, total = torch.cuda.mem_get_info(number)
+            gpus[-1] |= {"memory_bytes": total, "free_bytes": free}
     return {"cuda_of_torch": torch.version.cuda, "gpus": gpus, "threads": torch.get_num_threads()}
 
 
@@ -201,6 +203,11 @@ def _problems(found: dict[str, Any]) -> Iterator[str]:
         yield (
             f"the driver shows {plural(here['gpus_of_the_driver'], 'GPU')}, PyTorch {len(devices['gpus'])}: "
             f"install a PyTorch for CUDA (this one: {devices['cuda_of_torch'] or 'without'}), or use run.device=cpu"
+        )
+    elif here["gpus_of_the_driver"] < len(devices["gpus"]):
+        yield (
+            f"PyTorch sees {plural(len(devices['gpus']), 'GPU')}, nvidia-smi {here['gpus_of_the_driver']}: runs are "
+            "planned by what nvidia-smi says, which should be on the PATH and list them"
         )
     if (ray["auth_mode"] or "token") == "disabled":
         yield "RAY_AUTH_MODE=disabled lets anyone who reaches Ray's ports run code: unset it (no run starts with it)"

@@ -133,12 +133,13 @@ def _probe(order: Order) -> float:
     keep_freed_memory()
     try:
         stack = Stack(order.cells, load(order.cells[0].data), order.device)
-        stack.train(WARM_UP_STEPS)
-        begun = time.perf_counter()
-        stack.train(WARM_UP_STEPS + PROBE_STEPS)
-        if order.device == "cuda":
-            torch.cuda.synchronize()
-        return (time.perf_counter() - begun) / PROBE_STEPS / len(order.cells)
+        moments = []
+        for steps in (WARM_UP_STEPS, WARM_UP_STEPS + PROBE_STEPS):
+            stack.train(steps)
+            if order.device == "cuda":
+                torch.cuda.synchronize()
+            moments.append(time.perf_counter())
+        return (moments[1] - moments[0]) / PROBE_STEPS / len(order.cells)
     finally:
         torch.set_num_threads(before)
 

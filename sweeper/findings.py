@@ -22,7 +22,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{size(here['memory_bytes'])} free; control group: {group}"
     )
     for gpu in devices["gpus"]:
-        out.append(f"GPU: {gpu['name']}, {size(gpu['free_bytes'])} of {size(gpu['memory_bytes'])} free")
+        free = f"{size(gpu['free_bytes'])} of {size(gpu['memory_bytes'])} free" if "free_bytes" in gpu else "in use"
+        out.append(f"GPU: {gpu['name']}, {free}")
     if not devices["gpus"]:
         out.append(
             f"no GPU (PyTorch for {'CUDA ' + devices['cuda_of_torch'] if devices.get('cuda_of_torch') else 'CPU'})"

@@ -6,6 +6,8 @@ import math
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -19,6 +21,7 @@ from sweeper.plan import Order, Plan, make_plan
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
+from sweeper.wording import last_line
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,17 @@ class StopRequest:
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
         self.on_first()
+
+
+def _try_gpu() -> None:
+    """Raise StudyError if PyTorch cannot use this machine's GPU. Asked in another process: this one stays without."""
+    code = "import torch; torch.zeros(1, device='cuda')"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if asked.returncode:
+        raise StudyError(
+            f"run.device: there is a GPU here that PyTorch cannot use ({last_line(asked.stderr)}); install a PyTorch "
+            "and a driver that fit each other, or set run.device=cpu"
+        )
 
 
 class Course:
@@ -125,6 +139,8 @@ def run_study(
         announce(plan, damaged)
         if plan.missing:
             fetch_data(plan)
+            if where is None and plan.device == "cuda":
+                _try_gpu()
             run_id = secrets.token_hex(6)
             store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)

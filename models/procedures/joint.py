@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 class Joint:
     """Stochastic gradient ascent on the objective with Adam."""
 
+    captures = True  # until one recording has failed in this process: what that leaves behind is not for another
+
     def __init__(self) -> None:
         self._captured: Captured | None = None
-        self._captures = True
 
     def step(self, stack: Stack) -> None:
         """One minibatch; on a GPU as one captured graph."""
-        captured = self._graph(stack) if stack.device.type == "cuda" and self._captures else None
+        captured = self._graph(stack) if stack.device.type == "cuda" and Joint.captures else None
         if captured is None:
             self.advance(stack, stack.step)
         else:
@@ -34,13 +35,13 @@ class Joint:
     def _graph(self, stack: Stack) -> Captured | None:
         """The graph of the stack's step, recorded if its tensors are others than before; None where that fails."""
         if self._captured is None or self._captured.block is not stack.block:
+            self._captured = None  # the memory of the old one first
             try:
                 self._captured = Captured(stack, self.advance)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as fault:
-                self._captures, self._captured = False, None
-                stack.forget_draws()
+                Joint.captures = False
                 warnings.warn(f"a step launches its kernels one by one, slower: no CUDA graph ({fault})", stacklevel=3)
         return self._captured
 

@@ -10,7 +10,7 @@ import torch
 
 from models.heap import keep_freed_memory
 from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
-from sweeper.errors import StoreUnwritable
+from sweeper.errors import StoreUnwritable, SweeperError
 from sweeper.plan import Order, fitting_key
 from sweeper.provenance import provenance
 from sweeper.store import Store
@@ -30,7 +30,8 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
         stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
 
     Raises:
-        Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again.
+        Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again. SweeperError: the GPU is
+            lost to this process; another may go on from the checkpoint.
     """
     torch.set_num_threads(order.threads)
     keep_freed_memory()
@@ -48,7 +49,10 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
                 _within_memory(part, store, name, stop, most)
             except (Stopped, StoreUnwritable):
                 raise
-            except Exception:
+            except Exception as fault:
+                if part.device == "cuda" and not _answers():
+                    store.forget_progress(name)  # what died is not the stack
+                    raise SweeperError(f"the GPU does not answer: {last_line(traceback.format_exc())}") from fault
                 failures[part] = traceback.format_exc()
                 what = f"try {number} of {ATTEMPTS} of {plural(len(part.cells), 'cell')} failed"
                 log(store, attempt, f"{what}: {last_line(failures[part])}", failures[part])
@@ -82,7 +86,8 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
             if len(part.cells) == 1 or not out_of_memory(fault):
                 raise
             reason = str(fault).split("\n")[0]
-        most = math.ceil(len(part.cells) / 2)  # here the failed stack's memory is free again
+        del worker  # with its stack, whose memory is free from here on
+        most = math.ceil(len(part.cells) / 2)
         log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
         store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
         if order.device == "cuda":
@@ -90,8 +95,17 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
     store.remove_running(attempt)
 
 
+def _answers() -> bool:
+    """Whether this process can still use its GPU: after some faults of one every call fails."""
+    try:
+        torch.cuda.synchronize()
+    except (RuntimeError, AssertionError):  # the second: this torch has no CUDA
+        return False
+    return True
+
+
 def out_of_memory(fault: BaseException) -> bool:
     """Whether memory ran out, of the machine or of a GPU. torch says so of a CPU only in words."""
-    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
+    words = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "alloc_failed")
     text = str(fault).lower()
     return isinstance(fault, MemoryError) or (isinstance(fault, RuntimeError) and any(word in text for word in words))

@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from filelock import FileLock, Timeout
 from sweeper.driver import SIGNALS, Assignment
 from sweeper.driver.closed import close, use_token
 from sweeper.errors import SweeperError
-from sweeper.machine import Machine
+from sweeper.machine import Machine, machine
 from sweeper.plan import Order
 from sweeper.provenance import source_digest
 from sweeper.store import Store
@@ -65,7 +66,8 @@ class RayTune:
     def execute(self, work: Assignment) -> None:
         """Start or join Ray, run Tune over the orders, and leave nothing behind."""
         cores = max(1, work.workers * work.orders.first.threads)
-        with _ray(self.address, cores) as scratch:
+        gpus = len(machine().gpu_memory_bytes) if work.orders.first.device == "cuda" else 0
+        with _ray(self.address, cores, gpus) as scratch:
             self._tune(work, scratch)
 
     def _tune(self, work: Assignment, scratch: Path) -> None:
@@ -133,10 +135,11 @@ def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[
             "install the same on every node"
         )
     from sweeper.driver.watchdog import carry_out_watched
-    from sweeper.driver.worker import Stopped
+    from sweeper.driver.worker import Stopped, log
 
     store = Store.open(root)
     order = Order.from_dict(config["order"])
+    warnings.showwarning = lambda message, *_, **__: log(store, config["attempt"], f"warning: {message}")
     try:
         carry_out_watched(order, store, config["attempt"], lambda: store.stop_requested(run_id))
     except Stopped:
@@ -182,7 +185,7 @@ def _searcher(work: Assignment) -> Any:
 
 def cluster(address: str) -> Machine:
     """What the Ray cluster at `address` has, all nodes together; a GPU is taken to have `GPU_BYTES`."""
-    with _ray(address, 0):
+    with _ray(address, 0, 0):
         import ray
 
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -196,8 +199,8 @@ def _quoted_python() -> dict[str, str]:
 
 
 @contextmanager
-def _ray(address: str | None, cores: int) -> Iterator[Path]:
-    """Ray up and running (on `cores` of this machine, or the cluster at `address`), and a private scratch folder.
+def _ray(address: str | None, cores: int, gpus: int) -> Iterator[Path]:
+    """Ray up and running (with so much of this machine, or on the cluster at `address`), and a private scratch folder.
 
     Both are gone afterwards. Raises SweeperError if Ray does not start.
     """
@@ -227,6 +230,7 @@ def _ray(address: str | None, cores: int) -> Iterator[Path]:
                     ray.init(
                         address="local",  # whatever RAY_ADDRESS says
                         num_cpus=cores,
+                        num_gpus=gpus,
                         runtime_env=_quoted_python(),
                         include_dashboard=False,
                         logging_level=logging.ERROR,

@@ -148,6 +148,7 @@ class Worker:
         self._let_go_of_diverged()
         if self.ids:
             self._finish()
+        del self.stack  # its memory, before the next one is made
 
     def _take_over(self, stack: Stack) -> None:
         """Give cells that continue from others the weights of these. Raises StoreDamaged where they are gone."""
@@ -306,15 +307,14 @@ class Worker:
             self._commit(i, row, evaluation_s, pictures)
 
     def _keep(self, i: int) -> None:
-        tensors = _numpy(self.stack.tensors())
-        if self.order.keep == "weights":
-            tensors = {k: t for k, t in tensors.items() if k.startswith("param/") or k in _COUNTERS}
+        wanted = ("param/",) if self.order.keep == "weights" else ("",)
+        own = {k: t[i : i + 1] for k, t in self.stack.tensors().items() if k.startswith(wanted) or k in _COUNTERS}
         meta = {
             "history": self.history[self.ids[i]],
             "train_s": self.train_s[self.ids[i]],
             "trainable": self.order.keep == "full",
         }
-        self.store.save_state(self.ids[i], self.stack.step, {k: t[i] for k, t in tensors.items()}, meta)
+        self.store.save_state(self.ids[i], self.stack.step, {k: t[0] for k, t in _numpy(own).items()}, meta)
 
     def _commit(
         self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float, pictures: bytes | None = None
@@ -357,7 +357,7 @@ def _numpy(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 def _peak_memory(device: torch.device) -> int:
     """Largest memory so far, bytes: of the process, or on the GPU."""
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_reserved(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

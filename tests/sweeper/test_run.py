@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
 from models.compiled import compiler
@@ -20,8 +21,9 @@ from models.procedures.joint import Joint
 from models.registry import cell_id
 from models.training import Stack
 from sweeper import progress
-from sweeper.driver.tries import ATTEMPTS
-from sweeper.errors import StoreUnwritable, StudyError
+from sweeper.driver.tries import ATTEMPTS, carry_out
+from sweeper.errors import StoreUnwritable, StudyError, SweeperError
+from sweeper.machine import Machine
 from sweeper.plan import make_plan
 from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.show import status_dict
@@ -350,3 +352,27 @@ def test_a_run_trains_each_cell_in_its_own_precision(tiny):
             assert np.array_equal(kept[f"param/{name}"], tensor.detach()[0].numpy()), cell.precision
         found.add(kept["param/generative.1.0.weight"].astype(np.float64).tobytes())
     assert len(found) == 4
+
+
+GPU = Machine(cores=2, memory_bytes=8 << 30, gpu_memory_bytes=(80 << 30,))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_pytorch_cannot_use_is_said_before_anything_is_trained(tiny, monkeypatch):
+    """The driver's word is what plans go by."""
+    monkeypatch.setattr("sweeper.plan.machine", lambda: GPU)
+    study = tiny()
+    with pytest.raises(StudyError, match=r"a GPU here that PyTorch cannot use .*run\.device=cpu"):
+        study.run("run.device=auto")
+    assert not study.opened().failures() and not study.opened().committed()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_lost_is_not_its_cells_fault(tiny):
+    """Nothing is tried again in that process, no cell has failed, and no smaller stack is asked for."""
+    study = tiny()
+    store = Store.open(study.store, create=True)
+    order = make_plan(study.load("run.device=cuda"), store, GPU).orders[0]
+    with pytest.raises(SweeperError, match="the GPU does not answer"):
+        carry_out(order, store, "attempt", lambda: False)
+    assert not store.failures() and not store.forget_progress("attempt")
