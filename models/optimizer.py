@@ -27,8 +27,8 @@ class Adam:
         self.cells, self.values = tuple(cells), values
         self.first, self.second = torch.zeros_like(values), torch.zeros_like(values)
         self._rows = [*zip(self.values, self.first, self.second, strict=True)]
-        self.beta1 = column([c.adam_beta1 for c in cells], values, 2)
-        self.beta2 = column([c.adam_beta2 for c in cells], values, 2)
+        self.share1 = column([1.0 - c.adam_beta1 for c in cells], values, 2)  # of a new gradient in the moment
+        self.share2 = column([1.0 - c.adam_beta2 for c in cells], values, 2)
         self.epsilon = column([c.adam_epsilon for c in cells], values, 2)
         self.clip = column([c.gradient_clip or float("inf") for c in cells], values, 2)
         self.clips = any(c.gradient_clip > 0 for c in cells)
@@ -95,11 +95,11 @@ class Adam:
         In place, because its time is that of the memory it goes through.
         """
         on = active.unsqueeze(1)
-        rate = (self.learning_rate(step) / (1.0 - self._beta1 ** (step + 1))).to(self.beta1)
-        correction = (1.0 - self._beta2 ** (step + 1)).rsqrt().to(self.beta1)
+        rate = (self.learning_rate(step) / (1.0 - self._beta1 ** (step + 1))).to(self.values)
+        correction = (1.0 - self._beta2 ** (step + 1)).rsqrt().to(self.values)
         work = gradient.masked_fill_(~on, 0.0)
-        self.first.lerp_(work, torch.where(on, 1.0 - self.beta1, 0.0))
-        self.second.lerp_(work.square_(), torch.where(on, 1.0 - self.beta2, 0.0))
+        self.first.lerp_(work, torch.where(on, self.share1, 0.0))
+        self.second.lerp_(work.square_(), torch.where(on, self.share2, 0.0))
         torch.addcmul(self.epsilon, torch.sqrt(self.second, out=work), correction, out=work)
         torch.div(self.first, work, out=work).masked_fill_(~on, 0.0)
         self.values.addcmul_(work, -rate)
