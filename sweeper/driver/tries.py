@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from models.heap import keep_freed_memory
+from models.heap import give_freed_memory_back, keep_freed_memory
 from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
 from sweeper.errors import StoreUnwritable, SweeperError
 from sweeper.plan import Order, fitting_key
@@ -87,6 +87,7 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
                 raise
             reason = str(fault).split("\n")[0]
         del worker  # with its stack, whose memory is free from here on
+        give_freed_memory_back()
         most = math.ceil(len(part.cells) / 2)
         log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
         store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
