@@ -7,6 +7,7 @@ same pages mapped and cleared anew: of small models' stacks a tenth of a step or
 from __future__ import annotations
 
 import ctypes
+import resource
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of the parameters in <malloc.h>
 _NEVER, _USUAL = -1, 128 << 10  # bytes that are free at the heap's end when they are given back
@@ -16,9 +17,13 @@ _short = False  # memory has run out in this process
 
 
 def keep_freed_memory() -> None:
-    """For the rest of this process; nothing where memory has run out in it, or another C library is in use."""
+    """For the rest of this process; nothing where another C library is in use, or memory has run out in it.
+
+    Nor where its address space is limited: what is kept could be mapped by nobody else.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and not _short:
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if mallopt is not None and not limited and not _short:
         mallopt(_MMAP_THRESHOLD, _LARGEST)
         mallopt(_TRIM_THRESHOLD, _NEVER)
 
