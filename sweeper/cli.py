@@ -449,6 +449,7 @@ def _report(study: Study, store: Store) -> Report:
             axis=study.analysis.axis,
             reference=study.analysis.uncollapsed,
             order_parameter=study.analysis.order_parameter,
+            second_order_parameter=study.analysis.second_order_parameter,
             asked=asked,
             same_within=study.analysis.same_within,
         )

@@ -21,7 +21,7 @@ import numpy as np
 from models.cell import canonical_json
 from sweeper.analysis.critical import FEWEST_SEEDS
 from sweeper.analysis.curves import Curve, curves, select
-from sweeper.analysis.equivalence import half_width
+from sweeper.analysis.intervals import t_half_width
 from sweeper.study.reference import CRITICAL, Published, Reference
 from sweeper.wording import plural
 
@@ -152,7 +152,7 @@ def _of_cells(published: Published, rows: Sequence[Mapping[str, Any]], setting: 
     high: tuple[float, ...] = ()
     mean = table.mean(axis=0)
     if len(table) >= FEWEST_SEEDS:
-        half = half_width(table)
+        half = t_half_width(table)
         low, high = tuple((mean - half).tolist()), tuple((mean + half).tolist())
     return _judged(published, tuple(mean.tolist()), low, high, len(table), setting, done)
 
@@ -162,7 +162,7 @@ def _of_curve(published: Published, curve: Curve, known: Mapping[str, Mapping[st
     if critical.value is None:
         return Beside(published, "no number", setting=setting, reason=critical.reason)
     rows = [known[name] for name in curve.cell_ids.ravel() if name and known[name]["state"] == "done"]
-    ends = (critical.low_wide,), (critical.high_wide,)
+    ends = (critical.low,), (critical.high,)
     return _judged(published, (critical.value,), *ends, len(critical.seeds), setting, rows)
 
 

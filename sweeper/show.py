@@ -279,7 +279,7 @@ def merge_dict(merged: Merged) -> dict[str, Any]:
 
 
 def report_table(found: Report) -> list[list[str]]:
-    """One row a curve: where it collapses, how sure that is, or why there is no number."""
+    """One row per curve: where it collapses, how sure that is, or why there is no number."""
     rows = []
     for curve in found.curves:
         onset, midpoint = curve.transition.onset, curve.transition.midpoint
@@ -290,7 +290,7 @@ def report_table(found: Report) -> list[list[str]]:
             row += [
                 onset.written(onset.value),
                 f"{onset.written(onset.low)} – {onset.written(onset.high)}",
-                f"{onset.written(onset.low_wide)} – {onset.written(onset.high_wide)}",
+                f"{onset.written(onset.low_smooth)} – {onset.written(onset.high_smooth)}" if onset.resolved else "–",
                 midpoint.written(midpoint.value),
             ]
         rows.append([*row, str(len(onset.seeds)), f"{max(curve.steps, default=0):,}"])
@@ -300,7 +300,7 @@ def report_table(found: Report) -> list[list[str]]:
 def report_header(found: Report) -> list[str]:
     """The columns of `report_table`."""
     symbol = found.curves[0].axis.symbol
-    return ["curve", f"critical {symbol}", "95 % interval", "and half a step", "midpoint", "seeds", "steps"]
+    return ["curve", f"critical {symbol}", "95 % interval", "if smooth", "midpoint", "seeds", "steps"]
 
 
 PREDICTION_HEADER = [

@@ -9,7 +9,7 @@ moves, and whether it stands out of the scatter.
 - *Drop in spreads*: the drop from the reference to the floor over the standard deviation over seeds, pooled over the
   window.
 
-A place agrees with a critical value if it lies within the half-width of its raw interval and a grid step of it. Each of
+A place agrees with a critical value if it lies within the half-width of its interval and a grid step of it. Each of
 the three has its own bias (a variance may peak where the curve is high, a slope is steepest above an onset), which is
 why they are checks: on planted curves the jump and the variance peak miss by twice as much as the estimate.
 """
@@ -32,7 +32,7 @@ NEAR_HALF = 0.1  # of the steps: how far from half of them the history's step ma
 @dataclass(frozen=True)
 class HalfSteps:
     """The onset at about half the steps, `step`, and at the `end`, in values of the control parameter. `converged`: it
-    moved by no more than the half-width of the raw interval at the end. None where there is no number."""
+    moved by no more than the half-width of the interval at the end. None where there is no number."""
 
     step: int
     end: int

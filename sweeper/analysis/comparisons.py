@@ -13,7 +13,7 @@ much, so 1 − ρ alone would show a difference that is S's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -22,12 +22,14 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json
-from sweeper.analysis.axis import RHO, STEPS, Array, Axis
+from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
 from sweeper.analysis.curves import SHOWN, Curve
 from sweeper.analysis.equivalence import Verdict, judge
+from sweeper.analysis.intervals import Known
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
+ENDS = ("low", "high", "low_wide", "high_wide", "low_seeds", "high_seeds")
 MOST_LINES = 6  # pairs of a kind that a headline spells out
 
 Subject = Literal["data", "method", "architecture"]
@@ -40,10 +42,11 @@ class Comparison:
 
     `subject`: what differs, and `first`, `second`: how; `shared`: what both have in common, as a label; `kind`: onset
     or midpoint; `scale`: what the ratio is one of (`1 − ρ`), first / second; `margin`: the ratio within which they
-    count as the same. `ratio` is the geometric mean over seeds, `low`, `high` its 95 % t interval, `low_wide`,
-    `high_wide` the same with half a grid step of each curve at least, on which the verdict rests; `p` of the two
-    one-sided tests; `per_seed` the ratios in the order of `seeds`. Where one side has none, the numbers are None.
-    """
+    count as the same. `ratio` is the geometric mean over seeds, `low`, `high` its 95 % interval, over seeds and joined
+    with what both grids leave open, on which the verdict rests; `low_wide`, `high_wide` its hull with what they leave
+    open in any seed; `low_seeds`, `high_seeds` the t interval over seeds alone, as if the grids resolved both curves;
+    `p` of the two one-sided tests; `per_seed` the ratios in the order of `seeds`. Where one side has none, the numbers
+    are None."""
 
     subject: Subject
     first: str
@@ -59,6 +62,8 @@ class Comparison:
     high: float | None = None
     low_wide: float | None = None
     high_wide: float | None = None
+    low_seeds: float | None = None
+    high_seeds: float | None = None
     p: float | None = None
     seeds: tuple[int, ...] = ()
     per_seed: tuple[float, ...] = ()
@@ -79,8 +84,8 @@ class Comparison:
             return f"{said} ({self.reason})"
         because = f"{self.reason}: " if self.reason else ""
         return (
-            f"{said} ({because}ratio {self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}], {len(self.seeds)} seeds; "
-            f"[{self.low_wide:.3g}, {self.high_wide:.3g}] with half a grid step of each)"
+            f"{said} ({because}ratio {self.ratio:.3g}, 95 % interval [{self.low:.3g}, {self.high:.3g}] with what both "
+            f"grids leave open; [{self.low_seeds:.3g}, {self.high_seeds:.3g}] over {len(self.seeds)} seeds alone)"
         )
 
 
@@ -99,10 +104,15 @@ def compare_curves(curves: Sequence[Curve], same_within: float = SAME_WITHIN) ->
     ]
 
 
-def comparison_lines(comparisons: Sequence[Comparison]) -> list[str]:
-    """The onsets' comparisons in words: each pair, or, of more than 6 of one kind, how many came out which way."""
+def comparison_lines(comparisons: Sequence[Comparison], subjects: Collection[Subject] = ()) -> list[str]:
+    """The onsets' comparisons in words: each pair, or, of more than 6 of one kind, how many came out which way.
+
+    subjects: only these [all].
+    """
     lines = []
     for subject, words in SUBJECTS.items():
+        if subjects and subject not in subjects:
+            continue
         found = [one for one in comparisons if one.subject == subject and one.kind == "onset"]
         if len(found) <= MOST_LINES:
             lines += [one.sentence() for one in found]
@@ -120,7 +130,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One row a pair and kind: the fields of `Comparison`."""
     table = pd.DataFrame([vars(one) | {"seeds": len(one.seeds)} for one in comparisons])
     table["per_seed"] = table["per_seed"].map(list)
-    return table.astype(dict.fromkeys(("ratio", "low", "high", "low_wide", "high_wide", "p"), "float64"))
+    return table.astype(dict.fromkeys(("ratio", *ENDS, "p"), "float64"))
 
 
 def scale_of(axis: Axis) -> str:
@@ -128,22 +138,13 @@ def scale_of(axis: Axis) -> str:
     return f"1 − {axis.symbol}" if axis.complement else axis.symbol
 
 
-def places(curve: Curve, critical: Critical) -> Array:
-    """Logarithms of 1 − ρ (of the value, on other axes) at the seeds' critical values, (seeds,)."""
-    values = np.asarray(critical.per_seed, dtype=np.float64)
-    return np.asarray(np.log(1 - values if curve.axis.complement else values))
-
-
-def grid_step(curve: Curve, critical: Critical) -> float:
-    """The widest step of the grid, in the axis's x, within which a seed's critical value lies."""
-    x = curve.axis.coordinate(curve.control)
-    steps = []
-    for seed, place in zip(critical.seeds, curve.axis.coordinate(critical.per_seed), strict=True):
-        row = curve.values[curve.seeds.index(seed)]
-        points = np.sort(x[np.isfinite(row) & np.isfinite(x)])
-        above = min(max(int(np.searchsorted(points, place)), 1), len(points) - 1)
-        steps.append(float(points[above] - points[above - 1]))
-    return max(steps)
+def places(curve: Curve, critical: Critical, seeds: Sequence[int]) -> Known:
+    """Logarithms of 1 − ρ (of the value, on other axes) at the critical values of these seeds, (seeds,), each between
+    the logarithms at the grid points around it."""
+    rows = [critical.seeds.index(seed) for seed in seeds]
+    values = np.array([critical.per_seed, critical.per_seed_low, critical.per_seed_high], dtype=np.float64)[:, rows]
+    logarithms = np.log(1 - values if curve.axis.complement else values)
+    return Known(logarithms[0], logarithms[1:].min(axis=0), logarithms[1:].max(axis=0))
 
 
 def _is_curve(curve: Curve) -> bool:
@@ -186,13 +187,10 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
     shared = sorted(set(a.seeds) & set(b.seeds))
     if len(shared) < FEWEST_SEEDS:
         return refused(f"fewer than {FEWEST_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
-    one, other = (
-        places(curve, critical)[[critical.seeds.index(seed) for seed in shared]]
-        for curve, critical in ((first, a), (second, b))
-    )
-    differences = one - other + shift
-    judged = judge(differences, (grid_step(first, a) + grid_step(second, b)) / 2, float(np.log(same_within)))
-    numbers = {name: float(np.exp(getattr(judged, name))) for name in ("low", "high", "low_wide", "high_wide")}
+    between = places(first, a, shared) - places(second, b, shared)
+    differences = Known(between.estimates + shift, between.lows + shift, between.highs + shift)
+    judged = judge(differences, float(np.log(same_within)))
+    numbers = {name: float(np.exp(getattr(judged, name))) for name in ENDS}
     return Comparison(
         **vars(blank)
         | numbers
@@ -201,7 +199,7 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
             "ratio": float(np.exp(judged.mean)),
             "p": judged.p,
             "seeds": tuple(shared),
-            "per_seed": tuple(np.exp(differences).tolist()),
+            "per_seed": tuple(np.exp(differences.estimates).tolist()),
             "reason": judged.reason,
         }
     )

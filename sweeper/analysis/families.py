@@ -86,7 +86,7 @@ def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: 
         "logistic": (_logistic, [place, (float(np.log(SCALES[0])), float(np.log(SCALES[1])))]),
     }
     # Exact data leave no residual: a floor under it, far below any noise, keeps the logarithm finite.
-    least = len(y) * (1e-9 * max(float(np.ptp(y)), 1e-300)) ** 2
+    least = len(y) * (1e-9 * max(float(np.ptp(y)), 1e-100)) ** 2
     found = {"flat": (np.zeros(0), max(float(y.mean()), 0.0), 0.0, float(((y - max(y.mean(), 0.0)) ** 2).sum()))}
     for name, (shape, bounds) in searched.items():
         found[name] = _search(shape, bounds, x, y)

@@ -1,26 +1,51 @@
-"""A seed's curve made monotone, and where it passes a level.
+"""A seed's curve made monotone, and where it passes a level: between which places, whatever it does between its points.
 
 The curve is the isotonic least-squares fit of the seed's points (pool adjacent violators): it crosses every level once,
-and equals the data wherever they are monotone. Between two grid points there are two ways: straight, and along the
-monotone cubic (PCHIP, Fritsch & Butland 1984). A chord lies above a curve that bends upward as it leaves its floor,
-which moves the place towards collapse; a cubic lies below a curve with a kink, which moves it away. The truth of
-planted curves of both sorts lies between, so both places are given: their middle is the estimate, and their distance
-says what is left open.
+and equals the data wherever they are monotone. It passes a level in a *gap*, between the last point below the level and
+the next. Where in the gap is known as well as the steps on either side tell. With s the slope across the gap, s₋ that
+of the step before it (on the collapsed side) and s₊ that of the step after it:
+
+    s₋ ≤ s ≤ s₊    a curve that bends upward lies below the chord and above both neighbours' lines, drawn on into the
+    gap s₋ ≥ s ≥ s₊    one that bends downward lies above the chord and below both lines s > both       the rise that
+    neither neighbour explains, (s − max(s₋, s₊)) times the width of the gap, may be a jump
+                   anywhere in the gap, the rest a line of slope max(s₋, s₊)
+    s < both       likewise the rise that is missing: a level stretch anywhere, lines of slope min(s₋, s₊) around it
+
+So a straight line and a kink at a grid point leave nothing open, and of a step function the whole gap stays open. The
+four cases pass into each other continuously, so noise does not switch between narrow and wide.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
 
 from sweeper.analysis.axis import Array
 
-HALVINGS = 40  # of a grid step
+
+@dataclass(frozen=True)
+class Passage:
+    """Where a seed's curve passes a level, in x.
+
+    `low`, `high`: the gap, that is the grid points below and at or above the level; `low` is −∞ next to the physical
+    end, where nothing is known of the place but that it lies beyond `high`. `first`, `last`: the places between which a
+    curve as above passes the level. `share`: the slope within the gap over the sum of the slopes in it and in the step
+    on either side of it, between 0 and 1; 1/3 for a straight line, 1 for a curve that is level on both sides.
+    """
+
+    low: float
+    high: float
+    first: float
+    last: float
+    share: float
+
+    @property
+    def middle(self) -> float:
+        """The estimate: midway between `first` and `last`."""
+        return (self.first + self.last) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,30 +61,40 @@ class Monotone:
         here = np.isfinite(values)
         return cls(x[here], np.asarray(isotonic_regression(values[here]).x))
 
-    def above(self, level: float) -> int:
-        """The first point at or above `level`, which must lie above the fit's start and not above its end."""
-        return int(np.argmax(self.fit >= level))
+    def passage(self, level: float) -> Passage:
+        """Where the curve passes `level`, which must not lie above the fit's end. A level below its start is passed
+        beyond the curve's first point."""
+        at = int(np.argmax(self.fit >= level))
+        high = float(self.x[at])
+        low = float(self.x[at - 1]) if at else -math.inf
+        if math.isinf(low):
+            return Passage(low, high, high, high, 1.0)
+        width, rise, wanted = high - low, self._rise(at), level - float(self.fit[at - 1])
+        slope = rise / width
+        # Beyond the ends of the curve nothing is known: it counts as level there, which leaves most open.
+        before = self._rise(at - 1) / float(self.x[at - 1] - self.x[at - 2]) if at > 1 else 0.0
+        after = self._rise(at + 1) / float(self.x[at + 1] - self.x[at]) if at + 1 < len(self.x) else 0.0
+        lines = [_from_start(before, wanted, width), _from_end(after, rise - wanted, width)]
+        chord = wanted / slope
+        if before <= slope <= after:
+            ends = chord, min(lines)
+        elif before >= slope >= after:
+            ends = max(lines), chord
+        else:
+            nearest = max(before, after) if slope > max(before, after) else min(before, after)
+            ends = _from_start(nearest, wanted, width), _from_end(nearest, rise - wanted, width)
+        return Passage(low, high, low + min(ends), low + max(ends), slope / (before + slope + after))
 
-    @cached_property
-    def _cubics(self) -> Array:
-        """(4, intervals): coefficients of each interval's cubic in the distance from its lower end, highest first."""
-        inner = np.isfinite(self.x)
-        return np.asarray(PchipInterpolator(self.x[inner], self.fit[inner]).c)
+    def _rise(self, at: int) -> float:
+        """From the point before `at` to it."""
+        return float(self.fit[at] - self.fit[at - 1])
 
-    def places(self, level: float) -> tuple[float, float]:
-        """Where the chord and the cubic pass `level`, in x. Next to x = −∞ nothing can be interpolated: there, twice
-        the point itself."""
-        above = self.above(level)
-        step = float(self.x[above] - self.x[above - 1])
-        if math.isinf(step):
-            return float(self.x[above]), float(self.x[above])
-        chord = step * float((level - self.fit[above - 1]) / (self.fit[above] - self.fit[above - 1]))
-        a, b, c, d = (float(each) for each in self._cubics[:, above - 1 - int(np.isinf(self.x[0]))])
-        low, high = 0.0, step
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if ((a * middle + b) * middle + c) * middle + d < level:
-                low = middle
-            else:
-                high = middle
-        return float(self.x[above - 1]) + chord, float(self.x[above - 1]) + high
+
+def _from_start(slope: float, wanted: float, width: float) -> float:
+    """Where a line of this slope from the gap's start has risen by `wanted`, at most `width`."""
+    return width if slope * width <= wanted else wanted / slope
+
+
+def _from_end(slope: float, left: float, width: float) -> float:
+    """Where a line of this slope that ends at the gap's end has `left` yet to rise, at least 0."""
+    return 0.0 if slope * width <= left else width - left / slope

@@ -89,6 +89,15 @@ def parse_order_parameter(name: str) -> OrderParameter:
     return OrderParameter(name, found[2], None if found[3] == "top" else int(found[3]))
 
 
+def second_of(order_parameter: str, asked: str = "auto") -> str | None:
+    """The order parameter to report beside the first: `asked`, or by default (`auto`) the active units of the layer of
+    a KL, because a KL need not be information about the data. None where there is none."""
+    if asked != "auto":
+        return None if asked in ("none", order_parameter) else asked
+    quantity, _, layer = order_parameter.rpartition("_")
+    return f"active_units_{layer}" if quantity in ("kl", "kl_per_unit") and layer != "total" else None
+
+
 def _numbers(lists: pd.Series, index: int) -> Array:
     """Entry `index` of each list of a column; NaN where there is no list or it is too short."""
     least = index + 1 if index >= 0 else -index

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.stats import t as student_t
 
 from sweeper.analysis.axis import RHO, Array
-from sweeper.analysis.critical import CONFIDENCE
 from sweeper.analysis.curves import Curve
+from sweeper.analysis.intervals import CONFIDENCE
 
 POINTS = 49  # at which the objectives are compared
 NEAREST = 4.0  # how many times nearer to ρ = 1 than the grid's last point they go

@@ -13,22 +13,42 @@ import pandas as pd
 from sweeper.analysis import figures
 from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.checks import PLACES, Checks, check
-from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN
-from sweeper.analysis.critical import CONFIDENCE, Critical
+from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN, comparison_lines
+from sweeper.analysis.critical import DROP, FRACTIONS, Critical
 from sweeper.analysis.curves import Curve, curves, select
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.analysis.intervals import CONFIDENCE
+from sweeper.analysis.order_parameter import parse_order_parameter, second_of
 from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.tables import critical_table, points_table, write_table
 
 
 @dataclass(frozen=True, eq=False)
+class Second:
+    """Curves of an order parameter that is reported beside the first."""
+
+    order_parameter: str
+    curves: list[Curve]
+    relations: Relations
+
+    def lines(self) -> list[str]:
+        """Its critical values and how data sets compare by it, each line beginning with what it is about."""
+        by = f"by {parse_order_parameter(self.order_parameter).words}"
+        lines = [f"{curve.label}: {by}: {short_sentence(curve)}" for curve in self.curves]
+        return lines + [f"{by}: {line}" for line in comparison_lines(self.relations.comparisons, ["data"])]
+
+
+@dataclass(frozen=True, eq=False)
 class Report:
-    """What was found: the curves with their onset and midpoint, the files written, and what a reader must know."""
+    """What was found: the curves with their onset and midpoint, the files written, and what a reader must know.
+
+    `second`: the same cells' curves of a second order parameter, with how they relate; None where there is none.
+    """
 
     study: str
     order_parameter: str
     curves: list[Curve]
     relations: Relations = field(default_factory=Relations)
+    second: Second | None = None
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -36,13 +56,21 @@ class Report:
     page: Path | None = None
 
     def headline(self) -> list[str]:
-        """One line a curve: its critical value with interval, or why there is none; then how curves relate."""
-        return [f"{curve.label}: {_sentence(curve)}" for curve in self.curves] + self.relations.lines()
+        """A line per curve: its critical value with interval, or why there is none; then the same by the second order
+        parameter, how curves relate, and what all of it is conditional on."""
+        lines = [f"{curve.label}: {_sentence(curve)}" for curve in self.curves]
+        lines += self.second.lines() if self.second else []
+        conditions = (
+            [conditions_line(self.curves)] if any(curve.transition.onset.value for curve in self.curves) else []
+        )
+        return lines + self.relations.lines() + conditions
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: numbers, strings, lists and None."""
-        found = [
-            {
+
+        def plain(curve: Curve) -> dict[str, Any]:
+            transition = curve.transition
+            return {
                 "data": curve.data,
                 "architecture": curve.architecture,
                 "objective": curve.objective,
@@ -50,17 +78,31 @@ class Report:
                 "control": curve.axis.name,
                 "reference": curve.reference,
                 "steps": list(curve.steps),
-                **{critical.kind: asdict(critical) for critical in curve.transition.criticals},
-                "checks": asdict(checks),
+                **{critical.kind: asdict(critical) for critical in transition.criticals},
+                "floor_points": list(transition.collapsed),
+                "onset_at_5_and_20_percent": transition.band,
+                "other_reference": transition.other_reference,
+                "onset_at_other_reference": transition.other_onset,
             }
-            for curve, checks in zip(self.curves, self.checks, strict=True)
+
+        found = [
+            plain(curve) | {"checks": asdict(checks)} for curve, checks in zip(self.curves, self.checks, strict=True)
         ]
+        second = None
+        if self.second:
+            second = {
+                "order_parameter": self.second.order_parameter,
+                "unit": parse_order_parameter(self.second.order_parameter).unit,
+                "curves": [plain(curve) for curve in self.second.curves],
+                **self.second.relations.to_dict(),
+            }
         return {
             "study": self.study,
             "order_parameter": self.order_parameter,
             "unit": parse_order_parameter(self.order_parameter).unit,
             "curves": found,
             **self.relations.to_dict(),
+            "second": second,
             "headline": self.headline(),
             "tables": [str(path) for path in self.tables],
             "figures": [str(path) for path in self.figures],
@@ -82,6 +124,7 @@ def report(
     axis: Axis = RHO,
     reference: float | None = None,
     order_parameter: str = "kl_top",
+    second_order_parameter: str = "auto",
     same_within: float = SAME_WITHIN,
     asked: Collection[str] | None = None,
 ) -> Report:
@@ -89,9 +132,9 @@ def report(
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
-    order_parameter: see `sweeper.analysis.order_parameter`, taken from `history` over steps. Figures that the rows do
-    not allow are left out. Raises ValueError on an unknown order parameter and OSError if a file cannot be written.
-    """
+    order_parameter: see `sweeper.analysis.order_parameter`, taken from `history` over steps; second_order_parameter:
+    reported beside it [of a KL, the active units of its layer]. Figures that the rows do not allow are left out.
+    Raises ValueError on an unknown order parameter and OSError if a file cannot be written."""
     kept = select(cells, asked) if len(cells) else cells
     found = curves(kept, order_parameter, reference, axis, history)
     notes = _notes(cells, kept, found, asked, axis)
@@ -107,6 +150,12 @@ def report(
     tables = write_table(critical_table(found, order_parameter, history), out_dir, "critical")
     tables += write_table(points_table(found), out_dir, "points")
     related = relate(found, same_within)
+    name = second_of(order_parameter, second_order_parameter)
+    second = None
+    if name is not None and (axis.name != STEPS.name or parse_order_parameter(name).in_history):
+        beside = curves(kept, name, reference, axis, history)
+        second = Second(name, beside, relate(beside, same_within))
+        tables += write_table(critical_table(beside, name), out_dir, "critical_second")
     for name, table in related.tables().items():
         tables += write_table(table, out_dir, name)
     made = {"phase": figures.phase_figure(found, order_parameter)}
@@ -124,7 +173,7 @@ def report(
         for name, figure in made.items():
             if figure is not None:
                 paths += figures.save(figure, out_dir, name)
-    return Report(study_name, order_parameter, found, related, tables, paths, notes, checks)
+    return Report(study_name, order_parameter, found, related, second, tables, paths, notes, checks)
 
 
 def _notes(
@@ -159,22 +208,70 @@ def _cells(count: int) -> str:
 
 
 def _sentence(curve: Curve) -> str:
+    """The onset with all that a reader of a single line should know of it, or why there is none."""
     onset, midpoint = curve.transition.criticals
+    if onset.value is None:
+        return short_sentence(curve)
+    warnings = "".join(f"; {warning}" for warning in onset.warnings if not warning.startswith(DROP))
+    smooth = ""
+    if onset.resolved:
+        smooth = (
+            f", [{onset.written(onset.low_smooth)}, {onset.written(onset.high_smooth)}] if smooth between grid points"
+        )
+    half = f"no midpoint: {midpoint.reason}" if midpoint.value is None else f"midpoint {_interval(midpoint)}"
+    return f"{short_sentence(curve)}{smooth}{warnings}; {half}; {_convention(curve)}; {_steps(curve)} steps"
+
+
+def short_sentence(curve: Curve) -> str:
+    """The onset with its interval, or why there is none."""
+    onset, symbol = curve.transition.onset, curve.axis.symbol
     lost = [
         f"{count} {word}" for count, word in ((onset.n_diverged, "diverged"), (onset.n_missing, "missing")) if count
     ]
     tail = f" ({', '.join(lost)})" if lost else ""
-    symbol = curve.axis.symbol
     if onset.bound is not None:
         return f"critical {symbol} (onset) {curve.axis.beyond} {onset.bound:.4g}, {onset.reason}{tail}"
     if onset.value is None:
         return f"no critical {symbol}: {onset.reason}{tail}"
-    wide = f"[{onset.written(onset.low_wide)}, {onset.written(onset.high_wide)}]"
-    half = f"no midpoint: {midpoint.reason}" if midpoint.value is None else f"midpoint {_interval(midpoint)}"
-    return (
-        f"critical {symbol} (onset) {_interval(onset)}, {100 * CONFIDENCE:g} % interval over {len(onset.seeds)} "
-        f"seeds, {wide} with half a grid step; {half}{tail}"
-    )
+    seeds = f"{len(onset.seeds)} seeds"
+    drop = next((warning for warning in onset.warnings if warning.startswith(DROP)), None)
+    if drop is not None and (onset.low, onset.high) == (onset.low_gap, onset.high_gap):
+        return f"critical {symbol} (onset) between {onset.low:.6g} and {onset.high:.6g}: {drop} ({seeds}){tail}"
+    because = f": {drop}" if drop else ""
+    interval = f"{100 * CONFIDENCE:g} % interval over {seeds} and what the grid leaves open"
+    return f"critical {symbol} (onset) {_interval(onset)}, {interval}{because}{tail}"
+
+
+def _convention(curve: Curve) -> str:
+    """What the onset would be by other conventions: `0.981 and 0.972 at 5 and 20 %, 0.979 if ρ = 0.93 is the
+    reference`."""
+    transition, onset = curve.transition, curve.transition.onset
+    said = ["the 5 and 20 % levels lie in the same step"]
+    if transition.band is not None:
+        low, high = (onset.written(value) for value in transition.band)
+        said = [f"{low} and {high} at the 5 and 20 % levels"]
+    if transition.other_reference is not None and transition.other_onset is not None:
+        other = curve.axis.at(transition.other_reference)
+        said.append(f"{onset.written(transition.other_onset)} if {other} were the reference")
+    return ", ".join(said)
+
+
+def _steps(curve: Curve) -> str:
+    return "–".join(f"{step:,}" for step in sorted(set(curve.steps)))
+
+
+CONDITIONS = ("smoothing_samples", "batch_size", "learning_rate")  # fields that move the place, besides steps
+
+
+def conditions_line(found: list[Curve]) -> str:
+    """What the critical values hold for: the convention, and what all curves were trained and evaluated with."""
+    axis = found[0].axis
+    said = [f"onset at {100 * FRACTIONS['onset']:g} % of the way to {axis.at(found[0].reference)}"]
+    for name in CONDITIONS:
+        values = sorted({curve.fields[name] for curve in found if name in curve.fields})
+        if name != axis.name and values:
+            said.append(f"{name.replace('_', ' ')} {' and '.join(f'{value:g}' for value in values)}")
+    return f"all conditional on: {', '.join(said)}, the training steps, one split and one binarisation of the data"
 
 
 def _checks(found: list[Curve], checks: list[Checks]) -> list[str]:

@@ -31,7 +31,8 @@ from scipy.optimize import minimize
 from scipy.stats import t as student_t
 
 from sweeper.analysis.axis import Array
-from sweeper.analysis.critical import CONFIDENCE, FEWEST_SEEDS
+from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.intervals import CONFIDENCE
 from sweeper.analysis.trends import Family
 
 FEWEST_SIZES = 4

@@ -18,13 +18,18 @@ def critical_table(
 ) -> pd.DataFrame:
     """One row a curve and kind (onset, midpoint).
 
-    `control` names the control parameter (`rho`), in which are `critical`, its 95 % interval `low`, `high`, the same
-    with at least half a grid step each way, `low_wide`, `high_wide`, and the value that counts as uncollapsed,
-    `reference`. Where there is no number, `reason` says why, and `bound` is what is known all the same. `floor` and
-    `height` (at the reference) are in the order parameter's unit. `weight_*` are Akaike weights of the fitted families,
-    `family` the heaviest, `tie` those that explain the curve as well (None if it is alone); `critical_family` the
-    family's own critical value, mean over seeds in the axis's coordinate, `critical_family_near` the same with the far
-    third of the window left out, and `width` how sharp it is (`families.WIDTHS`), in that coordinate.
+    `control` names the control parameter (`rho`), in which are `critical`, its 95 % interval `low`, `high`, and the
+    value that counts as uncollapsed, `reference`. `resolved` says whether the grid resolves the curve there; if not,
+    it drops within one step, and the interval is a bracket of grid points with `critical` in its middle. `low_smooth`,
+    `high_smooth`, `low_gap`, `high_gap`, `low_wide`, `high_wide`, `per_seed`, `per_seed_low`, `per_seed_high`: see
+    `sweeper.analysis.critical.Critical`. Where there is no number, `reason` says why, and `bound` is what is known all
+    the same; `warnings` say what to know beside a number. `at_5_percent`, `at_20_percent`: where the curve has risen
+    that far instead of 10 %, and `critical_other_reference`: the onset if `other_reference` counts as uncollapsed.
+    `floor` and `height` (at the reference) are in the order parameter's unit; `floor_points` are the control
+    parameter's values whose mean is the floor. `weight_*` are Akaike weights of the fitted families, `family` the
+    heaviest, `tie` those that explain the curve as well (None if it is alone); `critical_family` the family's own
+    critical value, mean over seeds in the axis's coordinate, `critical_family_near` the same with the far third of the
+    window left out, and `width` how sharp it is (`families.WIDTHS`), in that coordinate.
 
     Checks (`sweeper.analysis.checks`): `variance_peak`, `steepest_slope`, `change_point`, each with `…_agrees`;
     `drop_in_spreads`; `critical_half` and `critical_end`, the onset at `half_step` and at the end from the history, and
@@ -51,14 +56,24 @@ def critical_table(
                     "critical": critical.value,
                     "low": critical.low,
                     "high": critical.high,
+                    "resolved": critical.resolved,
+                    "low_smooth": critical.low_smooth,
+                    "high_smooth": critical.high_smooth,
+                    "low_gap": critical.low_gap,
+                    "high_gap": critical.high_gap,
                     "low_wide": critical.low_wide,
                     "high_wide": critical.high_wide,
                     "bound": critical.bound,
                     "seeds": len(critical.seeds),
                     "per_seed": list(critical.per_seed),
+                    "per_seed_low": list(critical.per_seed_low),
+                    "per_seed_high": list(critical.per_seed_high),
                     "reason": critical.reason,
+                    "warnings": list(critical.warnings),
+                    **_convention(curve, critical.kind),
                     "floor": curve.transition.floor,
                     "height": curve.transition.height,
+                    "floor_points": list(curve.transition.collapsed),
                     "n_diverged": critical.n_diverged,
                     "n_missing": critical.n_missing,
                     "steps_min": curve.steps[0],
@@ -79,11 +94,24 @@ def critical_table(
                 }
             )
     table = pd.DataFrame(rows)
-    kinds = ("critical", "low", "high", "bound", "floor", "height", "reference", "weight_", "width", "drop_")
-    numbers = [name for name in table if name.startswith(kinds) or name in PLACES]
-    words = [name for name in table if name.endswith("_agrees") or name == "converged"]
+    kinds = ("critical", "low", "high", "bound", "height", "reference", "weight_", "width", "drop_", "at_", "other_")
+    numbers = [name for name in table if name.startswith(kinds) or name in (*PLACES, "floor")]
+    words = [name for name in table if name.endswith("_agrees") or name in ("converged", "resolved")]
     types = {**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "boolean"), "half_step": "Int64"}
     return table.astype(types)
+
+
+def _convention(curve: Curve, kind: str) -> dict[str, float | None]:
+    """What the onset would be by other conventions; None for the midpoint."""
+    found = curve.transition
+    low, high = found.band if found.band and kind == "onset" else (None, None)
+    other = (found.other_reference, found.other_onset) if kind == "onset" else (None, None)
+    return {
+        "at_5_percent": low,
+        "at_20_percent": high,
+        "other_reference": other[0],
+        "critical_other_reference": other[1],
+    }
 
 
 def _mean_place(curve: Curve, fits: Sequence[dict[str, Fit]], family: str | None) -> float | None:
@@ -128,6 +156,12 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     flat = table.copy()
     for column in flat:
         if flat[column].map(lambda value: isinstance(value, list)).any():
-            flat[column] = [" ".join(f"{number:.9g}" for number in value) for value in flat[column]]
+            flat[column] = [_joined(value) for value in flat[column]]
     flat.to_csv(text, index=False, float_format="%.9g")
     return [parquet, text]
+
+
+def _joined(values: Sequence[float | str]) -> str:
+    """A list as one text: numbers joined by spaces, sentences by semicolons."""
+    words = [value if isinstance(value, str) else f"{value:.9g}" for value in values]
+    return ("; " if any(isinstance(value, str) for value in values) else " ").join(words)

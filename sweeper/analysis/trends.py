@@ -4,11 +4,10 @@ A family holds curves that differ in nothing but the number of layers, or nothin
 three sizes with a critical value (onset) on:
 
     slope     least squares of log(1 − ρ) (of the logarithm of the value, on other axes) over the number of layers, or
-              over log₂ of the width, seed by seed; mean ± t(S − 1) standard errors over the seeds that have a place at
-              every size. As a ratio: by how much 1 − ρ is multiplied a layer, or for twice the width
-    wide      the same, with a half-width of at least what half a grid step at every size, in the worst combination,
-              does to the slope
-    rising, falling   the wide interval of the slope leaves out 0: of the critical value itself, so that ρ rises where
+              over log₂ of the width, seed by seed, over the seeds that have a place at every size. As a ratio: by how
+              much 1 − ρ is multiplied per layer, or for twice the width
+    interval  95 %, over seeds, joined with what the grids leave open: each place lies between two points of its grid
+    rising, falling   the interval of the slope leaves out 0: of the critical value itself, so that ρ rises where
               1 − ρ falls
     none      otherwise, and the change from the smallest size to the largest is within the margin of equivalence
               (`sweeper.analysis.equivalence`)
@@ -28,15 +27,16 @@ import pandas as pd
 
 from models.cell import canonical_json, parse_sizes
 from sweeper.analysis.axis import Array
-from sweeper.analysis.comparisons import SAME_WITHIN, grid_step, places, scale_of
+from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, places, scale_of
 from sweeper.analysis.critical import FEWEST_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import judge
+from sweeper.analysis.intervals import Known
 
 FEWEST_SIZES = 3
 
 Along = Literal["depth", "width"]
-PER: dict[Along, str] = {"depth": "a layer", "width": "for twice the width"}
+PER: dict[Along, str] = {"depth": "per layer", "width": "for twice the width"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +53,9 @@ class Family:
 class Trend:
     """How the critical value moves with the sizes of a family.
 
-    `sizes`: those that have one; `left_out`: those that have none. `ratio` multiplies `scale` (`1 − ρ`) a layer or for
-    twice the width, with its 95 % t interval `low`, `high` and the widened one; `change` over the whole range of sizes.
-    `per_seed`: the ratios in the order of `seeds`. The numbers are None where there is no trend, and `reason` says why.
-    """
+    `sizes`: those that have one; `left_out`: those that have none. `ratio` multiplies `scale` (`1 − ρ`) per layer or
+    for twice the width, with its intervals as in `Comparison`; `change` over the whole range of sizes. `per_seed`: the
+    ratios in the order of `seeds`. The numbers are None where there is no trend, and `reason` says why."""
 
     along: Along
     label: str
@@ -70,6 +69,8 @@ class Trend:
     high: float | None = None
     low_wide: float | None = None
     high_wide: float | None = None
+    low_seeds: float | None = None
+    high_seeds: float | None = None
     change: float | None = None
     seeds: tuple[int, ...] = ()
     per_seed: tuple[float, ...] = ()
@@ -83,8 +84,9 @@ class Trend:
             return f"{said} ({self.reason})"
         because = f"{self.reason}: " if self.reason else ""
         return (
-            f"{said} ({because}{self.scale} × {self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}] {PER[self.along]}, "
-            f"{len(self.seeds)} seeds; [{self.low_wide:.3g}, {self.high_wide:.3g}] with half a grid step of each)"
+            f"{said} ({because}{self.scale} × {self.ratio:.3g} {PER[self.along]}, 95 % interval [{self.low:.3g}, "
+            f"{self.high:.3g}] with what the grids leave open; [{self.low_seeds:.3g}, {self.high_seeds:.3g}] over "
+            f"{len(self.seeds)} seeds alone)"
         )
 
 
@@ -118,7 +120,7 @@ def trends_table(trends: Sequence[Trend]) -> pd.DataFrame:
     table = pd.DataFrame([vars(trend) | {"seeds": len(trend.seeds)} for trend in trends])
     for name in ("sizes", "left_out", "per_seed"):
         table[name] = table[name].map(list)
-    return table.astype(dict.fromkeys(("ratio", "low", "high", "low_wide", "high_wide", "change"), "float64"))
+    return table.astype(dict.fromkeys(("ratio", *ENDS, "change"), "float64"))
 
 
 def size_scale(along: Along, sizes: Sequence[int]) -> Array:
@@ -154,30 +156,30 @@ def _trend(family: Family, same_within: float) -> Trend:
     shared = sorted(set.intersection(*(set(onsets[index].seeds) for index in here)))
     if len(shared) < FEWEST_SEEDS:
         return refused(f"fewer than {FEWEST_SEEDS} seeds have one at every size: {len(shared)}")
-    rows = []
-    for index in here:
-        curve, onset = family.curves[index], onsets[index]
-        rows.append(places(curve, onset)[[onset.seeds.index(seed) for seed in shared]])
     at = size_scale(family.along, sizes)
     span = float(at[-1] - at[0])
-    weights = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
-    half_steps = np.array([grid_step(family.curves[index], onsets[index]) / 2 for index in here])
-    slopes = weights @ np.stack(rows)  # (sizes,) @ (sizes, seeds)
-    resolution = float(np.abs(weights) @ half_steps)
-    judged = judge(slopes * span, resolution * span, float(np.log(same_within)))
-    moves = judged.low_wide > 0 or judged.high_wide < 0
+    weights = (at - at.mean()) / ((at - at.mean()) ** 2).sum() * span
+    known = [places(family.curves[index], onsets[index], shared) for index in here]
+    estimates, lows, highs = (
+        np.stack([getattr(one, name) for one in known]) for name in ("estimates", "lows", "highs")
+    )
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)  # a slope is least where places on the right are lowest
+    changes = Known(
+        weights @ estimates, up @ lows + down @ highs, up @ highs + down @ lows
+    )  # (sizes,) @ (sizes, seeds)
+    judged = judge(changes, float(np.log(same_within)))
+    moves = judged.low > 0 or judged.high < 0
     upward = (judged.mean > 0) != axis.complement  # 1 − ρ falls where ρ rises
     verdict = ("rising" if upward else "falling") if moves else "none" if judged.verdict == "yes" else "cannot tell"
-    ends = ("low", "high", "low_wide", "high_wide")
     return Trend(
         **vars(blank)
-        | {name: float(np.exp(getattr(judged, name) / span)) for name in ends}
+        | {name: float(np.exp(getattr(judged, name) / span)) for name in ENDS}
         | {
             "verdict": verdict,
             "ratio": float(np.exp(judged.mean / span)),
             "change": float(np.exp(judged.mean)),
             "seeds": tuple(shared),
-            "per_seed": tuple(np.exp(slopes).tolist()),
+            "per_seed": tuple(np.exp(changes.estimates / span).tolist()),
             "reason": judged.reason if verdict == "cannot tell" else None,
         }
     )

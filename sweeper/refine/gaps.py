@@ -25,8 +25,7 @@ class Gap:
     """Where a seed's curve passes a level: between `low` (−∞: the physical end) and `high`, interpolated at `place`.
 
     `wanted`: the width that is narrow enough; `near`: centre and scale of what other seeds say of the place, None where
-    they say nothing; `waiting`: points inside that are still in training; `apart`: the distance between the two ways of
-    interpolating, of which `place` is the middle.
+    they say nothing; `waiting`: points inside that are still in training.
     """
 
     low: float
@@ -35,7 +34,6 @@ class Gap:
     wanted: float = 0.0
     near: tuple[float, float] | None = None
     waiting: tuple[float, ...] = ()
-    apart: float = 0.0
 
     @property
     def width(self) -> float:
@@ -78,13 +76,8 @@ class Gap:
 
 def crossing(row: Mapping[float, float], level: float) -> Gap:
     """The gap in which a seed's monotone curve (its points, x to value, ascending in x) passes `level`."""
-    curve = Monotone.of(np.array(list(row)), np.array(list(row.values())))
-    above = curve.above(level)
-    high = float(curve.x[above])
-    if above == 0 or math.isinf(curve.x[above - 1]):
-        return Gap(-math.inf, high, high)
-    chord, cubic = curve.places(level)
-    return Gap(float(curve.x[above - 1]), high, (chord + cubic) / 2, apart=cubic - chord)
+    passage = Monotone.of(np.array(list(row)), np.array(list(row.values()))).passage(level)
+    return Gap(passage.low, passage.high, passage.middle)
 
 
 def with_neighbours(gaps: Mapping[int, Gap], least_scale: float) -> dict[int, Gap]:

@@ -1,8 +1,9 @@
 """Which cells of a curve to train next, so that few of them give a narrow interval of its onset.
 
-The widened half-width of the onset (`sweeper.analysis.critical`) is the larger of two terms, in the coordinate x of the
-control parameter: half the grid's step where the seeds cross the onset's level, and the interval, t(S − 1) standard
-errors of the seeds' places joined with what interpolation leaves open. The larger is taken up:
+The half-width of the onset's interval (`sweeper.analysis.critical`) has two terms, in the coordinate x of the control
+parameter: half the grid's step where the seeds cross the onset's level, and t(S − 1) standard errors of the seeds'
+places. Where all seeds cross in one step of a coarse grid the first is all there is; else they add up. Each is narrowed
+to the wanted half-width, and where the two together are still wider, each to half of it. The larger is taken up:
 
 - *The step.* Where a seed's monotone curve passes its level lies in a gap between two of its points. The next value is
   the one that is expected to narrow the gaps most for each cell (`sweeper.refine.gaps`): halves of them, or where the
@@ -34,15 +35,14 @@ from scipy.special import stdtrit
 from models.cell import nine_digits
 from sweeper.analysis.axis import RHO, Array, Axis
 from sweeper.analysis.critical import (
-    CONFIDENCE,
     FEWEST_POINTS,
     FEWEST_SEEDS,
     FRACTIONS,
     MOST_FLOOR,
     Transition,
     find_transition,
-    left_open,
 )
+from sweeper.analysis.intervals import CONFIDENCE
 from sweeper.refine.gaps import Gap, crossing, evenly, short_values, with_neighbours
 
 Point = tuple[float, int]  # value of the control parameter, seed
@@ -172,7 +172,7 @@ class _Look:
         """
         yield self._floor
         step = max(gap.width for gap in self.gaps.values())
-        wanted = self.goal.half_width * _SLACK
+        wanted = self.wanted * _SLACK
         least = max(2 * wanted, TYPICAL_STEP)
         searching = any(gap.width > least for seed, gap in self.gaps.items() if seed in self.paired)
         if len(self.gaps) < FEWEST_SEEDS and searching:
@@ -216,11 +216,11 @@ class _Look:
 
     @cached_property
     def half_width(self) -> float | None:
-        """Half-width of the widened interval in x, None while there is no number."""
+        """Half-width of the interval in x, None while there is no number."""
         onset = self.transition.onset if self.values else None
-        if onset is None or onset.low_wide is None or onset.high_wide is None:
+        if onset is None or onset.low is None or onset.high is None:
             return None
-        low, high = self.axis.coordinate([onset.low_wide, onset.high_wide])
+        low, high = self.axis.coordinate([onset.low, onset.high])
         return abs(float(high - low)) / 2
 
     @cached_property
@@ -228,31 +228,52 @@ class _Look:
         """Where each seed that has a drop, and a further one enough points, passes the onset's level."""
         if not self.rows:
             return {}
+        gaps = {
+            seed: replace(
+                gap,
+                wanted=2 * self.wanted,
+                waiting=tuple(
+                    sorted(x for value, s in self.pending if s == seed and gap.low < (x := self._x(value)) < gap.high)
+                ),
+            )
+            for seed, gap in self.crossings.items()
+        }
+        return with_neighbours(gaps, self.wanted)
+
+    @cached_property
+    def crossings(self) -> dict[int, Gap]:
+        """The same, from the seeds' points alone."""
         collapsed = {self._x(value) for value in self.transition.collapsed or (self.end,)}
-        gaps = {}
+        found = {}
         for seed, row in self.rows.items():
             floor = float(np.mean([value for x, value in row.items() if x in collapsed]))
             top = row[self._x(self.reference)]
             if top > floor and (seed in self.paired or len(row) >= FEWEST_POINTS):
-                gap = crossing(row, floor + FRACTIONS["onset"] * (top - floor))
-                inside = sorted(self._x(value) for value, s in self.pending if s == seed)
-                waiting = tuple(x for x in inside if gap.low < x < gap.high)
-                gaps[seed] = replace(gap, wanted=2 * self.goal.half_width, waiting=waiting)
-        return with_neighbours(gaps, self.goal.half_width)
+                found[seed] = crossing(row, floor + FRACTIONS["onset"] * (top - floor))
+        return found
+
+    @cached_property
+    def wanted(self) -> float:
+        """The half-width to which half a step and the seeds' standard errors are narrowed each: the goal's, or half of
+        it where both have reached that and the interval is still wider."""
+        wanted = self.goal.half_width
+        steps = [gap.width / 2 for gap in self.crossings.values()]
+        reached = len(steps) >= self.fewest and max(*steps, float(self.halves[len(steps)])) <= wanted * _SLACK
+        wider = self.half_width is not None and self.half_width > wanted * _SLACK
+        return wanted / 2 if reached and wider else wanted
 
     @cached_property
     def places(self) -> list[float]:
         """The seeds' places, x."""
-        return [gap.place for gap in self.gaps.values()]
+        return [gap.place for gap in self.crossings.values()]
 
     @cached_property
     def halves(self) -> Array:
-        """Half-width of the interval from 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
+        """t standard errors of 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
         seeds = np.arange(2, MOST_SEEDS + 1)
         spread = float(np.std(self.places, ddof=1)) if len(self.places) > 1 else 0.0
         half = stdtrit(seeds - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(seeds)
-        between = left_open([gap.apart for gap in self.gaps.values()])  # less than half a step, however many seeds
-        return np.concatenate([[np.inf, np.inf], np.hypot(half, between)])
+        return np.concatenate([[np.inf, np.inf], half])
 
     @cached_property
     def uncollapsed(self) -> str:
@@ -346,7 +367,7 @@ class _Look:
         """How many would narrow the interval enough."""
         if len(self.places) < FEWEST_SEEDS:
             return FEWEST_SEEDS
-        enough = np.flatnonzero(self.halves <= self.goal.half_width * _SLACK)
+        enough = np.flatnonzero(self.halves <= self.wanted * _SLACK)
         return max(int(enough[0]) if len(enough) else MOST_SEEDS, self.fewest)
 
     def _more_seeds(self) -> Advice | None:

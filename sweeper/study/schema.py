@@ -138,6 +138,15 @@ class Analysis(Section):
             "relative_activity with _ and a layer (top, 1, 2, …)"
         ),
     ] = "kl_top"
+    second_order_parameter: Annotated[
+        Text,
+        AfterValidator(lambda name: name if name in ("auto", "none") else _order_parameter(name)),
+        WithJsonSchema({"type": "string", "pattern": f"^(auto|none)$|{PATTERN}"}),
+        Field(
+            description="another quantity whose collapse is reported beside the first; auto: active units of the same "
+            "layer, where the first is a KL; none: none"
+        ),
+    ] = "auto"
     same_within: Annotated[
         Number, Field(gt=1, le=100, description="ratio of 1 - rho within which two critical values count as the same")
     ] = 1.25

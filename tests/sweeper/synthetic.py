@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 
 from models.cell import Cell
 
@@ -35,16 +34,75 @@ def logistic(u, u_c):
         return 0.2 + 20 / (1 + np.exp(-(np.log(u) - np.log(u_c)) / 0.2))
 
 
+def logistic_of(width: float) -> Shape:
+    """The same, of any width w in log u."""
+
+    def shape(u, u_c):
+        with np.errstate(divide="ignore"):
+            return 0.2 + 20 / (1 + np.exp(np.clip(-(np.log(u) - np.log(u_c)) / width, -700, 700)))
+
+    return shape
+
+
+def gompertz(width: float) -> Shape:
+    """b + A exp(−exp(−(log u − log u_c)/w)): leaves its floor abruptly and nears its plateau slowly."""
+
+    def shape(u, u_c):
+        with np.errstate(divide="ignore"):
+            return 0.2 + 20 * np.exp(-np.exp(np.clip(-(np.log(u) - np.log(u_c)) / width, -700, 700)))
+
+    return shape
+
+
+def cloglog(width: float) -> Shape:
+    """b + A (1 − exp(−exp((log u − log u_c)/w))): leaves its floor slowly and reaches its plateau abruptly."""
+
+    def shape(u, u_c):
+        with np.errstate(divide="ignore"):
+            return 0.2 + 20 * (1 - np.exp(-np.exp(np.clip((np.log(u) - np.log(u_c)) / width, -700, 700))))
+
+    return shape
+
+
+def jump(height: float, total: float = 20.0) -> Shape:
+    """A jump of `height` nats at u_c, and a straight line in log u from there to `total` above the floor at u = 0.2."""
+
+    def shape(u, u_c):
+        u = np.asarray(u, dtype=float)
+        risen = np.log(np.maximum(u, u_c) / u_c) / np.log(0.2 / u_c)
+        return 0.2 + np.where(u > u_c, height + (total - height) * risen, 0.0)
+
+    return shape
+
+
+def hump(height: float) -> Shape:
+    """The broken line with a hump of `height` nats 0.15 in log u above its kink, of standard deviation 0.08."""
+
+    def shape(u, u_c):
+        x = np.log(np.maximum(np.asarray(u, dtype=float), 1e-300)) - np.log(u_c)
+        return broken(u, u_c) + height * np.exp(-0.5 * ((x - 0.15) / 0.08) ** 2)
+
+    return shape
+
+
 def flat(u, u_c):
     """0.5 nats whatever ρ."""
     return np.full_like(u, 0.5)
 
 
 def planted(shape: Shape, u_c: float, fraction: float) -> float:
-    """The ρ at which the shape is `fraction` of the way from its floor to its value at the reference."""
+    """The ρ at which the shape is first `fraction` of the way from its floor to its value at the reference, seen from
+    collapse."""
     floor, top = (float(shape(np.array([u]), u_c)[0]) for u in (0.0, 1 - REFERENCE))
     level = floor + fraction * (top - floor)
-    return 1 - brentq(lambda u: float(shape(np.array([u]), u_c)[0]) - level, 1e-5, 1 - REFERENCE)
+    x = np.linspace(np.log(1e-5), np.log(1 - REFERENCE), 4001)
+    above = int(np.argmax(shape(np.exp(x), u_c) >= level))
+    # Bisection: a shape may jump over the level, or pass it more than once.
+    low, high = float(x[above - 1]), float(x[above])
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(shape(np.exp([middle]), u_c)[0]) >= level else (middle, high)
+    return 1 - float(np.exp(high))
 
 
 def sample(shape: Shape, u_c: float, seeds: int, noise: float, spread: float, rng: np.random.Generator, rho=GRID):

@@ -13,10 +13,11 @@ from sweeper.analysis.comparisons import (
     compare_curves,
     comparison_lines,
     comparisons_table,
-    grid_step,
+    places,
 )
 from sweeper.analysis.curves import curves
 from sweeper.analysis.equivalence import ACROSS, COARSE, judge
+from sweeper.analysis.intervals import Known
 from tests.sweeper.planted_curves import even_grid, planted_curve, step_function
 from tests.sweeper.synthetic import GRID, flat, store
 
@@ -46,11 +47,17 @@ def two(ratio, seeds=5, spread=0.03, rng=None, u_c=0.05, **more):
 # --- the judge
 
 
+def known(differences, open_by=0.0):
+    """Differences that a grid leaves open by so much either way."""
+    d = np.asarray(differences, dtype=float)
+    return Known(d, d - open_by, d + open_by)
+
+
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_interval_covers_and_the_margin_is_rarely_called_the_same(seeds):
     """2,000 replicates: 95 % coverage, and 5 % of differences at the margin within it, as two one-sided tests have."""
     rng, count = np.random.default_rng(1), 2000
-    found = [judge(MARGIN + 0.05 * rng.normal(size=seeds), 0.0, MARGIN) for _ in range(count)]
+    found = [judge(known(MARGIN + 0.05 * rng.normal(size=seeds)), MARGIN) for _ in range(count)]
     covered = sum(one.low <= MARGIN <= one.high for one in found)
     assert binom.ppf(0.005, count, 0.95) <= covered <= binom.ppf(0.995, count, 0.95)
     same = sum(one.verdict == "yes" for one in found)
@@ -58,22 +65,22 @@ def test_interval_covers_and_the_margin_is_rarely_called_the_same(seeds):
     assert sum(one.verdict == "no" for one in found) <= binom.ppf(0.99, count, 0.025)
 
 
-def test_a_verdict_rests_on_the_wide_interval():
+def test_a_verdict_rests_on_what_the_grid_leaves_open_too():
     """Seeds that agree to the last digit know no more than the grid."""
     close = [0.01, 0.01, 0.01]
-    assert judge(close, 0.1, MARGIN).verdict == "yes"
-    found = judge(close, 0.25, MARGIN)
+    assert judge(known(close, 0.1), MARGIN).verdict == "yes"
+    found = judge(known(close, 0.25), MARGIN)
     assert (found.verdict, found.reason) == ("cannot tell", COARSE) and found.p < 0.001
-    assert found.low == pytest.approx(0.01) and found.low_wide == pytest.approx(-0.24)
-    assert judge([0.5, 0.5, 0.5], 0.2, MARGIN).verdict == "no"
-    assert judge([0.5, 0.5, 0.5], 0.3, MARGIN).reason == COARSE
-    assert judge([0.0, 0.2, 0.4], 0.01, MARGIN).reason == ACROSS
+    assert found.low_seeds == pytest.approx(0.01) and found.low == pytest.approx(-0.24)
+    assert judge(known([0.5, 0.5, 0.5], 0.2), MARGIN).verdict == "no"
+    assert judge(known([0.5, 0.5, 0.5], 0.3), MARGIN).reason == COARSE
+    assert judge(known([0.0, 0.2, 0.4], 0.01), MARGIN).reason == ACROSS
 
 
 @pytest.mark.parametrize(("differences", "margin"), [([0.1], 0.2), ([[0.1, 0.2]], 0.2), ([0.1, 0.2], 0.0)])
 def test_what_cannot_be_judged_is_an_error(differences, margin):
     with pytest.raises(ValueError, match="should"):
-        judge(differences, 0.0, margin)
+        judge(known(differences), margin)
 
 
 # --- planted curves
@@ -85,7 +92,9 @@ def test_what_cannot_be_judged_is_an_error(differences, margin):
 def test_planted_ratio_is_found_with_its_verdict(ratio, verdict):
     found = onset_of(two(ratio, rho=FINE, noise=0.02))
     assert found.verdict == verdict and found.ratio == pytest.approx(ratio, rel=0.03)
-    assert found.low_wide <= found.low < found.ratio < found.high <= found.high_wide
+    assert (
+        found.low_wide <= found.low < found.low_seeds < found.ratio < found.high_seeds < found.high <= found.high_wide
+    )
     assert found.seeds == (0, 1, 2, 3, 4) and np.exp(np.log(found.per_seed).mean()) == pytest.approx(found.ratio)
     assert (found.first, found.second) == ("mnist", "omniglot") and found.scale == "1 − ρ"
 
@@ -132,14 +141,17 @@ def test_another_margin_gives_another_verdict():
         compare_curves(pair, same_within=1.0)
 
 
-def test_grid_step_is_that_of_the_points_a_seed_has():
-    """A missing cell next to the place makes the step wider."""
+def test_a_seeds_place_is_known_between_the_points_that_it_has():
+    """A missing cell next to the place makes the gap wider."""
     curve = planted_curve([0.05, 0.05, 0.05], rho=FINE)
-    assert grid_step(curve, curve.transition.onset) == pytest.approx(0.05)
+    between = places(curve, curve.transition.onset, (0, 1))
+    assert between.highs - between.lows == pytest.approx([0.05, 0.05])
+    assert (between.lows < between.estimates).all() and (between.estimates < between.highs).all()
     lacking = curve.values.copy()
     lacking[1, np.searchsorted(curve.control, curve.transition.onset.value)] = np.nan
     curve = replace(curve, values=lacking)
-    assert grid_step(curve, curve.transition.onset) == pytest.approx(0.1)
+    between = places(curve, curve.transition.onset, (0, 1))
+    assert between.highs - between.lows == pytest.approx([0.05, 0.1])
 
 
 # --- which pairs
@@ -208,7 +220,8 @@ def test_sentences_say_verdict_ratio_and_both_intervals():
     assert line.startswith(
         "mnist and omniglot · mlp 40-40 (200-200): the same critical ρ within a ratio of 1.25 in 1 − ρ: yes (ratio 1.0"
     )
-    assert ", 5 seeds; [0." in line and line.endswith("] with half a grid step of each)")
+    assert ", 95 % interval [0.9" in line and "] with what both grids leave open; [1" in line
+    assert line.endswith("] over 5 seeds alone)")
     flat_one = onset_of([planted_curve([0.05] * 3, flat), planted_curve([0.05] * 3, data="omniglot")]).sentence()
     assert ": cannot tell (no critical ρ of mnist: flat curve" in flat_one
 

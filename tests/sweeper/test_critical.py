@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import brentq
 
 from sweeper.analysis.critical import FRACTIONS, find_transition
 from sweeper.analysis.families import fit_families, mean_weights
@@ -29,12 +28,12 @@ def three(values):
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_onset_of_measured_curves(name):
-    """Within 3.5 % in u of what was read off along chords, a tenth of a grid step: the rising tail of a real curve must
-    not lift the floor."""
+    """Within 7 % in u of what was read off along chords, less than a quarter of a grid step: the rising tail of a real
+    curve must not lift the floor."""
     rho, values, u = MEASURED[name]
     found = find_transition(rho, three(values), 0.8).onset
     assert found.reason is None
-    assert 1 - found.value == pytest.approx(u, rel=0.035)
+    assert 1 - found.value == pytest.approx(u, rel=0.07)
 
 
 @pytest.mark.parametrize("kind", FRACTIONS)
@@ -69,24 +68,52 @@ def test_interval_is_t_over_seeds_in_log_u():
     places = 0.9 * kinks + 0.1 * np.log(0.2)
     half = 4.302652730 * places.std(ddof=1) / np.sqrt(3)
     assert np.log(1 - found.value) == pytest.approx(places.mean(), abs=1e-9)
-    assert np.log((1 - found.low) / (1 - found.value)) == pytest.approx(half, abs=1e-6)
-    assert np.log((1 - found.high) / (1 - found.value)) == pytest.approx(-half, abs=1e-6)
+    assert np.log((1 - found.low_smooth) / (1 - found.value)) == pytest.approx(half, abs=1e-6)
+    assert np.log((1 - found.high_smooth) / (1 - found.value)) == pytest.approx(-half, abs=1e-6)
     assert 1 - np.array(found.per_seed) == pytest.approx(np.exp(places), abs=1e-9)
 
 
-def test_interval_holds_what_two_ways_of_interpolating_leave_open():
-    """Hand-made: 0 up to u = 0.05, then a straight line; the cubic leaves the kink flat. Seeds differ in scale alone,
-    so all of the interval is half the distance between the chord's and the cubic's place, times 1.96."""
+def test_interval_holds_what_the_grid_leaves_open():
+    """Hand-made: 0 up to u = 0.05, then a straight line, so a kink at a grid point: interpolation leaves nothing open,
+    but nothing is taken for granted, so the interval is the gap."""
     rho = 1 - np.array([0.2, 0.1, 0.05, 0.025, 0.0])
     values = np.array([[0.9], [1.0], [1.1]]) * [10, 5, 0, 0, 0]
     found = find_transition(rho, values).onset
-    chord = 0.2  # of the step above the kink; the level is 1 of 10, a fifth of that step's rise
-    cubic = brentq(lambda s: 5 * (s**2 * (3 - 2 * s)) + 5 * s**2 * (s - 1) - 1, 0, 1)  # slopes 0 and 5 a step
-    step, middle = np.log(2), (chord + cubic) / 2
-    assert np.log((1 - found.value) / 0.05) == pytest.approx(middle * step, abs=1e-9)
-    half = 1.959963985 * (cubic - chord) / 2 * step
-    assert np.log((1 - found.low) / (1 - found.value)) == pytest.approx(half, abs=1e-6)
-    assert np.log((1 - found.low_wide) / (1 - found.value)) == pytest.approx(step / 2, abs=1e-9)
+    assert np.log((1 - found.value) / 0.05) == pytest.approx(0.2 * np.log(2), abs=1e-9)
+    assert (found.low_smooth, found.high_smooth) == (pytest.approx(found.value), pytest.approx(found.value))
+    assert (found.low, found.high) == (pytest.approx(0.9), pytest.approx(0.95)) and found.resolved
+    assert (found.low_gap, found.high_gap, found.low_wide, found.high_wide) == pytest.approx((0.9, 0.95, 0.9, 0.95))
+
+
+def test_seeds_that_jump_within_one_step_give_its_bracket():
+    """Three seeds that jump at 0.9405, 0.9450 and 0.9495: interpolation puts all of them at 0.9466."""
+    u = np.round(1 - GRID, 12)
+    values = np.where(u > np.array([[0.0595], [0.055], [0.0505]]), 6.9 + 12 * np.log(u.clip(0.05) / 0.06).clip(0), 0.3)
+    found = find_transition(GRID, values).onset
+    assert (found.low, found.high, found.resolved) == (pytest.approx(0.94), pytest.approx(0.95), False)
+    assert found.value == pytest.approx(1 - np.sqrt(0.05 * 0.06))
+    assert found.warnings == ("the drop lies within one step of the grid, 0.94–0.95",)
+
+
+def test_the_mnist_curve_of_three_seeds():
+    """Means over seeds as trained (40-40-40-40, 10,000 steps): on the coarse grid a bracket, on the dense one a number
+    in it, which the coarse grid's interpolation, 0.9467 [0.9457, 0.9478], missed."""
+    coarse = {0.8: 21.5, 0.87: 17.0, 0.905: 13.4, 0.92: 11.4, 0.93: 9.7, 0.94: 7.0, 0.95: 0.34, 0.96: 0.25, 0.98: 0.16,
+              1: 0.13}  # fmt: skip
+    dense = coarse | {0.9425: 5.5, 0.944: 4.3, 0.9455: 1.6, 0.947: 0.54, 0.9485: 0.39}
+    rough = find_transition(list(coarse), three(list(coarse.values()))).onset
+    assert not rough.resolved and (rough.low, rough.high) == (pytest.approx(0.94), pytest.approx(0.95))
+    fine = find_transition(list(dense), three(list(dense.values()))).onset
+    assert 0.944 <= fine.low < fine.value < fine.high <= 0.9475 and abs(fine.value - 0.9451) < 0.0006
+
+
+def test_other_conventions_stand_beside_the_onset():
+    values = sample(broken, 0.05, 3, 0.0, 0.01, np.random.default_rng(3))
+    found = find_transition(GRID, values)
+    nearer, farther = found.band
+    assert farther < found.onset.value < nearer and found.other_reference == 0.9 - 0.01
+    assert found.other_onset == find_transition(GRID, values, 0.89).onset.value != found.onset.value
+    assert found.collapsed == (1.0, 0.98, 0.96, 0.95) or found.collapsed == (1.0, 0.98, 0.96)
 
 
 def test_reference_between_grid_points_is_interpolated():
@@ -140,6 +167,42 @@ def test_reasons_for_no_number():
     assert reason(GRID, rising).startswith("no floor: between ρ = 0.98 and ρ = 1 the order parameter still falls")
     few = three([20, 12, 8, 4, 0.1])
     assert reason([0.8, 0.85, 0.9, 0.95, 0.97], few).startswith("fewer than 2 grid points below the onset")
+
+
+def test_a_curve_that_is_not_monotone_has_no_number():
+    """A term of a middle layer that falls to −9 and comes back, and a curve that peaks in the middle."""
+    rho = [0.8, 0.84, 0.87, 0.89, 0.905, 0.92, 0.93, 0.94, 0.95, 0.96, 0.98, 1]
+    dip = [0.2, -2, -4, -6, -8, -9, -8.5, -7, -2, -1, -0.3, -0.1]
+    assert reason(rho, three(dip)).startswith(
+        "not monotone: from -0.1 at ρ = 1 the order parameter falls to -9 at ρ = 0.92"
+    )
+    peak = [5, 7, 9, 11, 12, 11, 10, 7, 0.3, 0.25, 0.2, 0.2]
+    assert reason(rho, three(peak)).startswith(
+        "not monotone: from 12 at ρ = 0.905 the order parameter falls to 5 at ρ = 0.8"
+    )
+
+
+def test_seeds_of_very_different_heights_are_not_flat():
+    u = np.round(1 - GRID, 12)
+    values = broken(u, 0.05) * np.array([[4.4], [10], [17]]) / 12.7 + 0.01
+    assert find_transition(GRID, values).onset.value == pytest.approx(planted(broken, 0.05, 0.1), abs=0.003)
+
+
+def test_a_reference_too_near_is_said_to_be():
+    """At ρ = 0.94 the curve has risen by 1.8 nats only; farther away the floor is small beside it."""
+    values = sample(broken, 0.05, 3, 0.001, 0.01, np.random.default_rng(6))
+    said = reason(GRID, values, reference=0.94)
+    assert said.startswith("reference too near the transition: 1.8") and said.endswith("take ρ = 0.92")
+
+
+def test_seeds_in_two_modes_have_no_number_and_one_apart_is_named():
+    u = np.round(1 - GRID, 12)
+    values = np.stack([broken(u, u_c) for u_c in (0.04, 0.041, 0.06, 0.061)])
+    assert reason(GRID, values).startswith("seeds in two modes: seeds 0, 1 at ρ = 0.95")
+    found = find_transition(GRID, np.stack([broken(u, u_c) for u_c in (0.04, 0.041, 0.042, 0.061)]), seeds=[5, 6, 7, 8])
+    assert found.onset.value is not None
+    (warning,) = found.onset.warnings
+    assert warning.startswith("one seed lies apart: ") and "seed 8 at ρ = 0.93" in warning
 
 
 @pytest.mark.parametrize("values", [np.ones((3, 2)), np.ones(3)])

@@ -105,7 +105,11 @@ def test_report_of_a_study(rows, tmp_path):
     asked = set(cells["cell_id"][cells["data"] == "mnist"]) | {"not yet there"}
     found = report(cells, history, tmp_path / "analysis", study_name="planted", asked=asked)
     lines = found.headline()
-    assert len(lines) == 3 and "mlp 40-40 (64-64) and mlp 40-40-40 (64-64): the same critical ρ" in lines[2]
+    assert len(lines) == 6 and "mlp 40-40 (64-64) and mlp 40-40-40 (64-64): the same critical ρ" in lines[4]
+    assert all(": by active units of the top layer: " in line for line in lines[2:4])
+    assert lines[5].startswith(
+        "all conditional on: onset at 10 % of the way to ρ = 0.8, smoothing samples 5, batch size"
+    )
     assert lines[0].startswith("mnist · mlp 40-40 (64-64): critical ρ (onset) 0.94")
     assert "95 % interval over 3 seeds" in lines[0] and "; midpoint 0.9" in lines[0]
     assert found.notes[:2] == [

@@ -32,16 +32,18 @@ def test_planted_slope_and_its_direction(along, factor, verdict):
     (found,) = find_trends(family(along, sizes, factor))
     assert found.along == along and found.sizes == sizes and found.left_out == ()
     assert found.verdict == verdict and found.ratio == pytest.approx(factor, rel=0.01)
-    assert found.low_wide <= found.low < found.ratio < found.high <= found.high_wide
+    assert (
+        found.low_wide <= found.low < found.low_seeds < found.ratio < found.high_seeds < found.high <= found.high_wide
+    )
     assert found.change == pytest.approx(found.ratio**3) and found.seeds == (0, 1, 2) and len(found.per_seed) == 3
     assert f"critical ρ against {along} ({', '.join(map(str, sizes))}): {verdict} (1 − ρ × " in found.sentence()
-    assert found.sentence().endswith("with half a grid step of each)")
+    assert found.sentence().endswith("over 3 seeds alone)")
 
 
 def test_a_coarse_grid_knows_no_direction():
-    """A slope that seeds agree on, but smaller than half a grid step at every size could feign."""
+    """A slope that seeds agree on, but smaller than the grid's steps could feign."""
     (found,) = find_trends(family(factor=1.05, rho=GRID))
-    assert found.verdict == "cannot tell" and found.low > 1 > found.low_wide
+    assert found.verdict == "cannot tell" and found.low_seeds > 1 > found.low
     assert found.reason == COARSE and COARSE in found.sentence()
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.analysis.comparisons import SUBJECTS, Comparison
+from sweeper.analysis.comparisons import ENDS, SUBJECTS, Comparison
 from sweeper.analysis.figures.page import MARKERS, caption, styled
 
 MOST = 40  # pairs in a figure
@@ -19,8 +19,8 @@ SHAPES = dict(zip(COLOURS, MARKERS, strict=False))
 
 def comparisons_data(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One row a pair that has a ratio of onsets, data sets first, then methods and architectures: `label`, `ratio`,
-    `low`, `high`, `low_wide`, `high_wide`, `verdict`, `seeds`, and `per_seed`, a list."""
-    names = ["label", "ratio", "low", "high", "low_wide", "high_wide", "verdict"]
+    its intervals as in `Comparison`, `verdict`, `seeds`, and `per_seed`, a list."""
+    names = ["label", "ratio", *ENDS, "verdict"]
     rows = [
         {name: getattr(one, name) for name in names} | {"seeds": len(one.seeds), "per_seed": list(one.per_seed)}
         for subject in SUBJECTS
@@ -31,13 +31,14 @@ def comparisons_data(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 def draw_comparisons(axes: Axes, data: pd.DataFrame, margin: float) -> None:
-    """Draw one line a pair from the top down: seeds, interval (thick), the same with half grid steps (thin)."""
+    """Draw one line per pair from the top down: seeds, their t interval (thick), the interval with both grids
+    (thin)."""
     axes.axvspan(1 / margin, margin, color="0.92", linewidth=0, zorder=0)
     axes.axvline(1, color="0.6", linewidth=0.7, zorder=1)
     for place, row in enumerate(data.itertuples(index=False)):
         colour = COLOURS[row.verdict]
-        axes.plot([row.low_wide, row.high_wide], [place, place], color=colour, linewidth=0.9)
-        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.6, solid_capstyle="butt")
+        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=0.9)
+        axes.plot([row.low_seeds, row.high_seeds], [place, place], color=colour, linewidth=2.6, solid_capstyle="butt")
         axes.plot(row.ratio, place, SHAPES[row.verdict], color=colour, markersize=5)
         axes.plot(row.per_seed, np.full(row.seeds, place + 0.28), "|", color=colour, markersize=4, markeredgewidth=0.8)
         axes.annotate(
@@ -47,7 +48,7 @@ def draw_comparisons(axes: Axes, data: pd.DataFrame, margin: float) -> None:
     axes.set_ylim(len(data) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xscale("log")
-    ends = np.log(data[["low_wide", "high_wide"]].to_numpy(dtype=float))
+    ends = np.log(data[["low", "high", "low_seeds", "high_seeds"]].to_numpy(dtype=float))
     reach = max(float(np.abs(ends).max()), 1.2 * np.log(margin)) * 1.05
     axes.set_xlim(np.exp(-reach), np.exp(reach))
     ticks = [tick for tick in (0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4) if abs(np.log(tick)) < reach]
@@ -73,8 +74,8 @@ def comparisons_figure(comparisons: Sequence[Comparison]) -> Figure | None:
         count = "–".join(str(number) for number in sorted({seeds[0], seeds[-1]}))
         caption(
             figure,
-            f"Thick: 95 % t interval of the paired differences over seeds (n = {count}; strokes: seeds); thin: the "
-            f"same, no narrower than half a grid step of each curve. The same (yes) if within a ratio of "
-            f"{of.margin:g} (band).{left_out}",
+            f"Thick: 95 % t interval of the paired differences over seeds alone (n = {count}; strokes: seeds); thin: "
+            f"joined with what the steps of both grids leave open, on which the verdict rests. The same (yes) if "
+            f"within a ratio of {of.margin:g} (band).{left_out}",
         )
     return figure

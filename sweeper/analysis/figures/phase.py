@@ -41,7 +41,9 @@ def draw_phase(axes: Axes, curves: Sequence[Curve], axis: ControlAxis) -> None:
         if midpoint.value is not None:
             axes.axvline(float(axis(midpoint.value)), color=colour, linewidth=0.8, linestyle=":", alpha=0.8)
         if onset.value is not None:
-            for low, high, alpha in ((onset.low_wide, onset.high_wide, 0.10), (onset.low, onset.high, 0.25)):
+            spans = [(onset.low, onset.high, 0.12)]
+            spans += [(onset.low_smooth, onset.high_smooth, 0.2)] if onset.resolved else []
+            for low, high, alpha in spans:
                 axes.axvspan(float(axis(low)), float(axis(high)), color=colour, alpha=alpha, linewidth=0)  # type: ignore[arg-type]
             axes.axvline(float(axis(onset.value)), color=colour, linewidth=1.0, linestyle="--")
 
@@ -54,13 +56,15 @@ def limits(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def verdict(curve: Curve) -> str:
-    """`onset 0.947 [0.942, 0.951]`, or the reason's first words."""
+    """`onset 0.978 [0.974, 0.982]`, `drop within one step, 0.94–0.95`, or the reason's first words."""
     onset = curve.transition.onset
     if onset.bound is not None:
         return f"onset {curve.axis.beyond} {onset.bound:.5g}"
     if onset.value is None:
         return f"no critical {curve.axis.symbol}: {str(onset.reason).split(':')[0]}"
-    value, low, high = (onset.written(number, wide=True) for number in (onset.value, onset.low_wide, onset.high_wide))
+    if not onset.resolved and onset.low == onset.low_gap and onset.high == onset.high_gap:
+        return f"onset within one step, {onset.low:.6g}–{onset.high:.6g}"
+    value, low, high = (onset.written(number) for number in (onset.value, onset.low, onset.high))
     return f"onset {value} [{low}, {high}]"
 
 
@@ -101,7 +105,8 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
         caption(
             figure,
             f"Line: mean over seeds; points and faint lines: seeds ({counted(shown)}). Dashed: onset, 10 % of the way "
-            f"from the floor to {control.at(shown[0].reference)}, with its 95 % interval in "
-            f"{control.scale} (dark) and the same widened to half a grid step (light); dotted: midpoint, 50 %.",
+            f"from the floor to {control.at(shown[0].reference)}, with its 95 % interval over seeds and grid "
+            f"(light) and, where the grid resolves the curve, the narrower one that holds if it is smooth between grid "
+            f"points (dark); dotted: midpoint, 50 %.",
         )
     return figure

@@ -18,14 +18,15 @@ WORDS = {"depth": "stochastic layers", "width": "units a layer"}
 
 
 def trend_data(family: Family) -> pd.DataFrame:
-    """One row a size with an onset: `size`, `critical`, `low`, `high`, `low_wide`, `high_wide`, `seeds`, and
-    `per_seed`, a list."""
-    names = ["low", "high", "low_wide", "high_wide"]
+    """One row per size with an onset: `size`, `critical`, `low`, `high`, `low_smooth`, `high_smooth` (NaN where the
+    grid does not resolve the curve), `seeds`, and `per_seed`, a list."""
+    names = ["low", "high", "low_smooth", "high_smooth"]
     rows = []
     for size, curve in zip(family.sizes, family.curves, strict=True):
         onset = curve.transition.onset
         if onset.value is not None:
-            ends = {name: getattr(onset, name) for name in names}
+            known = names if onset.resolved else names[:2]
+            ends = {name: getattr(onset, name) if name in known else np.nan for name in names}
             rows.append(
                 {"size": size, "critical": onset.value, **ends}
                 | {"seeds": len(onset.seeds), "per_seed": list(onset.per_seed)}
@@ -34,15 +35,15 @@ def trend_data(family: Family) -> pd.DataFrame:
 
 
 def draw_trend(axes: Axes, data: pd.DataFrame, axis: ControlAxis, label: str, index: int = 0, aside: float = 0) -> None:
-    """Draw onsets against size: interval over seeds (thick), with half a grid step (thin), seeds as small points.
+    """Draw onsets against size: interval (thin), the narrower one for smooth curves (thick), seeds as small points.
 
     `aside`: how far to put the marks off their size, as a share of it, so that families do not hide each other.
     """
     place = data["size"] * (1 + aside)
     colour, marker = f"C{index % 6}", MARKERS[index % 6]
-    at = {name: axis(data[name]) for name in ("critical", "low", "high", "low_wide", "high_wide")}
-    axes.vlines(place, at["low_wide"], at["high_wide"], color=colour, linewidth=0.8)
-    axes.vlines(place, at["low"], at["high"], color=colour, linewidth=2.4, alpha=0.7)
+    at = {name: axis(data[name]) for name in ("critical", "low", "high", "low_smooth", "high_smooth")}
+    axes.vlines(place, at["low"], at["high"], color=colour, linewidth=0.8)
+    axes.vlines(place, at["low_smooth"], at["high_smooth"], color=colour, linewidth=2.4, alpha=0.7)
     axes.plot(place, at["critical"], color=colour, marker=marker, linewidth=0.9, label=label)
     for here, values in zip(place, data["per_seed"], strict=True):
         axes.plot(np.full(len(values), here), axis(values), ".", color=colour, markersize=2.5, alpha=0.6)
@@ -56,7 +57,7 @@ def trend_figure(curves: Sequence[Curve]) -> Figure | None:
         return None
     panels = list(dict.fromkeys(family.along for family, _ in found))
     control = curves[0].axis
-    axis = ControlAxis(control, (v for _, data in found for name in ("low_wide", "high_wide") for v in data[name]))
+    axis = ControlAxis(control, (v for _, data in found for name in ("low", "high") for v in data[name]))
     with styled():
         figure = Figure(figsize=(max(3.4 * len(panels), 4.6), 2.9 + 0.16 * max(len(found) / len(panels), 1)))
         grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -75,7 +76,8 @@ def trend_figure(curves: Sequence[Curve]) -> Figure | None:
         axis.set(grid[0], which="y", words=f"critical {control.symbol}, onset (scale of {control.scale})")
         caption(
             figure,
-            f"Onset with its 95 % interval (thick) and with half a grid step at least (thin); points: "
+            f"Onset with its 95 % interval over seeds and grid (thin) and, where the grid resolves the curve, the one "
+            f"that holds if it is smooth between grid points (thick); points: "
             f"seeds ({counted([curve for family, _ in found for curve in family.curves])}).",
         )
     return figure

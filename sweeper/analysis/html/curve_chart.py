@@ -74,8 +74,9 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
         controls,
         series,
         note=(
-            "Thick lines: means over seeds; points and faint lines: seeds. Dashed: onset, with its interval "
-            "(dark) and the same widened to half a step of the grid (light); dotted: midpoint."
+            "Thick lines: means over seeds; points and faint lines: seeds. Dashed: onset, with its interval (light) "
+            "and, where the grid resolves the curve, the narrower one that holds if it is smooth between grid points "
+            "(dark); dotted: midpoint."
         ),
         cells=list(ids),
         marks=[_mark(curve, keys.of(curve), index, places, first) for index, curve in enumerate(curves)],
@@ -131,5 +132,6 @@ def _mark(curve: Curve, keys: dict[str, str], index: int, places: ControlAxis, f
     return {
         "keys": {**keys, "quantity": first.name, "part": first.on, "mark": "critical"},
         "style": curve_style(index), "line": at(onset.value), "dotted": at(midpoint.value),
-        "dark": sorted(at(onset.low, onset.high)), "light": sorted(at(onset.low_wide, onset.high_wide)),
+        "dark": sorted(at(onset.low_smooth, onset.high_smooth)) if onset.resolved else [],
+        "light": sorted(at(onset.low, onset.high)),
     }  # fmt: skip

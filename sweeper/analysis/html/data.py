@@ -19,7 +19,7 @@ from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
 from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
-from sweeper.analysis.report import Report
+from sweeper.analysis.report import Report, conditions_line
 from sweeper.analysis.tables import points_table
 from sweeper.store.notes import Failure
 
@@ -67,8 +67,11 @@ def _critical(report: Report) -> Block:
     if not report.curves:
         return section("critical", "Critical values", paragraph("No cell has a result yet."), notes(report.notes))
     symbol = report.curves[0].axis.symbol
+    beside = report.second.lines() if report.second else []
+    if any(curve.transition.onset.value is not None for curve in report.curves):
+        beside.append(conditions_line(report.curves))
     found = findings(report.curves, report.order_parameter)
-    return section("critical", f"Critical {symbol}", *found, notes(report.notes))
+    return section("critical", f"Critical {symbol}", *found, notes(beside), notes(report.notes))
 
 
 def _curves(report: Report, cells: pd.DataFrame, history: pd.DataFrame) -> Block:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeper.analysis.critical import CONFIDENCE, FRACTIONS, Critical
+from sweeper.analysis.critical import FRACTIONS, Critical
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.families import mean_weights, tied
 from sweeper.analysis.figures.control_axis import ControlAxis
@@ -14,6 +14,7 @@ from sweeper.analysis.figures.page import quantity
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.html.blocks import Block, card, cards, chart, rounded, table
 from sweeper.analysis.html.keys import CurveKeys, curve_style
+from sweeper.analysis.intervals import CONFIDENCE
 
 MOST_CARDS = 4  # with more curves the table says it better
 PERCENT = f"{100 * CONFIDENCE:g}\u00a0%"
@@ -34,8 +35,10 @@ def _card(curve: Curve) -> Block:
         return card(curve.label, value, [str(onset.reason)])
     lines = [
         f"{PERCENT}, {len(onset.seeds)} seeds: {_interval(onset, onset.low, onset.high)}",
-        f"and half a step of the grid: {_interval(onset, onset.low_wide, onset.high_wide)}",
+        *onset.warnings,
     ]
+    if onset.resolved:
+        lines.append(f"if smooth between grid points: {_interval(onset, onset.low_smooth, onset.high_smooth)}")
     if midpoint.value is not None:
         lines.append(f"midpoint: {midpoint.written(midpoint.value)}")
     return card(curve.label, f"{symbol} = {written(onset.value)}", lines)
@@ -67,12 +70,15 @@ def _row(curve: Curve) -> dict[str, str | int | None]:
         "curve": curve.label,
         f"critical {symbol} (onset)": value,
         f"{PERCENT} interval": _interval(onset, onset.low, onset.high),
-        "and half a step": _interval(onset, onset.low_wide, onset.high_wide),
+        "if smooth between grid points": _interval(onset, onset.low_smooth, onset.high_smooth)
+        if onset.resolved
+        else None,
         "midpoint": None if midpoint.value is None else midpoint.written(midpoint.value),
         "shape": None if family is None else f"{FAMILY_NAMES.get(family, family)} ({weights[family]:.2f})" + tie,
         "seeds": len(onset.seeds),
         "steps": "–".join(f"{step:,}" for step in sorted(set(curve.steps))),
         "without a value": ", ".join(lost) or None,
+        "to know": "; ".join(onset.warnings) or None,
         "why no number": reason,
     }
 
@@ -89,9 +95,11 @@ def estimand(curve: Curve, order_parameter: str) -> str:
         f"Onset: where a seed's {quantity(order_parameter)} is {100 * FRACTIONS['onset']:g} % of the way from its "
         f"collapsed floor to its value at {axis.at(curve.reference)}; midpoint: {100 * FRACTIONS['midpoint']:g} %. "
         f"Found seed by seed, by monotone interpolation in {axis.scale}. Interval: {PERCENT}, from the scatter over "
-        f"seeds (t) and from what interpolation between grid points leaves open, and the same widened to at least half "
-        f"a step of the grid each way. Shape: of the curves fitted beside it the one with most Akaike weight (its "
-        f"weight, mean over seeds), with those that do as well; it is no part of the estimate, nor are the checks."
+        f"seeds (t) joined with the steps of the grid in which the seeds pass the level, as nothing is known of a "
+        f"curve between two points; and a narrower one that holds if the curve bends no more there than in the steps "
+        f"beside. Where the curve drops within one step, the step is the interval and its middle the value. Shape: of "
+        f"the curves fitted beside it the one with most Akaike weight (its weight, mean over seeds), with those that "
+        f"do as well; it is no part of the estimate, nor are the checks."
     )
 
 
