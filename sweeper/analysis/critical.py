@@ -287,8 +287,8 @@ def _falls(axis: Axis, x: Array, curves: Array) -> str:
         return ""
     first, second = (axis.at(float(axis.value(x[at]))) for at in (high, low))
     return (
-        f"not monotone: from {mean[high]:.3g} at {first} the order parameter falls to {mean[low]:.3g} at {second}, farther "
-        f"from collapse"
+        f"not monotone: from {mean[high]:.3g} at {first} the order parameter falls to {mean[low]:.3g} at {second}, "
+        f"farther from collapse"
     )
 
 

@@ -52,7 +52,7 @@ def test_the_interval_of_a_uniform_grid_with_a_third_of_its_cells(name):
         points, advice, _ = refine(Trained(shape, u_c, start), Goal(0.05, 60))
         found, truth = transition_of(points).onset, planted(shape, u_c, 0.1)
         assert advice.state == "met" and advice.half_width <= 0.05
-        assert np.log((1 - found.low_wide) / (1 - found.high_wide)) == pytest.approx(2 * advice.half_width)
+        assert np.log((1 - found.low) / (1 - found.high)) == pytest.approx(2 * advice.half_width)
         assert abs(np.log((1 - found.value) / (1 - truth))) < 0.08
         used.append(len(points.values))
     assert np.median(used) <= uniform / 3

@@ -80,7 +80,7 @@ def test_comparisons_are_drawn_with_both_intervals_data_sets_first(related):
     axes = Figure().subplots()
     draw_comparisons(axes, data, 1.25)
     whole = [line for line in axes.lines if line.get_linewidth() == 0.9]
-    assert [line.get_xdata()[0] for line in whole] == data["low_wide"].tolist()
+    assert [line.get_xdata()[0] for line in whole] == data["low"].tolist()
     assert [text.get_text() for text in axes.texts] == data["verdict"].tolist()
     assert axes.get_yticklabels()[0].get_text() == data["label"][0]
 
