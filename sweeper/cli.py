@@ -11,12 +11,10 @@ import io
 import json
 import math
 import os
-import re
 import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -24,9 +22,7 @@ import typer
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
-    from sweeper.driver import Executor
     from sweeper.estimate import Cost
-    from sweeper.machine import Machine
     from sweeper.plan import Plan
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
@@ -90,11 +86,12 @@ def run(
 
 
 def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None:
+    from sweeper.executors import cluster_at, executor_for
     from sweeper.progress import Watch
     from sweeper.run import run_study
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
-    where = _cluster(loaded, address)
+    where = cluster_at(loaded, address)
     opened = _open(loaded, store, create=True)
     changes = _changes(loaded, opened)
 
@@ -102,7 +99,7 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
         for line in [*plan_lines(plan, opened, damaged), *changes]:
             _say(line)
 
-    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, where)
+    outcome = run_study(loaded, opened, lambda plan: executor_for(plan, address), announce, Watch, where)
     found: Report | None = None
     try:
         found = _report(loaded, opened)
@@ -398,35 +395,6 @@ def _changes(study: Study, store: Store) -> list[str]:
         return [f"changed since the last run: {line}" for line in load_study(store.paths.study).diff(study)]
     except StudyError:  # of another version
         return []
-
-
-def _cluster(study: Study, address: str | None) -> Callable[[], Machine] | None:
-    """What asks the Ray cluster at `address` for all that it has; None: the run is on this machine."""
-    from sweeper.errors import StudyError
-
-    if address is None:
-        return None
-    if study.run.executor != "ray":
-        raise StudyError(f"--address joins a Ray cluster, and run.executor is {study.run.executor}")
-    if address != "auto" and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address):
-        raise StudyError(f"--address should be HOST:PORT, or auto for the Ray on this machine, got {address!r}")
-
-    def ask() -> Machine:
-        from sweeper.driver.tune import cluster
-
-        return cluster(address)
-
-    return ask
-
-
-def _executor(plan: Plan, address: str | None) -> Executor:
-    if plan.study.run.executor == "inline":
-        from sweeper.driver.inline import Inline
-
-        return Inline()
-    from sweeper.driver.tune import RayTune
-
-    return RayTune(address)
 
 
 def _report(study: Study, store: Store) -> Report:
