@@ -162,29 +162,43 @@ def plan(
 
 
 @app.command()
-def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
+def status(
+    store: StorePath,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until the run has ended or Ctrl-C; --json: by lines.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Say how far a store is, also while a run is going on."""
-    from sweeper.cloud import to_read
-    from sweeper.errors import StudyError
-    from sweeper.machine import ANYWHERE
-    from sweeper.plan import make_plan
-    from sweeper.show import status_dict, status_lines
-    from sweeper.store import Store
-    from sweeper.study import load_study
+    from sweeper.show import status_lines
+    from sweeper.watching import look
 
-    opened = Store.open(to_read(store))
-    made, fault = None, None
-    try:
-        study = load_study(opened.paths.study) if opened.paths.study.exists() else None
-        made = make_plan(study, opened, ANYWHERE) if study else None
-    except StudyError as error:  # of another version, or edited: what is committed can be told all the same
-        fault = str(error)
-    found = status_dict(made, opened, fault)
+    if watch:
+        _watch(store, as_json)
+        return
+    found = look(store)
     if as_json:
         _print_json(found)
     else:
         for line in status_lines(found):
             _print(line)
+
+
+def _watch(store: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from sweeper.watching import watch_changes, watch_lines, watch_screen
+
+    try:
+        if as_json:
+            watch_changes(store, lambda found: _print(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False)))
+        elif sys.stdout is not None and sys.stdout.isatty():
+            watch_screen(store, Console())
+        else:
+            watch_lines(store, _print)
+    except KeyboardInterrupt:  # of the watching: the run goes on, and nothing was interrupted
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -446,9 +460,9 @@ def _print_report(found: Report, store: Store) -> None:
         _print(line)
 
 
-def _print(text: str) -> None:
-    """A result, to stdout."""
-    _write(text, sys.stdout)
+def _print(text: str) -> bool:
+    """A result, to stdout; whether somebody may read it."""
+    return _write(text, sys.stdout)
 
 
 def _say(text: str) -> None:
@@ -456,14 +470,16 @@ def _say(text: str) -> None:
     _write(text, sys.stderr)
 
 
-def _write(text: str, stream: TextIO | None) -> None:
+def _write(text: str, stream: TextIO | None) -> bool:
     """A line, at once. A reader that went away, as in `| head -1`, ends the printing and not the command."""
     if stream is None:  # it was closed before we started
-        return
+        return False
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def _print_json(value: Any) -> None:

@@ -37,7 +37,7 @@ OWNERS = {
     "pydantic": ("sweeper.study",),
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
-    "rich": ("sweeper.cli", "sweeper.progress"),
+    "rich": ("sweeper.cli", "sweeper.progress", "sweeper.watching"),
     "matplotlib": ("sweeper.analysis.figures",),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
