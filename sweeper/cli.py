@@ -11,12 +11,10 @@ import io
 import json
 import math
 import os
-import re
 import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -24,9 +22,7 @@ import typer
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
-    from sweeper.driver import Executor
     from sweeper.estimate import Cost
-    from sweeper.machine import Machine
     from sweeper.plan import Plan
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
@@ -90,11 +86,12 @@ def run(
 
 
 def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None:
+    from sweeper.executors import cluster_at, executor_for
     from sweeper.progress import Watch
     from sweeper.run import run_study
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
-    where = _cluster(loaded, address)
+    where = cluster_at(loaded, address)
     opened = _open(loaded, store, create=True)
     changes = _changes(loaded, opened)
 
@@ -102,7 +99,7 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
         for line in [*plan_lines(plan, opened, damaged), *changes]:
             _say(line)
 
-    outcome = run_study(loaded, opened, lambda plan: _executor(plan, address), announce, Watch, where)
+    outcome = run_study(loaded, opened, lambda plan: executor_for(plan, address), announce, Watch, where)
     found: Report | None = None
     try:
         found = _report(loaded, opened)
@@ -165,29 +162,43 @@ def plan(
 
 
 @app.command()
-def status(store: StorePath, as_json: Json = False, debug: Debug = False) -> None:
+def status(
+    store: StorePath,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until the run has ended or Ctrl-C; --json: by lines.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Say how far a store is, also while a run is going on."""
-    from sweeper.cloud import to_read
-    from sweeper.errors import StudyError
-    from sweeper.machine import ANYWHERE
-    from sweeper.plan import make_plan
-    from sweeper.show import status_dict, status_lines
-    from sweeper.store import Store
-    from sweeper.study import load_study
+    from sweeper.show import status_lines
+    from sweeper.watching import look
 
-    opened = Store.open(to_read(store))
-    made, fault = None, None
-    try:
-        study = load_study(opened.paths.study) if opened.paths.study.exists() else None
-        made = make_plan(study, opened, ANYWHERE) if study else None
-    except StudyError as error:  # of another version, or edited: what is committed can be told all the same
-        fault = str(error)
-    found = status_dict(made, opened, fault)
+    if watch:
+        _watch(store, as_json)
+        return
+    found = look(store)
     if as_json:
         _print_json(found)
     else:
         for line in status_lines(found):
             _print(line)
+
+
+def _watch(store: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from sweeper.watching import watch_changes, watch_lines, watch_screen
+
+    try:
+        if as_json:
+            watch_changes(store, lambda found: _print(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False)))
+        elif sys.stdout is not None and sys.stdout.isatty():
+            watch_screen(store, Console())
+        else:
+            watch_lines(store, _print)
+    except KeyboardInterrupt:  # of the watching: the run goes on, and nothing was interrupted
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -400,35 +411,6 @@ def _changes(study: Study, store: Store) -> list[str]:
         return []
 
 
-def _cluster(study: Study, address: str | None) -> Callable[[], Machine] | None:
-    """What asks the Ray cluster at `address` for all that it has; None: the run is on this machine."""
-    from sweeper.errors import StudyError
-
-    if address is None:
-        return None
-    if study.run.executor != "ray":
-        raise StudyError(f"--address joins a Ray cluster, and run.executor is {study.run.executor}")
-    if address != "auto" and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address):
-        raise StudyError(f"--address should be HOST:PORT, or auto for the Ray on this machine, got {address!r}")
-
-    def ask() -> Machine:
-        from sweeper.driver.tune import cluster
-
-        return cluster(address)
-
-    return ask
-
-
-def _executor(plan: Plan, address: str | None) -> Executor:
-    if plan.study.run.executor == "inline":
-        from sweeper.driver.inline import Inline
-
-        return Inline()
-    from sweeper.driver.tune import RayTune
-
-    return RayTune(address)
-
-
 def _report(study: Study, store: Store) -> Report:
     from dataclasses import replace
 
@@ -479,9 +461,9 @@ def _print_report(found: Report, store: Store) -> None:
         _print(line)
 
 
-def _print(text: str) -> None:
-    """A result, to stdout."""
-    _write(text, sys.stdout)
+def _print(text: str) -> bool:
+    """A result, to stdout; whether somebody may read it."""
+    return _write(text, sys.stdout)
 
 
 def _say(text: str) -> None:
@@ -489,14 +471,16 @@ def _say(text: str) -> None:
     _write(text, sys.stderr)
 
 
-def _write(text: str, stream: TextIO | None) -> None:
+def _write(text: str, stream: TextIO | None) -> bool:
     """A line, at once. A reader that went away, as in `| head -1`, ends the printing and not the command."""
     if stream is None:  # it was closed before we started
-        return
+        return False
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def _print_json(value: Any) -> None:

@@ -1,6 +1,8 @@
 """Every error that sweeper raises on purpose, and the exit code of each.
 
 SweeperError            1   cells failed, or a comparison did
+├── NoModel             1   a store has no such cell, or no weights of it
+├── CellsFailed         1   cells of a study trained from Python failed; the others are done
 ├── StudyError          2   the study or the command line is wrong: all faults at once, each with its place
 ├── StoreDamaged       65   files of the store do not match their checksums or schema
 │   └── StoreNewer     65   the store was written by a newer version; nothing was touched
@@ -13,12 +15,25 @@ SweeperError            1   cells failed, or a comparison did
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class SweeperError(Exception):
     """Base of all. The message says what happened, where, and what to do next."""
 
     exit_code = 1
+
+
+class NoModel(SweeperError, LookupError):
+    """There is nothing of which a model could be made; the message says how weights are kept."""
+
+
+class CellsFailed(SweeperError):
+    """Some cells of `sweeper.train` failed or are not finished. `result` is what it would have returned."""
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
 
 
 class StudyError(SweeperError):

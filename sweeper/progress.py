@@ -94,10 +94,12 @@ def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
 
 
 class Watch:
-    """Shows a run's progress while inside: bars on a terminal, a plain line now and then elsewhere; on stderr."""
+    """Shows a run's progress while inside, on stderr: bars on a terminal, elsewhere (a notebook is none) a plain line
+    every `line_s` seconds [`PLAIN_LINE_S`]."""
 
-    def __init__(self, plan: Callable[[], Plan], store: Store):
+    def __init__(self, plan: Callable[[], Plan], store: Store, line_s: float | None = None):
         self.meter, self.begun = Meter(plan, store), time.monotonic()
+        self.line_s = PLAIN_LINE_S if line_s is None else line_s
         self.console = Console(stderr=True)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -155,7 +157,7 @@ class Watch:
         next_line = time.monotonic() + LOOK_S
         while not self.ended.wait(LOOK_S):
             if time.monotonic() >= next_line:
-                next_line = time.monotonic() + PLAIN_LINE_S
+                next_line = time.monotonic() + self.line_s
                 now = self._read()
                 if now is not None:
                     stacks = f"{plural(len(now.stacks), 'stack')} running"

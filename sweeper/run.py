@@ -34,11 +34,16 @@ class Outcome:
     set_aside: tuple[Damaged, ...]
 
 
-class StopRequest:
-    """A request to stop, by signal. A second one ends the process at once."""
+def _end_at_once(number: int) -> None:
+    os._exit(128 + number)
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """A request to stop, by signal. A second one is handed to `second`, which ends the process at once."""
+
+    def __init__(self, second: Callable[[int], None] = _end_at_once) -> None:
         self.signal: int | None = None
+        self.second = second
         self.on_first: Callable[[], None] = lambda: None
 
     def __bool__(self) -> bool:
@@ -66,7 +71,7 @@ class StopRequest:
 
     def _received(self, number: int, frame: object) -> None:
         if self.signal is not None:
-            os._exit(128 + number)
+            self.second(number)
         self.signal = number
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
@@ -112,6 +117,7 @@ def run_study(
     announce: Callable[[Plan, tuple[Damaged, ...]], object] = lambda plan, damaged: None,
     watching: Callable[[Callable[[], Plan], Store], AbstractContextManager[object]] | None = None,
     where: Callable[[], Machine] | None = None,
+    stop: StopRequest | None = None,
 ) -> Outcome:
     """Do what is missing of `study` in `store`.
 
@@ -120,12 +126,13 @@ def run_study(
         executor: makes the executor once the plan is known; not called when nothing is missing.
         announce: told the plan, and the files set aside, before anything is trained.
         watching: makes a context manager that shows progress while the workers work, of a plan that may grow.
+        stop: told of signals; [one whose second signal ends the process].
 
     Raises:
         StoreInUse, StoreUnwritable, StoreNewer: of the store. DataMissing: before any training.
         Interrupted: a signal asked to stop, and checkpoints were written.
     """
-    stop = StopRequest()
+    stop = stop or StopRequest()
     with store.lock(), stop.listening():
         damaged = tuple(store.heal())
         store.clear_failures()

@@ -18,6 +18,7 @@ import torch
 from matplotlib.image import imread
 
 import models.data
+import sweeper
 from models import registry
 from models.cell import Cell
 from models.evaluation import evaluate
@@ -158,10 +159,11 @@ def test_every_field_of_a_study_is_explained_with_its_default(heading, model):
 def test_the_studies_shown_are_studies(tmp_path):
     """They load, and the first asks for as many cells as the page says."""
     counts = []
+    shutil.copy(ROOT / "studies/quickstart.yaml", tmp_path)  # which one of them extends
     for block in blocks("study.md", "yaml"):
         (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
         counts.append(len(load_study(tmp_path / "shown.yaml").cells))
-    assert counts == [36, 15, 27]
+    assert counts == [36, 12, 15, 27]
 
 
 def test_the_tutorials_ten_lines_draw_the_transition(tmp_path, monkeypatch, capsys):
@@ -173,7 +175,7 @@ def test_the_tutorials_ten_lines_draw_the_transition(tmp_path, monkeypatch, caps
     rows = select(pandas.read_parquet(store / "cells"))
     (tmp_path / store / "analysis").mkdir()
     write_table(critical_table(curves(rows)), store / "analysis", "critical")
-    (block,) = blocks("tutorial.md", "python")
+    block, *_ = blocks("tutorial.md", "python")
     assert sum(bool(line.strip()) for line in block.splitlines()) == 10
     drawn: dict = {}
     exec(compile(block, "docs/tutorial.md", "exec"), drawn)
@@ -184,6 +186,25 @@ def test_the_tutorials_ten_lines_draw_the_transition(tmp_path, monkeypatch, caps
     assert any(span.x0 < onset.value < span.x1 for span in shown) and f"{onset.value:.6f}" in capsys.readouterr().out
     assert imread("transition.png")[..., :3].min(axis=-1).mean() < 0.99
     matplotlib.pyplot.close("all")
+
+
+def test_the_tutorial_finds_critical_values_trains_and_loads_a_network(tmp_path, monkeypatch, capsys):
+    """Block after block, as a reader would: what it prints is what the page says of it."""
+    shutil.copytree(ROOT / "results/reference/phase_cpu", tmp_path / "results/reference/phase_cpu")
+    monkeypatch.chdir(tmp_path)
+    shown: dict[str, Any] = {}
+    for block in blocks("tutorial.md", "python")[1:]:
+        exec(compile(block, "docs/tutorial.md", "exec"), shown)
+    printed = capsys.readouterr().out
+    assert shown["critical"].equals(sweeper.critical(sweeper.load("results/reference/phase_cpu")))
+    assert shown["result"].done == 6 and "6 of 6 cells done, 6 of them by this run" in printed
+    assert "fewer than 3 usable seeds" in printed and "my VAE" in printed
+    assert shown["terms"].elbo.shape == (10, 300) and shown["reconstructed"].shape == (10, 300, 64)
+    assert shown["encoded"].mean[0].shape == (10, 300, 10) and shown["drawn"].shape == (16, 8, 8)
+    found, row = re.search(r"ELBO (\S+), in the row (\S+)", printed).groups()
+    assert found == row
+    onset = sweeper.critical(shown["measured"])["value"][0]
+    assert 0.93 < onset < 0.96
 
 
 def test_the_reference_shown_is_a_reference(tmp_path):

@@ -25,6 +25,7 @@ OWNERS = {
         "sweeper.driver.tries",
         "sweeper.estimate",
         "sweeper.prediction",
+        "sweeper.training",
         "sweeper.doctor",
     ),
     "ray": ("sweeper.driver.tune",),
@@ -36,7 +37,7 @@ OWNERS = {
     "pydantic": ("sweeper.study",),
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
-    "rich": ("sweeper.cli", "sweeper.progress"),
+    "rich": ("sweeper.cli", "sweeper.progress", "sweeper.watching"),
     "matplotlib": ("sweeper.analysis.figures",),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
@@ -150,6 +151,11 @@ def test_help_loads_nothing_heavy():
     """The command line imports what a command needs when it needs it."""
     heavy = {"torch", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic", "rich"}
     assert not heavy & loaded_by("sweeper.cli")
+
+
+def test_importing_sweeper_loads_nothing():
+    """Its functions load what they need when they are called."""
+    assert loaded_by("sweeper") <= {"sweeper", "__future__", "typing"}
 
 
 def test_the_reader_of_imports_sees_them():

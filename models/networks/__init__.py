@@ -20,6 +20,7 @@ class Layer:
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|·) at that sample, summed over features, (cells, samples, batch).
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
       log q − log p given what is below: for bottom-up inference that is the top layer alone.
+    - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
     """
 
     z: Tensor
@@ -27,6 +28,7 @@ class Layer:
     log_q: Tensor
     log_p: Tensor
     kl: Tensor | None = None
+    q_deviation: Tensor | None = None
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""

@@ -82,9 +82,10 @@ class HierarchicalMLP:
             log_q = standard_normal_log_prob(eps) - deviation.log().sum(-1)
             if i + 1 < len(q):
                 p_mean, p_deviation = self._prior(params, i + 1, q[i + 1], smoothing)
-                layers.append(Layer(z, mean, log_q, normal_log_prob(z, p_mean, p_deviation)))
+                log_p, kl = normal_log_prob(z, p_mean, p_deviation), None
             else:
-                layers.append(Layer(z, mean, log_q, standard_normal_log_prob(z), normal_kl(mean, deviation)))
+                log_p, kl = standard_normal_log_prob(z), normal_kl(mean, deviation)
+            layers.append(Layer(z, mean, log_q, log_p, kl, deviation))
         return Terms(self._log_px(params, x, q[0][0], decoder_variance), tuple(layers))
 
     def _posterior(self, params: Mapping[str, Tensor], i: int, below: Tensor) -> tuple[Tensor, Tensor]:

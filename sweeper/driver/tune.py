@@ -91,6 +91,7 @@ class RayTune:
                 name=work.run_id,
                 storage_path=str(scratch),
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # in a notebook the default one wipes what a cell has shown
                 failure_config=tune.FailureConfig(max_failures=RESTARTS + halvings),
             ),
         )

@@ -51,10 +51,10 @@ def _single(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {**detail, "type": "block", "ctx": {"why": why, "at": at}}
 
 
-def _order(line: str) -> tuple[int, int, int]:
-    """Sorts lines by place; those of overrides, which have none in the file, come last."""
-    place = re.match(r"(?!--set ).*?:(\d+):(\d+): ", line)
-    return (0, int(place[1]), int(place[2])) if place else (1, 0, 0)
+def _order(line: str) -> tuple[int, str, int, int]:
+    """Sorts lines by file and place; those of overrides, which have none in a file, come last."""
+    place = re.match(r"(?!--set )(.*?):(\d+):(\d+): ", line)
+    return (0, place[1], int(place[2]), int(place[3])) if place else (1, "", 0, 0)
 
 
 def _line(detail: Mapping[str, Any], tree: Node, root: type[BaseModel]) -> str:

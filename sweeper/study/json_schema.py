@@ -16,7 +16,21 @@ def json_schema() -> dict[str, Any]:
     description = blocks.pop("description")
     one = blocks["items"]
     schema["properties"]["cells"] = {"description": description, "anyOf": [one, blocks]}
-    return {"$schema": DRAFT, **_tidy(schema)}
+    return {"$schema": DRAFT, **_whole(_tidy(schema))}
+
+
+def _whole(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is required is so of a file that extends no other, and one that does may drop the refinement."""
+    sections = {key: entry["$ref"].rpartition("/")[2] for key, entry in schema["properties"].items() if "$ref" in entry}
+    wanted = {key: schema["$defs"][name].pop("required", None) for key, name in sections.items()}
+    own: dict[str, Any] = {key: {"required": names} for key, names in wanted.items() if names}
+    of_block = {"required": schema["$defs"]["CellBlock"].pop("required")}
+    own["cells"] = of_block
+    schema["properties"]["cells"]["items"] = of_block  # a list of blocks is not merged with another
+    refine = schema["properties"]["refine"]
+    refine["anyOf"] = [{"$ref": refine.pop("$ref")}, {"type": "null"}]
+    alone = {"required": schema.pop("required"), "properties": own}
+    return {**schema, "if": {"required": ["extends"]}, "else": alone}
 
 
 def _tidy(node: Any, names: bool = False) -> Any:

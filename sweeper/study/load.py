@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,72 @@ from pydantic import ValidationError
 from models.cell import CONTINUE, Cell
 from models.continuation import branches
 from sweeper.errors import StudyError
+from sweeper.study.extends import EXTENDS, extended, read_study
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import StudyFile
-from sweeper.study.source import MOST_BYTES, MOST_WRITTEN, Node, parse, read_tree
+from sweeper.study.source import MOST_BYTES, MOST_DEPTH, MOST_EXPANDED, MOST_WRITTEN, Node, parse
 from sweeper.study.study import Study
+
+GIVEN = "the study given"  # the place of what no file holds
 
 
 def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     """The study in the YAML file at `path`, with `overrides` (`train.steps=1000`, `cells.rho=[0.9, 1]`) applied.
 
     An override's value is YAML and is checked like the file's; on `cells.*` it holds for every grid of the study.
+    A file may begin from another: see `sweeper.study.extends`.
     Raises StudyError with all faults at once, each with its place.
     """
-    tree = read_tree(path)
+    return _study(read_study(path), overrides)
+
+
+def study_from(study: Study | Mapping[str, Any] | Path | str, overrides: Sequence[str] = ()) -> Study:
+    """The study that a program has: a loaded one, a mapping as a study file holds it, the path of a file, or YAML text,
+    which is told from a path by a line break or a `{` at its start.
+
+    A mapping and a text extend files relative to the current folder. Raises StudyError, as `load_study`; ValueError
+    for overrides of a loaded study.
+    """
+    if isinstance(study, Study):
+        if overrides:
+            raise ValueError("overrides are applied when a study is loaded: give its file, its text or a mapping")
+        return study
+    if isinstance(study, Mapping):
+        return _study(extended(_tree(study, 1), Path()), overrides)
+    if isinstance(study, str) and ("\n" in study or study.lstrip().startswith("{")):
+        return _study(extended(parse(study, GIVEN), Path()), overrides)
+    return load_study(study, overrides)
+
+
+def _tree(value: Any, depth: int) -> Node:
+    """A mapping, as a program has it, as a tree whose place is `GIVEN` throughout. Raises StudyError."""
+    if depth > MOST_DEPTH:
+        raise StudyError(f"{GIVEN}: nested more than {MOST_DEPTH} levels deep")
+    if hasattr(value, "tolist"):  # numbers and arrays of NumPy
+        value = value.tolist()
+    node = Node(value, GIVEN)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise StudyError(f"{GIVEN}: a key should be text, got {key!r}")
+        node.value = {key: _tree(each, depth + 1) for key, each in value.items()}
+        node.keys = dict.fromkeys(value, GIVEN)
+    elif isinstance(value, (list, tuple, range)):
+        node.value = [_tree(each, depth + 1) for each in value]
+    elif isinstance(value, Path):
+        node.value = str(value)
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise StudyError(f"{GIVEN}: {value!r} is a {type(value).__name__}, which no study file can hold")
+    below = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
+    node.size = 1 + sum(each.size for each in below)
+    if node.size > MOST_EXPANDED:
+        raise StudyError(f"{GIVEN}: more than {MOST_EXPANDED:,} values")
+    node.depth = 1 + max((each.depth for each in below), default=0)
+    return node
+
+
+def _study(tree: Node, overrides: Sequence[str]) -> Study:
+    """The study of a tree, with overrides applied."""
     if not isinstance(tree.value, dict):
         raise StudyError(f"{tree.place}: a study is a mapping of name, cells, train, …; see studies/quickstart.yaml")
     faults: list[str] = []
@@ -32,6 +85,8 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
             _apply(tree, override)
         except StudyError as fault:
             faults += fault.faults
+    if EXTENDS in tree.value:  # of a file it is gone by now
+        faults.append(f"{tree.keys[EXTENDS]}: {EXTENDS}: only a study file can extend another")
     try:
         file = StudyFile.model_validate(tree.plain(), context={})
     except ValidationError as error:

@@ -319,6 +319,14 @@ def _as_list(value: Any) -> Any:
 class StudyFile(Section):
     """A study: a grid of cells, and how to train and evaluate them."""
 
+    extends: Annotated[
+        Text | None,
+        Field(
+            min_length=1,
+            description="a study file to begin from, relative to this one: it and its sections are merged key by key "
+            "with this file's, whose values, lists and ranges stand",
+        ),
+    ] = None  # done by the time this is checked: `sweeper.study.extends`
     name: Annotated[
         Text,
         Field(pattern=f"^{NAME}$", description="names the study, and its store results/<name>"),

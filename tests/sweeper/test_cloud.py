@@ -273,3 +273,16 @@ def test_kills_and_a_lost_working_copy_lose_no_row_of_the_bucket(tiny, sweeper_c
         check_invariants(at(study, folder), undisturbed.store, {name[6:].split("-")[0] for name in seen})
     injected("SIGKILL of the driver of a run into a bucket", kills)
     injected("its working copy deleted after the kill", lost)
+
+
+def test_a_script_trains_into_a_bucket_and_loads_a_network_from_it(tiny, service):
+    """With nothing of it left on this machine in between."""
+    study = tiny(cells={"seed": 0, "rho": [0.9, 1]}, train={"steps": 10})
+    url = service.url("from-python")
+    result = sweeper.train(study.path, url, progress=False)
+    assert result.store == url and result.done == 2
+    shutil.rmtree(working_copy(url))
+    cells = sweeper.load(url)
+    model = sweeper.load_model(url, cells["cell_id"][0])
+    assert model.step == 10 and model.sample(3).shape == (3, 64)
+    assert len(result.critical) == 2

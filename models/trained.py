@@ -1,0 +1,260 @@
+"""A trained cell to work with: encode, decode, sample, and the terms of its bound, on arrays of NumPy or torch.
+
+Noise is that of the evaluation, a function of a seed, the layer, and the place of an image and a chain: with the images
+of `data()` and the evaluation's seed the terms are the numbers behind the cell's row. Nothing is smoothed, as in every
+evaluation. n images, S chains of each, layers 1 … L from the data up, of `latents[i − 1]` units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+import models.data
+from models import registry
+from models.cell import Cell
+from models.data.dataset import SPLITS, Dataset
+from models.draws import Purpose, draws_on
+from models.evaluation import CHAINS
+from models.layers import column
+from models.networks import Network, Terms
+from models.settings import IMAGES
+
+Values = TypeVar("Values", npt.NDArray[Any], Tensor)
+
+
+@dataclass(frozen=True)
+class Encoded(Generic[Values]):
+    """A way up the layers, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it, each
+    (S, n, units). Layer i is encoded from the sample of layer i − 1: above layer 1 means differ from chain to chain."""
+
+    mean: tuple[Values, ...]
+    deviation: tuple[Values, ...]
+    z: tuple[Values, ...]
+
+
+@dataclass(frozen=True)
+class BoundTerms(Generic[Values]):
+    """Terms of the bound at S samples of each image, nats.
+
+    - `log_px`: log p(x|z₁), (S, n).
+    - `log_q`, `log_p`: log q(z_i|z_{i−1}) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
+    - `kl`: each layer's term of the ELBO, (S, n): their difference, and of the top layer the analytic KL.
+    - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L).
+    """
+
+    log_px: Values
+    log_q: tuple[Values, ...]
+    log_p: tuple[Values, ...]
+    kl: tuple[Values, ...]
+    kl_top_per_unit: Values
+
+    @property
+    def elbo(self) -> Values:
+        """log p(x|z₁) − Σ_i kl_i, (S, n): its mean over chains and images is the ELBO."""
+        return self.log_px - sum(self.kl)
+
+    @property
+    def log_weight(self) -> Values:
+        """log p(x, z) − log q(z|x), (S, n): the log of its mean weight over chains is the importance-weighted bound."""
+        return self.log_px + sum(self.log_p) - sum(self.log_q)
+
+
+class TrainedModel:
+    """The trained network of a cell.
+
+    Args:
+        cell: the cell.
+        tensors: its trained parameters by name, without an axis of cells.
+        step: training steps behind them.
+        device: where it computes; the draws of a CPU and a GPU differ.
+        features: numbers per image [as the data set's entry says].
+
+    Attributes:
+        cell, step, device, features: as given.
+        latents: units of layers 1 … L.
+
+    Raises ValueError where the parameters are not those of such a cell.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        step: int,
+        device: str = "cpu",
+        features: int = 0,
+    ):
+        self.cell, self.step, self.device = cell, step, torch.device(device)
+        self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
+        entry = registry.find("data", cell.data)
+        self.features = features or entry.features or self.dataset.features
+        made = registry.find("network", cell.network).load()
+        self._network: Network = made(cell, self.features, np.full(self.features, 0.5))  # where biases began is over
+        self.latents = self._network.latents
+        self._params: dict[str, Tensor] = {}
+        for parameter in self._network.parameters():
+            found = tensors.get(parameter.name)
+            if found is None or found.shape != parameter.shape:
+                got = "none" if found is None else f"shape {found.shape}"
+                raise ValueError(f"{parameter.name} should have shape {parameter.shape}, got {got}")
+            self._params[parameter.name] = torch.tensor(found)[None].to(self.device, self.dtype)
+        self._variance = column([cell.decoder_variance], next(iter(self._params.values())), 4)
+
+    def __repr__(self) -> str:
+        return f"<{self.cell.architecture} on {self.cell.data}, ρ = {self.cell.rho:g}, {self.step:,} steps>"
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set that the cell names. Raises `models.data.DataMissing`, `models.data.DataCorrupt`."""
+        return models.data.load(self.cell.data)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of an image; its rows of pixels follow each other in the `features` numbers."""
+        return self.dataset.image_shape
+
+    def data(self, split: str = "test", images: int = 0, seed: int = 0) -> npt.NDArray[Any]:
+        """The first `images` [0: all] of a split as the evaluation sees them, (n, features).
+
+        Grey pixels are binarised by `seed`, that of the evaluation [0]; real values are as they are.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split should be one of {', '.join(SPLITS)}, got {split!r}")
+        chosen, levels = getattr(self.dataset, split)[: images or None], self.dataset.levels
+        source = draws_on(self.device, [seed], self.dtype)
+        seen = torch.empty(len(chosen), self.features, dtype=self.dtype)
+        for first in range(0, len(chosen), IMAGES):
+            x = torch.tensor(chosen[first : first + IMAGES]).to(self.device)
+            if levels > 1:
+                x = source.uniform(Purpose.EVALUATE_BINARISE, x.shape, first)[0] * levels < x
+            seen[first : first + IMAGES] = x
+        return seen.numpy()
+
+    def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
+        """A way up the layers from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
+
+        samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
+        Raises ValueError where `x` has another shape or values that no image has.
+        """
+        mean, deviation, z = _by_threes(self._up(x, samples, seed, _of_the_way_up))
+        return Encoded(mean, deviation, z)
+
+    def terms(self, x: Values, samples: int = 1, seed: int = 0) -> BoundTerms[Values]:
+        """The terms of the bound of images, nats; arguments as of `encode`."""
+        found = self._up(x, samples, seed, _of_the_bound)
+        log_q, log_p, kl = _by_threes(found[2:])
+        return BoundTerms(found[0], log_q, log_p, kl, found[1])
+
+    def decode(self, z: Values, layer: int = 1, seed: int = 0) -> Values:
+        """The mean of p(x|z₁) at the end of a way down from `z` of a layer, (…, units of it) to (…, features).
+
+        layer: 1 … L; seed: of the noise of the layers below it, of which layer 1 has none. Bernoulli means are
+        probabilities. Raises ValueError on a wrong layer or shape.
+        """
+        if not 1 <= layer <= len(self.latents):
+            raise ValueError(f"layer should be in 1 … {len(self.latents)}, got {layer}")
+        units = self.latents[layer - 1]
+        given = self._taken(z)
+        if given.ndim < 1 or given.shape[-1] != units:
+            raise ValueError(f"z of layer {layer} should have shape (…, {units}), got {tuple(given.shape)}")
+        flat = given.reshape(1, 1, -1, units)
+        with torch.no_grad():
+            noise = self._down(Purpose.PICTURE_DOWN, layer - 1, flat.shape[2], seed)
+            image = self._network.image(self._params, noise, flat)
+        decoded: Values = _as(z, image.reshape(*given.shape[:-1], self.features))
+        return decoded
+
+    def sample(self, images: int, seed: int = 0, pixels: bool = False) -> npt.NDArray[Any]:
+        """Images from the prior, (images, features): the means of p(x|z₁), or with `pixels` draws from it."""
+        if images < 1:
+            raise ValueError(f"images should be at least 1, got {images}")
+        with torch.no_grad():
+            mean = self._network.image(
+                self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
+            )
+            if pixels:
+                source = draws_on(self.device, [seed], self.dtype)
+                if self.cell.likelihood == "bernoulli":
+                    mean = (source.uniform(Purpose.SAMPLE_PIXELS, mean.shape[1:]) < mean).to(self.dtype)
+                else:
+                    mean = mean + source.normal(Purpose.SAMPLE_PIXELS, mean.shape[1:]) * self._variance.sqrt()
+        drawn: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
+        return drawn
+
+    def _up(self, x: Values, samples: int, seed: int, pick: Callable[[Terms], list[Tensor]]) -> list[Values]:
+        """What `pick` takes of the network's terms, each (S, n, …), computed in the blocks of the evaluation."""
+        if samples < 1:
+            raise ValueError(f"samples should be at least 1, got {samples}")
+        images = self._images(x)
+        source = draws_on(self.device, [seed], self.dtype)
+        rows = []
+        with torch.no_grad():
+            for first in range(0, len(images), IMAGES):
+                some, chains = images[first : first + IMAGES][None, None], []
+                for block, chain in enumerate(range(0, samples, CHAINS)):
+                    number = min(CHAINS, samples - chain)
+                    noise = [
+                        source.normal(Purpose.EVALUATE_LATENT, (number, some.shape[2], units), first, layer, block)
+                        for layer, units in enumerate(self.latents, start=1)
+                    ]
+                    terms = self._network.terms(self._params, some, noise, None, self._variance)
+                    chains.append([part[0].expand(number, *part.shape[2:]) for part in pick(terms)])
+                rows.append([torch.cat(parts) for parts in zip(*chains, strict=True)])
+        return [_as(x, torch.cat(parts, dim=1)) for parts in zip(*rows, strict=True)]
+
+    def _images(self, x: Any) -> Tensor:
+        """(n, features), checked."""
+        images = self._taken(x)
+        if images.ndim == 3:
+            images = images.flatten(1)
+        if images.ndim != 2 or images.shape[1] != self.features or len(images) == 0:
+            shape = tuple(np.shape(x))
+            raise ValueError(f"images should have shape (n, {self.features}) or (n, height, width), got {shape}")
+        low, high = float(images.min()), float(images.max())
+        if self.cell.likelihood == "bernoulli" and not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"pixels should be in [0, 1], got {low:g} … {high:g}: `data` has images as the network sees them"
+            )
+        return images
+
+    def _taken(self, values: Any) -> Tensor:
+        given = values.detach() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+        return given.to(self.device, self.dtype)
+
+    def _down(self, purpose: Purpose, layers: int, count: int, seed: int) -> Sequence[Tensor]:
+        """Noise of layers 1 … `layers`, each (1, 1, count, units)."""
+        source = draws_on(self.device, [seed], self.dtype)
+        sizes = enumerate(self.latents[:layers], start=1)
+        return [source.normal(purpose, (1, count, units), layer=layer) for layer, units in sizes]
+
+
+def _of_the_way_up(terms: Terms) -> list[Tensor]:
+    """Mean, deviation and sample of every layer."""
+    return [getattr(layer, name) for name in ("q_mean", "q_deviation", "z") for layer in terms.layers]
+
+
+def _of_the_bound(terms: Terms) -> list[Tensor]:
+    """log p(x|z₁), the top layer's KL by unit, then log q, log p and the term of every layer."""
+    layers, top = terms.layers, terms.layers[-1].kl
+    assert top is not None  # of every network there is
+    log_q, log_p = [layer.log_q for layer in layers], [layer.log_p for layer in layers]
+    return [terms.log_px, top, *log_q, *log_p, *(layer.term() for layer in layers)]
+
+
+def _by_threes(found: list[Values]) -> list[tuple[Values, ...]]:
+    """Three quantities, each of every layer."""
+    depth = len(found) // 3
+    return [tuple(found[i * depth : (i + 1) * depth]) for i in range(3)]
+
+
+def _as(like: Any, found: Tensor) -> Any:
+    """`found` as what was given: a tensor on its device, or an array."""
+    return found.to(like.device) if isinstance(like, Tensor) else found.cpu().numpy()
