@@ -1,17 +1,19 @@
 """The command line. Results go to stdout, everything else to stderr; modules load when a command needs them.
 
 Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, 74 input or
-output failed, 75 store in use, 130 and 143 interrupted (checkpoints were written).
+output failed, 75 store in use; interrupted, checkpoints written, 128 + the signal's number: 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import json
 import math
 import os
 import shlex
+import stat
 import sys
 import traceback
 import warnings
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing the coloured one takes a fifth of a second
     help="Train grids of hierarchical VAEs, resume whatever was interrupted, and find the critical ρ.",
     epilog="Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, "
-    "74 I/O, 75 store in use, 130 and 143 interrupted.",
+    "74 I/O, 75 store in use, 130, 143 and other 128 + signal interrupted.",
 )
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.")]
@@ -472,13 +474,16 @@ def _say(text: str) -> None:
 
 
 def _write(text: str, stream: TextIO | None) -> bool:
-    """A line, at once. A reader that went away, as in `| head -1`, ends the printing and not the command."""
+    """A line, at once. A reader that went away, as in `| head -1` or a closed terminal, ends the printing only."""
     if stream is None:  # it was closed before we started
         return False
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as fault:
+        number = stream.fileno()
+        if fault.errno != errno.EPIPE and not (fault.errno == errno.EIO and stat.S_ISCHR(os.fstat(number).st_mode)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
         return False
     return True
 
@@ -530,6 +535,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     if os.environ.get("SWEEPER_DEBUG"):
-        traceback.print_exc()
+        _say(traceback.format_exc().rstrip("\n"))
     _say(message)
     sys.exit(code)

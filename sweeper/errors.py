@@ -9,7 +9,7 @@ SweeperError            1   cells failed, or a comparison did
 ├── StoreUnwritable    74   input or output failed: disk full, read-only, vanished
 ├── DataMissing        74   a data set is neither in SWEEPER_DATA nor in the cache, and could not be downloaded
 ├── StoreInUse         75   another process runs on this store
-└── Interrupted       130   Ctrl-C (143: SIGTERM); checkpoints were written
+└── Interrupted       130   Ctrl-C (143: SIGTERM, 129: the terminal closed, …); checkpoints were written
 """
 
 from __future__ import annotations

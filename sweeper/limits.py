@@ -24,11 +24,7 @@ class Limits:
 
 def limits(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Limits:
     """The strictest limits on this process, None where there is none or where the system does not tell."""
-    names = {"": "/", "cpu": "/", "memory": "/"}
-    with suppress(OSError):
-        for line in own.read_text().splitlines():
-            _, controllers, name = line.split(":", 2)
-            names |= dict.fromkeys(controllers.split(","), name)
+    names = _groups(own)
     cores, memory = [], []
     for group in _upwards(mounted, names[""]):
         with suppress(OSError, ValueError):
@@ -43,6 +39,33 @@ def limits(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
         memory.append(_left(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"))
     fewest, least = min(cores, default=float("inf")), min(memory, default=UNLIMITED)
     return Limits(None if fewest == float("inf") else fewest, None if least >= UNLIMITED else max(least, 0))
+
+
+def ended_for_memory(
+    mounted: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
+    system: Path = Path("/proc/vmstat"),
+) -> int:
+    """How many processes the system has ended for want of memory, in this process's group or else anywhere."""
+    names = _groups(own)
+    places = [group / "memory.events" for group in _upwards(mounted, names[""])]
+    places += [group / "memory.oom_control" for group in _upwards(mounted / "memory", names["memory"])]
+    for path in [*places, system]:
+        with suppress(OSError, ValueError):
+            for name, number in (line.split() for line in path.read_text().splitlines()):
+                if name == "oom_kill":
+                    return int(number)
+    return 0
+
+
+def _groups(own: Path) -> dict[str, str]:
+    """The group of this process by controller, that of version 2 under an empty name."""
+    names = {"": "/", "cpu": "/", "memory": "/"}
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            names |= dict.fromkeys(controllers.split(","), name)
+    return names
 
 
 def _upwards(root: Path, name: str) -> Iterator[Path]:

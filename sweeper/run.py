@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -34,28 +35,39 @@ class Outcome:
     set_aside: tuple[Damaged, ...]
 
 
+ECHO_S = 0.3  # a signal sent to a process and to its group (`timeout` does that) arrives twice
+HEARD_EVEN_IF_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # a script's `sweeper run &` ignores the first
+SENT_AGAIN = (signal.SIGHUP, signal.SIGXCPU)  # by kernel and shell, or every second: a repetition asks for nothing
+
+
 def _end_at_once(number: int) -> None:
     os._exit(128 + number)
 
 
 class StopRequest:
-    """A request to stop, by signal. A second one is handed to `second`, which ends the process at once."""
+    """A request to stop, by signal. A second one is handed to `second`, which ends the process at once.
+
+    A signal that was ignored when the run began stays so: under `nohup` a terminal may close.
+    """
 
     def __init__(self, second: Callable[[int], None] = _end_at_once) -> None:
         self.signal: int | None = None
         self.second = second
         self.on_first: Callable[[], None] = lambda: None
+        self._heard: tuple[signal.Signals, ...] = SIGNALS
+        self._at = 0.0
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Catch SIGINT, SIGTERM and SIGUSR1 while inside; only in the main thread."""
+        """Catch `SIGNALS` while inside; only in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
         before = {name: signal.getsignal(name) for name in SIGNALS}
+        self._heard = tuple(n for n in SIGNALS if n in HEARD_EVEN_IF_IGNORED or before[n] is not signal.SIG_IGN)
         self.listen()
         try:
             yield self
@@ -64,15 +76,17 @@ class StopRequest:
                 signal.signal(name, handler)
 
     def listen(self) -> None:
-        """Handle `SIGNALS` here; only in the main thread."""
+        """Handle them here; only in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            for name in SIGNALS:
+            for name in self._heard:
                 signal.signal(name, self._received)
 
     def _received(self, number: int, frame: object) -> None:
         if self.signal is not None:
+            if number in SENT_AGAIN or time.monotonic() - self._at < ECHO_S:
+                return
             self.second(number)
-        self.signal = number
+        self.signal, self._at = number, time.monotonic()
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
         self.on_first()
@@ -169,7 +183,7 @@ def run_study(
             raise Interrupted(
                 f"stopped on request: {done} of {len(after.items)} cells done; "
                 "the same command goes on from the checkpoints",
-                15 if stop.signal == signal.SIGTERM else 2 if stop.signal == signal.SIGINT else stop.signal,
+                stop.signal,
             )
         store.sweep_running(_finished(store))
     return Outcome(plan, after, failures, damaged)

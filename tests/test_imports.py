@@ -65,8 +65,8 @@ LAYERS = {
         "sweeper.refine", "models",
     ),
     "sweeper.driver": (
-        "sweeper.errors", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store", "sweeper.wording",
-        "models",
+        "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store",
+        "sweeper.wording", "models",
     ),
 }  # fmt: skip
 

@@ -10,7 +10,11 @@ from typing import Protocol
 
 from sweeper.plan import Order
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # ask a run to stop; the last: a batch system's warning
+# What asks a run to stop: a user's Ctrl-C and Ctrl-\, the end of a job or machine, a terminal that closes, a batch
+# system's warning before its limit, and a limit on CPU time.
+SIGNALS = (
+    signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU,
+)  # fmt: skip
 
 
 class Orders:
@@ -26,6 +30,7 @@ class Orders:
         self.handed: list[Order] = []
         self._left, self._more, self._workers = list(known), more, workers
         self._running: set[int] = set()
+        self._again: list[int] = []
         self._news = True  # since `more` last said none
 
     @property
@@ -34,17 +39,16 @@ class Orders:
         return [*self.handed, *self._left][0]
 
     @property
-    def largest(self) -> int:
-        """Most cells of an order that is known."""
-        return max(len(order.cells) for order in [*self.handed, *self._left])
-
-    @property
     def running(self) -> int:
         """How many were taken and have not ended."""
         return len(self._running)
 
     def take(self) -> tuple[int, Order] | None:
         """The next order and its number; None if there is none now. With none running there will be none either."""
+        if self._again:
+            number = self._again.pop(0)
+            self._running.add(number)
+            return number, self.handed[number]
         if not self._left and self._news:
             self._left += self._more(max(self._workers - self.running, 1))
             self._news = bool(self._left)
@@ -58,6 +62,11 @@ class Orders:
         """Order `number` was carried out or given up: what became of it stands in the store."""
         self._running.discard(number)
         self._news = True
+
+    def again(self, number: int) -> None:
+        """Order `number` lost its process, and is to be taken once more."""
+        self._running.discard(number)
+        self._again.append(number)
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,13 @@ from filelock import FileLock, Timeout
 
 from sweeper.driver import SIGNALS, Assignment
 from sweeper.driver.closed import close, use_token
+from sweeper.driver.losses import Losses, tell
 from sweeper.errors import SweeperError
 from sweeper.machine import Machine, machine
 from sweeper.plan import Order
 from sweeper.provenance import source_digest
 from sweeper.store import Store
 
-RESTARTS = 2  # of a trial whose process died, on top of those that halve its stack to one cell
-DIED = "its process died again and again"
 GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
@@ -78,11 +77,12 @@ class RayTune:
         if first.device == "cuda":
             resources["gpu"] = 1
         trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
-        halvings = (work.orders.largest - 1).bit_length()
+        _survive_the_memory_monitor()
+        losses = Losses(work.workers)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=_searcher(work),
+                search_alg=_searcher(work, losses),
                 num_samples=-1,
                 max_concurrent_trials=work.workers,
                 reuse_actors=True,
@@ -92,34 +92,31 @@ class RayTune:
                 storage_path=str(scratch),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # in a notebook the default one wipes what a cell has shown
-                failure_config=tune.FailureConfig(max_failures=RESTARTS + halvings),
+                failure_config=tune.FailureConfig(max_failures=0),  # `losses` decides
+                callbacks=[_on_loss(work, losses)],
             ),
         )
         chatter = io.StringIO()  # stdout is for results
         try:
             with redirect_stdout(chatter):
-                results = tuner.fit()
+                tuner.fit()
         except Exception as fault:
             raise SweeperError(
                 f"Ray stopped working: {_line(fault)}; the same command goes on from the checkpoints"
             ) from fault
         finally:
             if chatter.getvalue():
-                print(chatter.getvalue(), end="", file=sys.stderr)
-        store = Store.open(work.root)
-        for result in (results[i] for i in range(len(results))):
-            if result.error is not None:
-                _record((result.config or {})["number"], str(result.error), work, store)
+                tell(chatter.getvalue().rstrip("\n"))
 
 
 def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
-    """A trial that Tune gave up: its process died again and again. Its cells have failed, unless committed.
+    """An order that was given up: its process died again and again. Its cells have failed, unless committed.
 
     A reason that the worker itself wrote down stays.
     """
     order, committed = work.orders.handed[number], store.committed()
     evaluations = order.evaluation.accepted()
-    known = {failure.cell_id for failure in store.failures() if failure.traceback != DIED}
+    known = {failure.cell_id for failure in store.failures()}
     missing = [
         name
         for name in order.cell_ids
@@ -148,7 +145,47 @@ def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[
     return {"stopped": 0}
 
 
-def _searcher(work: Assignment) -> Any:
+def _survive_the_memory_monitor() -> None:
+    """What Tune of Ray 2.60 needs: that its memory monitor ended a worker is to Tune no worker's death, but its own."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    handle = RayActorManager._actor_task_failed
+
+    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        ended = isinstance(exception, OutOfMemoryError)
+        handle(self, tracked_actor_task, RayActorError(error_msg=str(exception)) if ended else exception)
+
+    if handle.__module__ != __name__:
+        RayActorManager._actor_task_failed = failed  # type: ignore[method-assign]
+
+
+def _on_loss(work: Assignment, losses: Losses) -> Any:
+    """Told of each trial whose process is gone, or whose code raised: has its order tried again, or gives it up."""
+    from ray.tune import Callback
+
+    class Lost(Callback):
+        """Tune's interface. The trial is over; another will be made of the same order."""
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            number, attempt = trial.config["number"], trial.config["attempt"]
+            store, reason = Store.open(work.root), "its process ended, and Ray does not say why"
+            notes = [note for note in store.progress() if note["attempt"].startswith(attempt)]
+            stack = max((int(note.get("cells", 0)) for note in notes), default=0)
+            with suppress(OSError, TypeError):  # Tune writes a line of its own first
+                reason = Path(trial.error_file).read_text(errors="replace").partition("\n")[2].strip()
+            cells = len(work.orders.handed[number].cells)
+            why = losses.lost(number, cells, stack, work.orders.running - 1, reason)
+            if why is None:
+                work.orders.again(number)
+            else:
+                _record(number, why, work, store)  # before what follows from it
+                work.orders.ended(number)
+
+    return Lost()
+
+
+def _searcher(work: Assignment, losses: Losses) -> Any:
     """Hands out the orders as workers become free; none for now where others decide, none at all once asked to stop."""
     from ray.tune.search import Searcher
 
@@ -162,6 +199,8 @@ def _searcher(work: Assignment) -> Any:
         def suggest(self, trial_id: str) -> Any:
             """The next order as a trial's configuration; None: ask again later."""
             work.listen()  # Tune puts a handler of its own in place of ours
+            if not work.stopping() and not losses.room(work.orders.running):
+                return None
             taken = None if work.stopping() else work.orders.take()
             if taken is None:
                 return None if work.orders.running and not work.stopping() else Searcher.FINISHED
@@ -169,11 +208,10 @@ def _searcher(work: Assignment) -> Any:
             return {"order": order.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """A trial ended; error: its process died more often than Tune restarts it."""
-            number = self.numbers[trial_id]
-            if error:  # noted now, for what follows from it; the reason comes when Tune has ended
-                _record(number, DIED, work, Store.open(work.root))
-            work.orders.ended(number)
+            """A trial ended; error: see `_on_loss`, which is told why."""
+            if not error:
+                losses.finished()
+                work.orders.ended(self.numbers[trial_id])
 
         def save(self, checkpoint_path: str) -> None:  # Tune's state is thrown away
             pass

@@ -3,12 +3,14 @@
 Each line of the input is JSON: `{"start": {"argv", "cwd", "out", "err", "env", "tty", "unprivileged", "faults"}}` forks
 a process in its own session and prints its pid; `{"poll": pid}` prints null while it runs, then its exit code (minus
 the signal) and the seconds of CPU that it used. `faults` are planted in it first: functions of `faulty`, by name, and
-what each is given. With `PLANTED_KL` in `env` its workers report planted values.
+what each is given. With `PLANTED_KL` in `env` its workers report planted values; the signal that `IGNORED` names there
+is ignored from the start.
 """
 
 import ctypes
 import json
 import os
+import signal
 import sys
 from functools import partial
 from importlib import import_module
@@ -32,6 +34,8 @@ def become(argv, cwd, out, err, env, tty, unprivileged, faults):
     os.setsid()
     os.chdir(cwd)
     os.environ.update(env)
+    if "IGNORED" in env:  # as `nohup` does
+        signal.signal(signal.Signals[env["IGNORED"]], signal.SIG_IGN)
     if "PLANTED_KL" in env:
         plant(partial(setattr, worker))
     paths = [tty] * 3 if tty else [os.devnull, out, err]

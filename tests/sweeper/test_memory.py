@@ -1,14 +1,18 @@
-"""Memory runs out, or the system ends a worker for its memory: the stack goes on in halves, and the size is kept."""
+"""Memory runs out, or a worker is ended for it: the stack goes on in halves, and the size is kept."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
+import psutil
 import pytest
-from conftest import environment, same
+from conftest import environment, same, until
+from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
 from models.procedures.joint import Joint
+from sweeper.driver.losses import MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
 from sweeper.driver.tries import carry_out, out_of_memory
 from sweeper.plan import fitting_key, make_plan
 from sweeper.store import Store
@@ -119,3 +123,114 @@ def test_a_real_limit_on_memory_is_lived_with(tiny):
     assert child.returncode == 0, child.stderr[-3000:]
     assert "no memory for a stack of 32 cells" in child.stderr
     assert max(study.opened().cells()["stack_cells"]) <= 16
+
+
+# --- workers that Ray or the system ends for memory that others have taken
+
+RAY_SAYS = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2, ID: df93) was "
+    "2.50GB used / 23.54GB limit (0.106042)\nOOM kill reason: Memory usage exceeded threshold\nIdle workers: 1"
+)
+
+
+@pytest.fixture
+def account():
+    """Losses of two workers, the lines that are said, a clock, and how many processes the system has ended."""
+
+    class Account:
+        def __init__(self):
+            self.said, self.now, self.ended = [], 0.0, 0
+            self.losses = Losses(2, self.said.append, lambda: self.now, lambda: self.ended)
+
+        def lost(self, reason, number=0, cells=4, stack=4, others=0):
+            return self.losses.lost(number, cells, stack, others, reason)
+
+    return Account()
+
+
+def test_a_worker_ended_for_memory_is_said_with_the_figures_and_its_order_waits_for_the_others(account):
+    assert account.losses.room(1)
+    assert account.lost(RAY_SAYS, stack=3, others=1) is None
+    (line,) = account.said
+    assert line.startswith("memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use): a stack of 3 cells lost its worker")
+    assert "at most 2 cells at a time" in line
+    assert not account.losses.room(1) and account.losses.room(0)
+    account.losses.finished()
+    assert account.losses.room(1) and not account.losses.room(2)
+
+
+def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end(account):
+    waited = []
+    while (why := account.lost(RAY_SAYS, cells=1, stack=1)) is None:
+        assert not account.losses.room(0)
+        begun = account.now
+        while not account.losses.room(0):
+            account.now += 1
+        waited.append(account.now - begun)
+    assert waited == [5, 10, 20, 40, MAX_WAIT_S, MAX_WAIT_S] and len(waited) == MEMORY_RESTARTS
+    assert why.startswith(RAY_SAYS) and "free some there" in why.splitlines()[-1]
+    assert "memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use), 7 times" in why
+    assert account.lost(RAY_SAYS, number=1)  # no order waits as long again …
+    account.losses.finished()
+    assert account.lost(RAY_SAYS, number=2) is None  # … until there was memory for one
+
+
+def test_a_worker_that_the_system_ended_for_memory_is_told_from_one_that_died(account):
+    """By the count that the kernel keeps: Ray only sees that the process is gone."""
+    account.ended = 1
+    assert account.lost("the worker died") is None
+    assert "memory ran out (the system ended a process for it)" in account.said[0]
+    account.said.clear()
+    for _ in range(RESTARTS + 2):  # two halvings of four cells
+        assert account.lost("the worker died") is None
+    assert account.lost("the worker died") == "the worker died" and account.said == []
+
+
+IMPATIENT = """
+import sys
+from sweeper.driver import losses
+losses.FIRST_WAIT_S, losses.MEMORY_RESTARTS = 0.1, 1
+from sweeper.cli import main
+sys.argv[0] = "sweeper"
+main()
+"""
+
+
+@pytest.mark.slow
+def test_where_ray_ends_every_worker_for_memory_the_run_says_so_and_reports(tiny):
+    """Its monitor's limit is below what the machine uses; with the usual one the same command finishes."""
+    study = tiny(cells={"rho": [0.8, 0.95], "seed": 0}, train={"steps": 20}, run=RAY | {"workers": 1})
+    argv = [sys.executable, "-c", IMPATIENT, *study.argv("run", "--json")]
+    low = environment(RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="50")
+    done = subprocess.run(argv, env=low, capture_output=True, text=True, timeout=3 * SLOW_START_S)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("failed: ") == 2 and done.stderr.count("memory ran out on ") >= 3, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["missing"] == 2 and printed["report"]["curves"] == []
+    argv = [sys.executable, "-m", "sweeper", *study.argv("run")]
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=SLOW_START_S)
+    assert done.returncode == 0, done.stderr
+
+
+HOG = "import sys; taken = b'x' * int(sys.argv[1]); sys.stdin.read()"
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.skipif(psutil.virtual_memory().available < 9 << 30, reason="takes 4 GB, of 9 that are free")
+def test_workers_that_ray_ends_for_memory_taken_by_others_go_on_when_it_is_free_again(tiny, through_ray, injected):  # noqa: F811
+    """While they train another process takes it, until one of them is gone."""
+    train = {"steps": 4000, "checkpoint_s": 0.3}
+    study, undisturbed = tiny(train=train, run=RAY), tiny(store="undisturbed", train=train)
+    undisturbed.run()
+    memory = psutil.virtual_memory()
+    limit = (memory.total - memory.available + (4 << 30)) / memory.total
+    run = through_ray(study, RAY_memory_usage_threshold=f"{limit:.4f}", RAY_memory_monitor_refresh_ms="100")
+    pids = {note["pid"] for note in until(run.notes, SLOW_START_S)}
+    with subprocess.Popen([sys.executable, "-c", HOG, str(4 << 30)], stdin=subprocess.PIPE) as hog:
+        until(lambda: pids - set(run.processes()), SLOW_START_S, 0.2)
+        hog.kill()
+    code, _, err = run.end(3 * SLOW_START_S)
+    assert code == 0 and "memory ran out on " in err and "Traceback" not in err, err
+    assert same(study.store, undisturbed.store)
+    injected("memory taken by another process until Ray ends a worker", 1)

@@ -4,17 +4,22 @@ A start of Ray takes many seconds, so a test here does several things in one run
 of the driver shows is marked slow.
 """
 
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import termios
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,18 +37,22 @@ LINGER_S = 120.0  # Ray's agents notice after about a minute that their raylet i
 class Run:
     """`sweeper run` through Ray as a real process with its own session and temporary folder."""
 
-    def __init__(self, study, *more, python=sys.executable):
+    def __init__(self, study, *more, python=sys.executable, terminal=None, **variables):
         self.temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-        self.study = study
+        self.study, self.terminal, self.variables = study, terminal, variables
         self.argv = [str(python), "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
         self.start()
 
     def start(self):
         """Start the command (again)."""
-        self.process = subprocess.Popen(
-            self.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env=environment(TMPDIR=str(self.temporary)),
-        )  # fmt: skip
+        env = environment(TMPDIR=str(self.temporary), **self.variables)
+        if self.terminal is None:
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            self.process = subprocess.Popen(self.argv, **streams, text=True, start_new_session=True, env=env)
+            return
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
+        own = partial(fcntl.ioctl, self.terminal, termios.TIOCSCTTY, 0)  # the terminal of its session
+        self.process = subprocess.Popen(self.argv, **streams, start_new_session=True, preexec_fn=own, env=env)
 
     def notes(self):
         """What its stacks last said, once two of them are training."""
@@ -256,6 +265,30 @@ def test_a_signal_writes_checkpoints_and_stops(tiny, through_ray, number, code, 
     assert ended == code and "0 of 6 cells done" in err and "Traceback" not in err, err
     assert list(run.temporary.iterdir()) == []
     assert len(study.opened().running()) == 2
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+@pytest.mark.slow
+def test_a_terminal_that_closes_over_ray_costs_nothing(tiny, through_ray):
+    """The kernel sends SIGHUP to all of the terminal's processes: Ray's must outlive it until the checkpoints are."""
+    study = tiny(train={"steps": 10**6, "checkpoint_s": 3600.0}, evaluation={"every": 0}, run=RAY)
+    main, side = pty.openpty()
+    run = through_ray(study, terminal=side)
+    os.close(side)
+    os.set_blocking(main, False)
+    shown = bytearray()
+
+    def training():
+        with suppress(OSError):
+            shown.extend(os.read(main, 65536))
+        return run.notes()
+
+    until(training, SLOW_START_S)
+    assert study.opened().running() == []
+    os.close(main)
+    assert run.process.wait(SLOW_START_S) == 128 + signal.SIGHUP
+    assert len(study.opened().running()) == 2 and study.opened().holder() is None
+    assert list(run.temporary.iterdir()) == []
     until(lambda: not run.processes(), LINGER_S, 0.5)
 
 

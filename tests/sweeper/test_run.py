@@ -1,6 +1,7 @@
 """A run as a whole: signals, cells that fail, cells that diverge, and an unlucky progress display or report."""
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -8,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,13 @@ from models.procedures.joint import Joint
 from models.registry import cell_id
 from models.training import Stack
 from sweeper import progress
+from sweeper.driver import SIGNALS
 from sweeper.driver.tries import ATTEMPTS, carry_out
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import make_plan
 from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
+from sweeper.run import ECHO_S
 from sweeper.show import status_dict
 from sweeper.store import Store
 
@@ -43,13 +48,14 @@ def begin_training(study, sweeper_command):
 # --- signals
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(tiny, sweeper_command, number, code):
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(tiny, sweeper_command, number):
+    """Whoever sends it: a user, a terminal that closes, a batch system, a limit on the time of the processor."""
     study = tiny(**LONG)
     run = begin_training(study, sweeper_command)
     assert study.opened().running() == []
     run.kill(number)
-    assert run.wait(timeout=60) == code
+    assert run.wait(timeout=60) == 128 + number
     assert "0 of 6 cells done; the same command goes on from the checkpoints" in run.err
     assert "Traceback" not in run.err and study.opened().holder() is None
     records = study.opened().running()
@@ -90,11 +96,68 @@ def test_a_second_signal_ends_it_at_once(tiny, number, code):
         child.send_signal(number)
         assert child.stderr.readline() == "\n" and "once more to stop at once" in child.stderr.readline()
         assert child.poll() is None
+        time.sleep(ECHO_S)
         child.send_signal(number)
         assert child.wait(timeout=30) == code
     assert study.opened().holder() is None
     with study.opened().lock():
         pass
+
+
+def test_what_arrives_twice_by_itself_is_one_request(tiny):
+    """A closed terminal's signal comes from the kernel and from the shell, that of `timeout` to process and group."""
+    study = tiny()
+    command = [sys.executable, "-c", BUSY, str(study.path), str(study.store)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
+        assert child.stdout.readline() == "working\n"
+        child.send_signal(signal.SIGTERM)
+        child.stderr.readline()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU):
+            child.send_signal(number)
+        time.sleep(ECHO_S)
+        child.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(timeout=0.5)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=30) == 143
+
+
+def on_a_terminal_that_closes(study, commands, **variables):
+    """A run with a terminal of its own, its session's, which is hung up while the first stack trains."""
+    main, side = pty.openpty()
+    run = commands.start(study.argv("run"), tty=os.ttyname(side), env={"TERM": "xterm"} | variables)
+    os.close(side)
+    shown = bytearray()
+    os.set_blocking(main, False)
+
+    def trains():
+        with suppress(OSError):
+            shown.extend(os.read(main, 65536))
+        return run.poll() is not None or study.notes()
+
+    until(trains)
+    assert run.poll() is None, shown.decode()
+    os.close(main)
+    return run
+
+
+def test_a_terminal_that_closes_costs_nothing(tiny, sweeper_command):
+    """Nor does writing to it, which fails from then on; the report of a later run is an undisturbed one's."""
+    study = tiny(**LONG)
+    run = on_a_terminal_that_closes(study, sweeper_command)
+    assert run.wait(timeout=60) == 128 + signal.SIGHUP
+    (record,) = study.opened().running()
+    assert record.step > 0 and study.opened().holder() is None
+
+
+def test_under_nohup_a_terminal_may_close(tiny, sweeper_command):
+    """The signal that was ignored from the start stays so: the run goes on to its end, report and all."""
+    study = tiny(cells={"rho": 0.8, "seed": 0}, train={"steps": 1500})
+    run = on_a_terminal_that_closes(study, sweeper_command, IGNORED="SIGHUP")
+    assert run.wait() == 0
+    assert len(study.opened().committed()) == 1 and study.opened().paths.analysis.joinpath("report.html").exists()
 
 
 def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
