@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sweeper.source import claim
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas
+
+claim()
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
