@@ -40,6 +40,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.on_first: Callable[[], None] = lambda: None
+        self._at_once = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -64,10 +65,21 @@ class StopRequest:
             for name in SIGNALS:
                 signal.signal(name, self._received)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Have a signal raise Interrupted inside, where nobody works yet and the main thread may have to wait long."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _received(self, number: int, frame: object) -> None:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
+        if self._at_once:
+            raise Interrupted("stopped on request, before anything was trained", number)
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
         self.on_first()
@@ -134,7 +146,8 @@ def run_study(
         here = ANYWHERE if where else None
         plan = make_plan(study, store, here)
         if where and plan.missing:
-            here = where()
+            with stop.at_once():
+                here = where()
             plan = make_plan(study, store, here)
         announce(plan, damaged)
         if plan.missing:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+import psutil
+
 MAX_LINES = 6  # of one file, the last ones
 MAX_CHARACTERS = 240  # of one line
 MAX_BYTES = 200_000  # of one file, its end
@@ -23,8 +25,20 @@ _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _SECRET = re.compile("SECRET|TOKEN|PASSWORD|KEY", re.IGNORECASE)
 
 
+def folder_of_cluster(address: str) -> Path:
+    """Where this machine's node of the cluster at `address` writes; if there is none, a folder that is not there."""
+    port = address.rpartition(":")[2]
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = process.info["cmdline"] or []
+        options = dict(word.lstrip("-").split("=", 1) for word in words[1:] if "=" in word)
+        its_port = options.get("gcs-address", "").rpartition(":")[2]
+        if process.info["name"] == "raylet" and "log_dir" in options and (address == "auto" or its_port == port):
+            return Path(options["log_dir"])
+    return Path("(no node of it on this machine)")
+
+
 class RayLogs:
-    """The logs of the session that writes to `folder`; `from_now`: only what is added from here on.
+    """The logs of the session that writes to `folder`; `from_now`: before all, what is added from here on.
 
     On a cluster these are the logs of the driver's own node, as far as they may be read.
     """
@@ -46,11 +60,14 @@ class RayLogs:
 
     def lines(self) -> list[str]:
         """What looks like a reason, each line once, after the name of its file: all of stderr, and errors elsewhere."""
+        return self._lines(self.begins) or self._lines({})
+
+    def _lines(self, begins: Mapping[Path, int]) -> list[str]:
         seen: set[str] = set()
         said: list[str] = []
         for path in self._files():
             found = []
-            for line in reversed(self._read(path).splitlines()):
+            for line in reversed(_read(path, begins.get(path, 0)).splitlines()):
                 text = _PLACE.sub("", _TERMINAL.sub("", line)).rstrip()
                 wanted = path.suffix == ".err" or _ERROR.search(line)
                 key = re.sub(r"[0-9a-f]{8,}|\d+", "#", text)
@@ -60,11 +77,12 @@ class RayLogs:
             said += reversed(list(islice(found, MAX_LINES)))
         return said
 
-    def _read(self, path: Path) -> str:
-        with suppress(OSError), open(path, "rb") as file:
-            file.seek(max(self.begins.get(path, 0), path.stat().st_size - MAX_BYTES))
-            return file.read().decode(errors="replace")
-        return ""
+
+def _read(path: Path, begin: int) -> str:
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(max(begin, path.stat().st_size - MAX_BYTES))
+        return file.read().decode(errors="replace")
+    return ""
 
 
 def _without_secrets(text: str, variables: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from sweeper.driver import SIGNALS
@@ -35,7 +36,8 @@ OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
 LOOK_S = 0.2
 ADVICE = "`--executor inline` does without Ray"
-LEAVE_S = 5.0  # for a start that is under way to end when a run is stopped, so that Ray can be left in good order
+LEAVE_S = 3.0  # for Ray's processes to end that were killed while it was starting
+LOST_S = 3600.0  # the age of a scratch folder without a lock that is no run's: one is without it for a moment only
 SCRATCH, LOCK = "sw-", "lock"
 LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
 
@@ -50,6 +52,9 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    # Else a driver is let in when the first workers are up, and where these do not come up it holds Python's lock for
+    # ever, so that no signal reaches it. Tune's workers are started otherwise and gain nothing by those.
+    "RAY_prestart_worker_first_driver": "0",
 }
 _UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"  # has Ray pack the current folder, and start workers by `uv run` in its copy
 
@@ -92,6 +97,8 @@ def ray_session(
         finally:
             if start.begun.is_set():
                 ray.shutdown()
+            else:
+                start.give_up()
             start.left.set()
 
 
@@ -133,10 +140,22 @@ class _Start(threading.Thread):
             if time.monotonic() > until:
                 raise WorkersUnavailable(self.logs.explain(f"{where}: no answer within {duration(limit_s)}", ADVICE))
         if stopping():
-            self.begun.wait(0 if self.address else LEAVE_S)
             raise SweeperError("stopped while Ray was starting")
         if self.fault is not None:
             raise SweeperError(f"{where}: {line(self.fault)}; {ADVICE}") from self.fault
+
+    def give_up(self) -> None:
+        """End the processes of a Ray of our own that is not up yet: it may never be."""
+        mine = [each for each in psutil.Process().children(recursive=True) if self._is_its(each)]
+        for process in mine:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(mine, LEAVE_S)
+
+    def _is_its(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return any(str(self.scratch) in word for word in process.cmdline())
+        return False
 
     def _begin(self) -> None:
         import ray
@@ -218,12 +237,16 @@ def _knock(address: str) -> None:
         raise SweeperError(f"{line(fault)}; is it up?") from fault
 
 
+def scratch_folder() -> Path:
+    """Where scratch folders lie."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(str(folder)) <= LONGEST_FOLDER else Path("/tmp")
+
+
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A private folder for Ray, removed afterwards, and so are those that killed runs have left."""
-    folder = Path(tempfile.gettempdir())
-    if len(str(folder)) > LONGEST_FOLDER:
-        folder = Path("/tmp")
+    folder = scratch_folder()
     sweep(folder)
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))  # mode 0700
     lock = FileLock(scratch / LOCK)
@@ -244,7 +267,12 @@ def sweep(folder: Path) -> None:
     """
     for left in folder.glob(f"{SCRATCH}*"):
         with suppress(OSError, Timeout):
-            if left.stat().st_uid == os.getuid() and (left / LOCK).exists():
+            if left.stat().st_uid != os.getuid():
+                continue
+            if not (left / LOCK).exists():  # removed, and then an agent wrote
+                if time.time() - left.stat().st_mtime > LOST_S:
+                    shutil.rmtree(left, ignore_errors=True)
+            else:
                 with FileLock(left / LOCK, timeout=0):
                     _empty(left)
                     if os.listdir(left) == [LOCK]:

@@ -19,10 +19,11 @@ from typing import Any
 from sweeper.driver import Assignment
 from sweeper.driver.entry import carry_out_order, send_as_code
 from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.scout import cluster
 from sweeper.driver.session import line, ray_session
-from sweeper.driver.waiting import Waiting, muster, reserved
+from sweeper.driver.waiting import GaveUp, Waiting, muster, reserved
 from sweeper.errors import SweeperError
-from sweeper.machine import Machine, machine
+from sweeper.machine import machine
 from sweeper.plan import Order
 from sweeper.provenance import source_digest
 from sweeper.source import ROOT
@@ -30,7 +31,8 @@ from sweeper.store import Store
 
 RESTARTS = 2  # of a trial whose process died, on top of those that halve its stack to one cell
 DIED = "its process died again and again"
-GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
+
+__all__ = ["RayTune", "cluster"]
 
 
 class RayTune:
@@ -82,9 +84,9 @@ class RayTune:
         try:
             with redirect_stdout(chatter):
                 results = tuner.fit()
+        except GaveUp:
+            raise waiting.fault from None
         except Exception as fault:
-            if waiting.fault is not None:
-                raise waiting.fault from None
             raise SweeperError(
                 f"Ray stopped working: {line(fault)}; the same command goes on from the checkpoints"
             ) from fault
@@ -181,12 +183,3 @@ def _searcher(work: Assignment) -> Any:
             pass
 
     return Suggested()
-
-
-def cluster(address: str) -> Machine:
-    """What the Ray cluster at `address` has, all nodes together; a GPU is taken to have `GPU_BYTES`."""
-    with ray_session(address, 0, 0):
-        import ray
-
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))

@@ -41,8 +41,9 @@ def muster(needs: Mapping[str, float], limit_s: float, stopping: Callable[[], bo
                 "(run.start_s): see `ray status`, run.threads and run.device"
             )
     send_as_code()
-    # No core is asked for: whether a worker can start there is to be known now, and others may hold all cores.
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    # No core is asked for: whether a worker can start there is to be known now, and others may hold all cores. With a
+    # variable of its own it starts by the same way as Tune's, which is another one than that of a plain task's.
+    task = ray.remote(num_cpus=0, max_retries=0, runtime_env={"env_vars": {"PL_DISABLE_FORK": "1"}})(look)
     asked_of = {
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(ROOT): node
         for node in nodes
@@ -96,6 +97,10 @@ def _fault(ref: Any, node: Mapping[str, Any]) -> str | None:
     return None
 
 
+class GaveUp(BaseException):
+    """Ends Tune at once: it would take any Exception for a reason to wait some seconds for workers to end."""
+
+
 class Waiting:
     """Watches a run whose orders wait for workers.
 
@@ -111,10 +116,10 @@ class Waiting:
         self.since: float | None = None
         self.looked = 0.0
         self.told = False
-        self.fault: SweeperError | None = None
+        self.fault = SweeperError(STOPPED)
 
     def look(self, states: Callable[[], Sequence[str]]) -> None:
-        """Once in a while, with the states of Tune's trials. Raises (and keeps) SweeperError: there is no use in it."""
+        """Once in a while, with the states of Tune's trials. Raises GaveUp, its reason in `fault`."""
         now = time.monotonic()
         if now - self.looked < LOOK_S:
             return
@@ -137,7 +142,7 @@ class Waiting:
 
     def _end(self, fault: SweeperError) -> None:
         self.fault = fault
-        raise fault
+        raise GaveUp from fault
 
 
 def reserved() -> bool:
