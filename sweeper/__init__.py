@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sweeper.source import claim
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from models.trained import TrainedModel
     from sweeper.study import Study
     from sweeper.training import Trained
+
+claim()
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "critical", "load", "load_model", "train"]

@@ -6,6 +6,7 @@ SweeperError            1   cells failed, or a comparison did
 ├── StudyError          2   the study or the command line is wrong: all faults at once, each with its place
 ├── StoreDamaged       65   files of the store do not match their checksums or schema
 │   └── StoreNewer     65   the store was written by a newer version; nothing was touched
+├── WorkersUnavailable 69   Ray's workers did not come up, or are none of ours: nothing was trained
 ├── StoreUnwritable    74   input or output failed: disk full, read-only, vanished
 ├── DataMissing        74   a data set is neither in SWEEPER_DATA nor in the cache, and could not be downloaded
 ├── StoreInUse         75   another process runs on this store
@@ -54,6 +55,12 @@ class StoreDamaged(SweeperError):
 
 class StoreNewer(StoreDamaged):
     """The store was written by a newer sweeper; it was left untouched."""
+
+
+class WorkersUnavailable(SweeperError):
+    """No worker came up in time, or a node of the cluster has none that can do the work; the message says why."""
+
+    exit_code = 69
 
 
 class StoreUnwritable(SweeperError):

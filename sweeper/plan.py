@@ -76,6 +76,7 @@ class Order:
     pictures: int
     checkpoint_s: float
     hang_s: float
+    start_s: float
     keep: str
     device: str
     threads: int
@@ -348,6 +349,7 @@ def _order(study: Study, items: Sequence[Item], device: str) -> Order:
         pictures=study.evaluation.pictures,
         checkpoint_s=study.train.checkpoint_s,
         hang_s=study.run.hang_s,
+        start_s=study.run.start_s,
         keep=study.train.keep,
         device=device,
         threads=study.run.threads,

@@ -56,6 +56,7 @@ class StopRequest:
         self.on_first: Callable[[], None] = lambda: None
         self._heard: tuple[signal.Signals, ...] = SIGNALS
         self._at = 0.0
+        self._at_once = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -81,12 +82,23 @@ class StopRequest:
             for name in self._heard:
                 signal.signal(name, self._received)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Have a signal raise Interrupted inside, where nobody works yet and the main thread may have to wait long."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _received(self, number: int, frame: object) -> None:
         if self.signal is not None:
             if number in SENT_AGAIN or time.monotonic() - self._at < ECHO_S:
                 return
             self.second(number)
         self.signal, self._at = number, time.monotonic()
+        if self._at_once:
+            raise Interrupted("stopped on request, before anything was trained", number)
         with suppress(OSError):  # not print: the signal may have come in the middle of one
             os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
         self.on_first()
@@ -155,7 +167,8 @@ def run_study(
         here = ANYWHERE if where else None
         plan = make_plan(study, store, here)
         if where and plan.missing:
-            here = where()
+            with stop.at_once():
+                here = where()
             plan = make_plan(study, store, here)
         announce(plan, damaged)
         if plan.missing:

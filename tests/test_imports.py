@@ -28,10 +28,16 @@ OWNERS = {
         "sweeper.training",
         "sweeper.doctor",
     ),
-    "ray": ("sweeper.driver.tune",),
+    "ray": (
+        "sweeper.driver.tune",
+        "sweeper.driver.session",
+        "sweeper.driver.scout",
+        "sweeper.driver.waiting",
+        "sweeper.driver.entry",
+    ),
     "pyarrow": ("sweeper.store",),
     "safetensors": ("sweeper.store",),
-    "filelock": ("sweeper.store", "sweeper.cloud", "sweeper.driver.tune"),
+    "filelock": ("sweeper.store", "sweeper.cloud", "sweeper.driver.session"),
     "obstore": ("sweeper.cloud.objects",),
     "ruamel": ("sweeper.study.source",),
     "pydantic": ("sweeper.study",),
@@ -42,7 +48,7 @@ OWNERS = {
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
     "pandas": ("sweeper",),
-    "psutil": ("sweeper.machine", "sweeper.doctor"),
+    "psutil": ("sweeper.machine", "sweeper.doctor", "sweeper.driver.session", "sweeper.driver.ray_logs"),
     "certifi": ("models.data.download",),
     "PIL": ("models.data",),
     "numpy": ("models", "sweeper"),
@@ -51,6 +57,7 @@ OWNERS = {
 # Which parts of the project a part may know, besides itself.
 LAYERS = {
     "models": (),
+    "sweeper.source": (),
     "sweeper.errors": (),
     "sweeper.wording": (),
     "sweeper.limits": (),
@@ -65,7 +72,8 @@ LAYERS = {
         "sweeper.refine", "models",
     ),
     "sweeper.driver": (
-        "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store",
+        "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.source",
+        "sweeper.store",
         "sweeper.wording", "models",
     ),
 }  # fmt: skip

@@ -4,56 +4,32 @@ Tune schedules, packs and restarts; it decides nothing. Its own state is written
 (`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Orders stream in
 through a searcher, requests to stop travel through the store, and what became of an order stands there too.
 
-Ray's folder is private and its doors are closed: see `sweeper.driver.closed`.
+Ray itself is started or joined in `sweeper.driver.session`.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-import os
-import shlex
-import shutil
-import signal
-import socket
-import sys
-import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from sweeper.driver import SIGNALS, Assignment
-from sweeper.driver.closed import close, use_token
+from sweeper.driver import Assignment
+from sweeper.driver.entry import carry_out_order, send_as_code
 from sweeper.driver.losses import Losses, tell
+from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.scout import cluster
+from sweeper.driver.session import line, ray_session
+from sweeper.driver.waiting import GaveUp, Waiting, muster, reserved
 from sweeper.errors import SweeperError
-from sweeper.machine import Machine, machine
+from sweeper.machine import machine
 from sweeper.plan import Order
 from sweeper.provenance import source_digest
+from sweeper.source import ROOT
 from sweeper.store import Store
 
-GPU_BYTES = 16 << 30  # taken for a cluster's GPUs, whose memory Ray does not tell
-OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
-KNOCK_S = 10.0
-SCRATCH, LOCK = "sw-", "lock"
-LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
-}
+__all__ = ["RayTune", "cluster"]
 
 
 class RayTune:
@@ -66,17 +42,24 @@ class RayTune:
         """Start or join Ray, run Tune over the orders, and leave nothing behind."""
         cores = max(1, work.workers * work.orders.first.threads)
         gpus = len(machine().gpu_memory_bytes) if work.orders.first.device == "cuda" else 0
-        with _ray(self.address, cores, gpus) as scratch:
-            self._tune(work, scratch)
+        limit_s = work.orders.first.start_s
+        with ray_session(self.address, cores, gpus, limit_s, work.stopping) as (scratch, logs):
+            self._tune(work, scratch, logs)
 
-    def _tune(self, work: Assignment, scratch: Path) -> None:
+    def _tune(self, work: Assignment, scratch: Path, logs: RayLogs) -> None:
         from ray import tune
 
         first = work.orders.first
+        if self.address:
+            needs = {"CPU": first.threads, "GPU": 1} if first.device == "cuda" else {"CPU": first.threads}
+            muster(needs, first.start_s, work.stopping, logs)
+        send_as_code()
         resources: dict[str, float] = {"cpu": first.threads}
         if first.device == "cuda":
             resources["gpu"] = 1
-        trainable = tune.with_parameters(_trial, root=str(work.root), run_id=work.run_id, digest=source_digest())
+        given = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
+        trainable = tune.with_parameters(carry_out_order, source_root=ROOT, **given)
+        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved)
         _survive_the_memory_monitor()
         losses = Losses(work.workers)
         tuner = tune.Tuner(
@@ -92,17 +75,19 @@ class RayTune:
                 storage_path=str(scratch),
                 verbose=0,
                 progress_reporter=tune.CLIReporter(),  # in a notebook the default one wipes what a cell has shown
+                callbacks=[_onlooker(waiting), _on_loss(work, losses)],
                 failure_config=tune.FailureConfig(max_failures=0),  # `losses` decides
-                callbacks=[_on_loss(work, losses)],
             ),
         )
         chatter = io.StringIO()  # stdout is for results
         try:
             with redirect_stdout(chatter):
                 tuner.fit()
+        except GaveUp:
+            raise waiting.fault from None
         except Exception as fault:
             raise SweeperError(
-                f"Ray stopped working: {_line(fault)}; the same command goes on from the checkpoints"
+                f"Ray stopped working: {line(fault)}; the same command goes on from the checkpoints"
             ) from fault
         finally:
             if chatter.getvalue():
@@ -125,8 +110,8 @@ def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
     store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 
 
-def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
-    """One order in a worker process."""
+def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
+    """One order in a worker process, called by `carry_out_order`."""
     if source_digest() != digest:
         raise SweeperError(
             f"this worker has another version of sweeper's source ({source_digest()}) than the driver ({digest}): "
@@ -143,6 +128,20 @@ def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[
     except Stopped:
         return {"stopped": 1}
     return {"stopped": 0}
+
+
+def _onlooker(waiting: Waiting) -> Any:
+    """Looks on, ten times a second, whether orders wait for workers that will not come."""
+    from ray.tune import Callback
+
+    class Onlooker(Callback):
+        """Tune's interface."""
+
+        def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
+            """Tune takes another turn."""
+            waiting.look(lambda: [trial.status for trial in trials])
+
+    return Onlooker()
 
 
 def _survive_the_memory_monitor() -> None:
@@ -220,143 +219,3 @@ def _searcher(work: Assignment, losses: Losses) -> Any:
             pass
 
     return Suggested()
-
-
-def cluster(address: str) -> Machine:
-    """What the Ray cluster at `address` has, all nodes together; a GPU is taken to have `GPU_BYTES`."""
-    with _ray(address, 0, 0):
-        import ray
-
-        total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Machine(int(total.get("CPU", 1)), int(total.get("memory", 0)), (GPU_BYTES,) * int(total.get("GPU", 0)))
-
-
-def _quoted_python() -> dict[str, str]:
-    """What Ray 2.60 needs where Python's path has a space: it starts workers by a shell line that does not quote it."""
-    quoted = shlex.quote(sys.executable)
-    return {} if quoted == sys.executable else {"py_executable": quoted}
-
-
-@contextmanager
-def _ray(address: str | None, cores: int, gpus: int) -> Iterator[Path]:
-    """Ray up and running (with so much of this machine, or on the cluster at `address`), and a private scratch folder.
-
-    Both are gone afterwards. Raises SweeperError if Ray does not start.
-    """
-    with _scratch() as scratch:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        if address:
-            use_token(address)
-            _knock(address)
-        else:
-            close(scratch)
-        import ray  # reads all of these
-
-        for name in ("ray", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported from the store
-        with _signals_kept():
-            try:
-                if address:
-                    paths = {name: os.environ[name] for name in ("SWEEPER_DATA", "SWEEPER_CACHE") if name in os.environ}
-                    ray.init(
-                        address=address,
-                        runtime_env={"env_vars": paths},
-                        logging_level=logging.ERROR,
-                        log_to_driver=False,
-                    )
-                else:
-                    ray.init(
-                        address="local",  # whatever RAY_ADDRESS says
-                        num_cpus=cores,
-                        num_gpus=gpus,
-                        runtime_env=_quoted_python(),
-                        include_dashboard=False,
-                        logging_level=logging.ERROR,
-                        log_to_driver=False,
-                        object_store_memory=OBJECT_STORE_BYTES,
-                        _temp_dir=str(scratch / "ray"),
-                    )
-            except Exception as fault:
-                where = f"cannot join the Ray cluster at {address}" if address else "Ray does not start here"
-                raise SweeperError(f"{where}: {_line(fault)}; `--executor inline` does without Ray") from fault
-        try:
-            yield scratch
-        finally:
-            ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Raise SweeperError at once where nobody listens at `address`: Ray would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if address == "auto":
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-    except (OSError, OverflowError) as fault:
-        raise SweeperError(f"cannot join the Ray cluster at {address}: {_line(fault)}; is it up?") from fault
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """What a request to stop does is the run's to decide, wherever it is sent.
-
-    Ray takes SIGTERM for itself when it starts. Its processes inherit what is blocked here: else a signal to the whole
-    group or job (`timeout`, a batch system) would end them before their checkpoints are written.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A private folder for Ray, removed afterwards, and so are those that killed runs have left."""
-    folder = Path(tempfile.gettempdir())
-    if len(str(folder)) > LONGEST_FOLDER:
-        folder = Path("/tmp")
-    sweep(folder)
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))  # mode 0700
-    lock = FileLock(scratch / LOCK)
-    lock.acquire()
-    try:
-        yield scratch
-    finally:
-        _empty(scratch)
-        lock.release()
-        sweep(folder)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the scratch folders in `folder` that no run uses.
-
-    One in use is known by its lock, which the system frees when its process dies. The lock goes last: Ray's agents
-    outlive a killed run by a minute and may write once more, and what is left then is for the next run.
-    """
-    for left in folder.glob(f"{SCRATCH}*"):
-        with suppress(OSError, Timeout):
-            if left.stat().st_uid == os.getuid() and (left / LOCK).exists():
-                with FileLock(left / LOCK, timeout=0):
-                    _empty(left)
-                    if os.listdir(left) == [LOCK]:
-                        shutil.rmtree(left, ignore_errors=True)
-
-
-def _empty(scratch: Path) -> None:
-    """Remove all but the lock."""
-    for path in scratch.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
-            path.unlink(missing_ok=True)
-
-
-def _line(fault: BaseException) -> str:
-    """What went wrong in one line."""
-    return " ".join(str(fault).split())[:300] or type(fault).__name__

@@ -220,6 +220,9 @@ class Run(Section):
     hang_s: Annotated[
         Number, Field(gt=0, description="seconds without progress after which a worker is given up and restarted")
     ] = 1800.0
+    start_s: Annotated[
+        Number, Field(gt=0, description="seconds within which Ray and its workers should come up, else the run ends")
+    ] = 120.0
 
 
 def _text_of_sizes(value: Any) -> Any:

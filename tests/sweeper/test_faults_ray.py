@@ -22,7 +22,7 @@ from test_cloud import at, s3, service  # noqa: F401  (fixtures)
 from test_ray import LINGER_S, RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
 from sweeper.cloud import to_read, working_copy
-from sweeper.driver.tune import sweep
+from sweeper.driver.session import sweep
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

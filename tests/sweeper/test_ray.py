@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import termios
 import time
@@ -23,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import environment, same, table, until
+from conftest import ROOT, environment, same, table, until
 
 from sweeper.doctor import running
 from sweeper.driver import closed as doors
@@ -110,7 +109,7 @@ def python_in(folder):
     """A Python with the packages of this one, in an environment of its own."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (packages,) = (folder / "lib").glob("python*/site-packages")
-    paths = [sysconfig.get_path("purelib"), str(Path(__file__).parents[2])]
+    paths = [entry for entry in sys.path if entry.endswith("site-packages")] + [str(ROOT)]
     (packages / "same.pth").write_text("\n".join(paths) + "\n")
     return folder / "bin" / "python"
 

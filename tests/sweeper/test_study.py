@@ -63,7 +63,7 @@ def test_sections_have_the_documented_defaults(tmp_path: Path) -> None:
     assert (study.analysis.rho_ref, study.analysis.order_parameter) == (0.8, "kl_top")
     assert study.run.model_dump() == {
         "executor": "ray", "workers": 0, "threads": 1, "device": "auto", "max_stack": 0, "memory_gb": 0.0,
-        "hang_s": 1800.0,
+        "hang_s": 1800.0, "start_s": 120.0,
     }  # fmt: skip
 
 
