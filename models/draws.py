@@ -43,7 +43,10 @@ class Purpose(IntEnum):
     PICTURE_UP = 9  # noise of z_layer on the way up, for pictures
     PICTURE_DOWN = 10  # noise of z_layer on the way down from z_L
     PICTURE_SAMPLE = 11  # noise of z_layer on the way down from the prior
-    SAMPLE_PIXELS = 12  # pixels of a sample, given p(x|z₁)
+    EVALUATE_IMAGES = 12  # which images of a split are evaluated, where they are spread over it
+    EVALUATE_BINARISE_AGAIN = 13  # as 6 and 7, of a second binarisation that tells what the first one adds
+    EVALUATE_LATENT_AGAIN = 14
+    SAMPLE_PIXELS = 15  # pixels of a sample, given p(x|z₁)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:

@@ -55,6 +55,11 @@ def _library(*tensors: Tensor) -> ctypes.CDLL | None:
     return compiled.library() if fit else None
 
 
+def kernels(device: torch.device, dtype: torch.dtype) -> str:
+    """What does these passes over a stack's tensors here, which decides their last bits: `compiled` or `torch`."""
+    return "torch" if _library(torch.empty(0, dtype=dtype, device=device)) is None else "compiled"
+
+
 def affine_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
     """act(x W + b): x (C, R, I), weight (C, I, N), bias (C, N) → (C, R, N)."""
     out = product(x, weight)

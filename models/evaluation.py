@@ -7,12 +7,15 @@ One sweep over whole ancestral chains serves all of it:
   analytic entropy in the weights, which would make it no bound (Burda et al. 2016, eq. 8). Where only some images have
   K chains, what it adds to the ELBO is averaged over these, and added to the ELBO of all: that differs far less from
   image to image than the bound does;
+- what the one binarisation adds: a chain more on a second binarisation of the same images. Half its squared difference
+  from the ELBO of the first, less the noise of the chains of both, is the variance between binarisations;
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
   (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
 
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
-binarisation follow from the settings' seed alone and are the same for all cells.
+binarisation follow from the settings' seed alone and are the same for all cells. The compiled passes of
+`models.elementwise` are used as in training, where this process has them.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose, draws_on
+from models.bound import Bound
+from models.draws import Draws, Purpose, draws_on, generator
 from models.networks import Terms
 from models.settings import IMAGES, Evaluation
 from models.training import Stack
@@ -52,12 +56,13 @@ def evaluate(
     Returns:
         One dict a cell, keyed by the columns of a results row; nats an image, Python numbers and lists.
     """
-    images = getattr(stack.dataset, settings.split)[: settings.images or None]
+    images = evaluated_images(stack, settings)
     k = settings.importance_samples
     needed = k if quick else chains_needed(len(images))
     weighed = weighed_images(len(images), settings.importance_images)
+    again = not quick and stack.dataset.levels > 1
     parts = _parts(stack)
-    sums = [_Sums(stack, len(variance), weighed, k) for _, variance in parts]
+    sums = [_Sums(stack, len(variance), weighed, k, again) for _, variance in parts]
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
@@ -72,10 +77,40 @@ def evaluate(
                 ]
                 for (params, variance), own in zip(parts, sums, strict=True):
                     terms = stack.network.terms(params, x[: len(variance)], noise, None, variance)
-                    own.add(terms, first, average=chain[0] < averaged, weigh=weigh, one_pass=chain[0] == 0)
+                    own.add(terms, first, chain, average=chain[0] < averaged, weigh=weigh)
+            if again:
+                between()
+                x = binarised(stack, images[first : first + IMAGES], source, first, Purpose.EVALUATE_BINARISE_AGAIN)
+                noise = [
+                    source.normal(Purpose.EVALUATE_LATENT_AGAIN, (1, x.shape[2], units), first, layer)
+                    for layer, units in enumerate(stack.network.latents, start=1)
+                ]
+                for (params, variance), own in zip(parts, sums, strict=True):
+                    own.add_again(stack.network.terms(params, x[: len(variance)], noise, None, variance), first)
             for own in sums:
-                own.end_of_images(first, x.shape[2], averaged, chains)
-    return [own.row(cell, settings) for own in sums for cell in range(own.cells)]
+                own.end_of_images(first, x.shape[2], averaged, chains, weigh)
+    some = len(images) < len(getattr(stack.dataset, settings.split))
+    which = {"image_choice": settings.image_choice if some else "all"}
+    return [own.row(cell, settings) | which for own in sums for cell in range(own.cells)]
+
+
+def evaluated_images(stack: Stack, settings: Evaluation) -> Any:
+    """The images of the split that the settings ask for, in the split's order, as its data set has them."""
+    split = getattr(stack.dataset, settings.split)
+    if settings.image_choice == "spread" and 0 < settings.images < len(split):
+        return split[spread(len(split), settings.images)]
+    return split[: settings.images or None]
+
+
+def spread(images: int, wanted: int) -> npt.NDArray[np.int64]:
+    """Places of `wanted` images, ascending: one of each of as many equal parts, at random there but always the same.
+
+    Not every so-manieth: a split may repeat itself, as one sorted by what is drawn and then by who drew it does.
+    """
+    ends = np.arange(wanted + 1) * images // wanted
+    within: npt.NDArray[np.float64] = generator(0, Purpose.EVALUATE_IMAGES).random(wanted)
+    places: npt.NDArray[np.int64] = ends[:-1] + (within * np.diff(ends)).astype(np.int64)
+    return places
 
 
 def _parts(stack: Stack) -> list[tuple[dict[str, Tensor], Tensor]]:
@@ -108,12 +143,14 @@ def _blocks(averaged: int, chains: int) -> list[range]:
     return [range(a, b) for a, b in pairwise(cuts)]
 
 
-def binarised(stack: Stack, images: Any, source: Draws, first: int) -> Tensor:
+def binarised(
+    stack: Stack, images: Any, source: Draws, first: int, purpose: Purpose = Purpose.EVALUATE_BINARISE
+) -> Tensor:
     """Images as the network sees them, binarised once and for all cells alike: (cells, 1, images, features)."""
     x = torch.tensor(images).to(stack.device)
     levels = stack.dataset.levels
     if levels > 1:
-        x = source.uniform(Purpose.EVALUATE_BINARISE, x.shape, first)[0] * levels < x
+        x = source.uniform(purpose, x.shape, first)[0] * levels < x
     return x.to(stack.dtype).expand(len(stack.cells), 1, *x.shape)
 
 
@@ -140,10 +177,10 @@ class _Moments:
 class _Sums:
     """Running sums over chains, float64, on the stack's device; N images, C cells, L layers.
 
-    `weighed`, (N,): the images that have k chains for the importance-weighted bound.
+    `weighed`, (N,): the images that have k chains for the importance-weighted bound; `again`: all are binarised again.
     """
 
-    def __init__(self, stack: Stack, cells: int, weighed: npt.NDArray[np.bool_], k: int):
+    def __init__(self, stack: Stack, cells: int, weighed: npt.NDArray[np.bool_], k: int, again: bool):
         def zeros(*shape: int, value: float = 0.0) -> Tensor:
             return torch.full((cells, *shape), value, dtype=torch.float64, device=stack.device)
 
@@ -155,8 +192,9 @@ class _Sums:
         self.terms = [zeros(images) for _ in latents]
         self.noise = zeros(images)  # of the ELBO: Σ of its squares over chains, then the variance of its mean over them
         self.top, self.top_per_unit = zeros(latents[-1]), zeros(latents[-1])
-        self.largest = zeros(images, value=-float("inf"))  # of the log weights so far
-        self.weights, self.squares = zeros(images), zeros(images)  # Σ w and Σ w², in units of the largest
+        self.bound = Bound(zeros, images, IMAGES, k, float(weighed.mean()))
+        self.again = zeros(images) if again else None  # ELBO of one chain on the second binarisation
+        self.between = zeros()  # Σ over images of the variance between binarisations
         # of q's mean: Σ over chains for the images of the block, then Σ over images for each unit of W and of W / R
         self.mean = [zeros(IMAGES, units) for units in latents]
         self.mean_squared = [zeros(IMAGES, units) for units in latents]
@@ -166,10 +204,10 @@ class _Sums:
         self.moments = [_Moments(zeros(units)) for units in latents]
         self.first_moments = [_Moments(zeros(units)) for units in latents]
 
-    def add(self, terms: Terms, first: int, average: bool, weigh: bool, one_pass: bool) -> None:
+    def add(self, terms: Terms, first: int, chain: range, average: bool, weigh: bool) -> None:
         """A block of chains for the images from `first`.
 
-        average: they enter every average, not the activities alone; weigh: and the bound; one_pass: chain 0 is here.
+        average: they enter every average, not the activities alone; weigh: and the bound.
         """
         chains, n = terms.log_px.shape[1:]
         here = slice(first, first + n)
@@ -177,7 +215,7 @@ class _Sums:
             mean = layer.q_mean.double().expand(-1, chains, -1, -1)
             self.mean[i][:, :n] += mean.sum(1)
             self.mean_squared[i][:, :n] += mean.square().sum(1)
-            if one_pass:
+            if chain[0] == 0:
                 self.first_pass[i][:, :n] = mean[:, 0]
         if not average:
             return
@@ -196,20 +234,28 @@ class _Sums:
         log_w = terms.log_px.double()
         for layer in terms.layers:
             log_w = log_w + layer.log_p.double() - layer.log_q.double()
-        before = self.largest[:, here]
-        largest = torch.maximum(before, log_w.max(1).values)
-        rescale, w = (before - largest).exp(), (log_w - largest.unsqueeze(1)).exp()
-        self.weights[:, here] = self.weights[:, here] * rescale + w.sum(1)
-        self.squares[:, here] = self.squares[:, here] * rescale.square() + w.square().sum(1)
-        self.largest[:, here] = largest
+        self.bound.add(log_w, elbo, chain, first)
 
-    def end_of_images(self, first: int, n: int, averaged: int, chains: int) -> None:
+    def add_again(self, terms: Terms, first: int) -> None:
+        """One chain for the images from `first`, binarised anew."""
+        assert self.again is not None
+        elbo = terms.log_px.double()
+        for layer in terms.layers:
+            elbo = elbo - layer.term().double()
+        self.again[:, first : first + elbo.shape[2]] = elbo[:, 0]
+
+    def end_of_images(self, first: int, n: int, averaged: int, chains: int, weigh: bool) -> None:
         """All chains of the n images from `first` were added: sums become means, activities a few numbers a unit."""
         here = slice(first, first + n)
         for sums in (self.reconstruction, *self.terms, self.noise):
             sums[:, here] /= averaged
         elbo = self.reconstruction[:, here] - torch.stack(self.terms)[:, :, here].sum(0)
         self.noise[:, here] = (self.noise[:, here] - elbo.square()).clamp_min(0.0) / max(averaged - 1, 1)
+        if self.again is not None:
+            squares = (elbo - self.again[:, here]).square() - self.noise[:, here] * (1 + averaged)
+            self.between += 0.5 * squares.sum(1)
+        if weigh:
+            self.bound.end_of_images(first, n)
         self.top_per_unit += self.top / averaged
         self.top.zero_()
         self.fewest = min(self.fewest, chains)
@@ -229,21 +275,20 @@ class _Sums:
         reconstruction = self.reconstruction[cell]
         terms = torch.stack([t[cell] for t in self.terms])  # (L, N)
         elbo = reconstruction - terms.sum(0)
-        largest, weights, squares = (t[cell, self.weighed] for t in (self.largest, self.weights, self.squares))
         bound, share = elbo.clone(), len(self.weighed) / n
-        bound[self.weighed] += (largest + (weights / k).log() - elbo[self.weighed]) / share
-        spread = (k * squares / weights.square() - 1.0).clamp_min(0.0) / max(k - 1, 1)
-        noise = self.noise[cell]  # as if independent of the weights', with which it varies: the error is at most this
-        errors = spread / share**2 + (1.0 / share - 1.0) ** 2 * noise[self.weighed]
+        bound[self.weighed] += (self.bound.value(cell, self.weighed) - elbo[self.weighed]) / share
+        errors = self.bound.variance[cell, self.weighed].sum() / share**2 + self.noise[cell, self.others].sum()
         layers = terms.mean(1)
         activity = [self._activity(i, cell) for i in range(len(self.latents))]
         threshold = settings.active_threshold
+        known = self.again is not None and k > 1  # of a single chain the noise cannot be told
         units = [int((v > threshold).sum()) for v, _, _ in activity] if chains > 1 else None
         return {
             "split": settings.split,
             "images": n,
             "elbo": float(elbo.mean()),
             "elbo_se": _se(elbo),
+            "elbo_se_binarisation": float(self.between[cell].clamp_min(0.0).sqrt() / n) if known else None,
             "reconstruction": float(reconstruction.mean()),
             "kl_total": float(layers.sum()),
             "kl_per_layer": layers.tolist(),
@@ -262,7 +307,7 @@ class _Sums:
             "iw_samples": k,
             "iw_images": len(self.weighed),
             "iw_se": _se_of_parts(bound, self.weighed, self.others),
-            "iw_se_mc": float((errors.sum() + noise[self.others].sum()).sqrt() / n) if k > 1 else None,
+            "iw_se_mc": float(errors.sqrt() / n) if k > 1 else None,
         }
 
     def _activity(self, layer: int, cell: int) -> tuple[Tensor, Tensor, Tensor]:

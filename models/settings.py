@@ -10,6 +10,7 @@ from models.cell import canonical_json
 
 EVALUATION_SEMANTICS = 1  # raised when the same settings come to mean other numbers
 IMAGES = 100  # evaluated at a time
+ADDED_LATER = {"importance_images": 0, "image_choice": "first"}  # fields, with the value that was meant before them
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,10 @@ class Evaluation:
     """The final evaluation of a cell, once, on images that training and choices never saw.
 
     - `importance_samples`: K of the importance-weighted bound, and the most whole ancestral chains per image that the
-      other averages use; `images`: how many of the split's images, from its start (0: all).
+      other averages use.
+    - `images`: how many of the split's images (0: all); `image_choice`: which of them, `first`, those from its start,
+      or `spread`, one from each of as many equal parts. What a split begins with need not be like the rest: MNIST's
+      first 2,000 test images have 9 % less ink than all have, 13 standard errors.
     - `importance_images`: on how many of these there are K chains, spread evenly over them in blocks of `IMAGES` (0: on
       all). The others get as many chains as the other averages need, which are far fewer.
     - `split`: `test` or `validation`; `seed` fixes binarisation and noise alike for all cells.
@@ -30,12 +34,17 @@ class Evaluation:
     seed: int = 0
     active_threshold: float = 0.01
     importance_images: int = 0
+    image_choice: str = "first"
 
     def on(self, images: int) -> Evaluation:
-        """The settings in their plainest form for a split of so many images: whole blocks, and 0 for all of them."""
+        """The settings in their plainest form for a split of so many images.
+
+        Of `importance_images` whole blocks, and 0 for all of them; of `image_choice` `first`, where all are taken.
+        """
         blocks = math.ceil(self.importance_images / IMAGES) * IMAGES
         some = blocks < (min(self.images, images) if self.images else images)
-        return replace(self, importance_images=blocks if some else 0)
+        choice = self.image_choice if 0 < self.images < images else "first"
+        return replace(self, importance_images=blocks if some else 0, image_choice=choice)
 
     def accepted(self) -> frozenset[str]:
         """Ids of the settings whose rows serve: these, and the same with K chains on all images, which is more."""
@@ -43,6 +52,6 @@ class Evaluation:
 
     def id(self) -> str:
         """Eight hexadecimal digits that name these settings in the store; fields added later count if they are set."""
-        fields = {name: value for name, value in asdict(self).items() if value or name != "importance_images"}
+        fields = {name: value for name, value in asdict(self).items() if value != ADDED_LATER.get(name)}
         identity = {"evaluation": fields, "semantics": EVALUATION_SEMANTICS}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:8]

@@ -91,11 +91,13 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     from sweeper.executors import cluster_at, executor_for
     from sweeper.progress import Watch
     from sweeper.run import run_study
+    from sweeper.settled import settled, settled_lines
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
     where = cluster_at(loaded, address)
     opened = _open(loaded, store, create=True)
-    changes = _changes(loaded, opened)
+    asked, loaded = loaded, settled(loaded, opened)
+    changes = settled_lines(asked, loaded) + _changes(loaded, opened)
 
     def announce(plan: Plan, damaged: tuple[Damaged, ...]) -> None:
         for line in [*plan_lines(plan, opened, damaged), *changes]:
@@ -139,6 +141,7 @@ def plan(
     from sweeper.cloud import to_read
     from sweeper.plan import make_plan
     from sweeper.run import default_store, fetch_data
+    from sweeper.settled import settled_lines
     from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
 
     loaded = _study(study, overrides)
@@ -155,7 +158,7 @@ def plan(
     if as_json:
         _print_json(plan_dict(made, cost) | {"store": str(root)})
         return
-    for line in [*plan_lines(made, opened), *cost_lines(made, cost)]:
+    for line in [*plan_lines(made, opened), *settled_lines(loaded, made.study), *cost_lines(made, cost)]:
         _print(line)
     _print_table(["data", "architecture", "objective", "state", "cells", "why"], plan_table(made.items))
     if made.missing:
@@ -391,24 +394,27 @@ def _of_store(path: Path) -> tuple[Study, Store]:
     """A store, and the study that was last run on it."""
     from sweeper.cloud import to_read
     from sweeper.errors import StudyError
+    from sweeper.settled import settled
     from sweeper.store import Store
     from sweeper.study import load_study
 
     opened = Store.open(to_read(path))
     if not opened.paths.study.exists():
         raise StudyError(f"{opened.paths.study}: no study was run on this store yet")
-    return load_study(opened.paths.study), opened
+    return settled(load_study(opened.paths.study), opened), opened
 
 
 def _changes(study: Study, store: Store) -> list[str]:
     """What the study says otherwise than at the last run on this store."""
     from sweeper.errors import StudyError
+    from sweeper.settled import settled
     from sweeper.study import load_study
 
     if not store.paths.study.exists():
         return []
     try:
-        return [f"changed since the last run: {line}" for line in load_study(store.paths.study).diff(study)]
+        before = settled(load_study(store.paths.study), store)
+        return [f"changed since the last run: {line}" for line in before.diff(study)]
     except StudyError:  # of another version
         return []
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import StudyError
+from sweeper.settled import settled
 from sweeper.store import Damaged, Store, StorePaths
 from sweeper.store.atomic import reported, write_bytes
 from sweeper.store.merging import Taken, survey, take
@@ -73,6 +74,7 @@ def _differences(target: StorePaths, source: StorePaths) -> list[str]:
     if not (source.study.exists() and target.study.exists()) or source.study.read_bytes() == target.study.read_bytes():
         return []
     try:
-        return load_study(target.study).diff(load_study(source.study))
+        here, there = (settled(load_study(paths.study), Store(paths.root)) for paths in (target, source))
+        return here.diff(there)
     except StudyError as fault:  # of another version, or edited: the rows say for themselves what they are
         return [f"it cannot be compared: {fault.faults[0]}"]

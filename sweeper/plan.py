@@ -25,6 +25,7 @@ from models.settings import Evaluation
 from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
+from sweeper.settled import settled
 from sweeper.store import Committed, Store
 from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
@@ -152,9 +153,10 @@ def make_plan(
 
     In the midst of a run, ordered: cells it was asked for already, which are in the plan and in no order; failed: ids
     of those that came to nothing; free: workers without an order [all].
+    What the study leaves open is as the store has it (`sweeper.settled`), and said in the plan's study.
     Raises StudyError where the study asks for a GPU and there is none, or refines and has no curve.
     """
-    here = here or machine()
+    here, study = here or machine(), settled(study, store)
     device = study.run.device if study.run.device != "auto" else ("cuda" if here.gpu_memory_bytes else "cpu")
     if device == "cuda" and not here.gpu_memory_bytes:
         raise StudyError("run.device: cuda asked for, and there is no GPU here; auto or cpu trains on the processor")

@@ -19,6 +19,7 @@ from sweeper.driver import SIGNALS, Assignment, Executor, Orders
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import ANYWHERE, Machine
 from sweeper.plan import Order, Plan, make_plan
+from sweeper.settled import settled
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
@@ -163,6 +164,7 @@ def run_study(
         damaged = tuple(store.heal())
         store.clear_failures()
         store.clear_stop()
+        study = settled(study, store)
         write_bytes(store.paths.study, study.to_yaml().encode())
         here = ANYWHERE if where else None
         plan = make_plan(study, store, here)

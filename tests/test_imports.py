@@ -66,10 +66,11 @@ LAYERS = {
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
     "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
+    "sweeper.settled": ("sweeper.store", "sweeper.study"),
     "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
     "sweeper.plan": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
-        "sweeper.refine", "models",
+        "sweeper.refine", "sweeper.settled", "models",
     ),
     "sweeper.driver": (
         "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.source",

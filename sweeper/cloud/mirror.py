@@ -4,7 +4,8 @@
 has gone. Whatever is removed goes after all else is there, and what makes other files count goes last: a row after its
 history and pictures, a record's JSON after its tensors. So a cut anywhere leaves objects that the next run can use.
 
-A row that is there already stays, if it is whole: the first commit wins, as between files.
+A row that is there already stays, if it is whole: the first commit wins, as between files. One that was the same at
+both ends and is whole here gives way: only a newer schema version changes rows, and adds the columns that they lack.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FOLDERS = ("cells", "history", "pictures", "running", "checkpoints", "superseded
 FILES = ("store.json", "study.yaml")
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}"
 OBJECT = re.compile(rf"(?:{'|'.join(FILES)})|(?:{'|'.join(FOLDERS)})(?:/{_PART}){{1,3}}")
-EDITED_HERE = ("study.yaml", "log/", "analysis/")  # what a run writes over; all else never changes once it is whole
+EDITED_HERE = ("study.yaml", "log/", "analysis/")  # what a run writes over; else only the schema version changes files
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -129,7 +130,8 @@ class Mirror:
         return not (self.paths.root / tensors).exists() or tensors in self.known or not name.endswith(".json")
 
     def _send(self, name: str, data: bytes, at: Stamp) -> None:
-        seen = self.bucket.create(name, data) if name.startswith("cells/") else self.bucket.put(name, data)
+        new_row = name.startswith("cells/") and not (name in self.known and _whole(name, data))
+        seen = self.bucket.create(name, data) if new_row else self.bucket.put(name, data)
         if seen is None and not self._taken(name):
             seen = self.bucket.put(name, data)  # the one that is there is damaged
         if seen is not None:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import models.data
-from models import compiled, registry
+from models import compiled, elementwise, registry
 from models.cell import Cell
 from models.continuation import Passed, origin
 from models.evaluation import evaluate
@@ -129,6 +129,10 @@ class Worker:
             self._take_over(stack)
         self.history = {name: list(self.metas[name]["history"]) if start else [] for name in ids}
         self.train_s = {name: float(self.metas[name]["train_s"]) if start else 0.0 for name in ids}
+        # what did the passes beside matrix products so far; None: trained in part by a version that does not say
+        self.kernels: dict[str, list[str] | None] = {
+            name: self.metas[name].get("kernels") if start else [] for name in ids
+        }
         self.stack, self.ids, self.start = stack, ids, start
         self._start_clock()
         if stack.device.type == "cpu" and stack.dtype == torch.float32 and compiled.wanted():
@@ -136,6 +140,10 @@ class Worker:
             compiled.library()
             self._start_clock()
         self._say("training")
+        here = elementwise.kernels(stack.device, stack.dtype)
+        if start < order.steps:
+            for name, known in self.kernels.items():
+                self.kernels[name] = None if known is None else sorted({*known, here})
         if not start and order.every:
             self._record_history()
         while stack.step < order.steps and self.ids:
@@ -260,7 +268,12 @@ class Worker:
         self._stop_clock()
         self.at_begin = self.stack.step
         cells = {
-            name: {"cell": cell.to_json(), "history": self.history[name], "train_s": self.train_s[name]}
+            name: {
+                "cell": cell.to_json(),
+                "history": self.history[name],
+                "train_s": self.train_s[name],
+                "kernels": self.kernels[name],
+            }
             for name, cell in zip(self.ids, self.stack.cells, strict=True)
         }
         meta = {"cell_ids": self.ids, "cells": cells}
@@ -312,6 +325,7 @@ class Worker:
         meta = {
             "history": self.history[self.ids[i]],
             "train_s": self.train_s[self.ids[i]],
+            "kernels": self.kernels[self.ids[i]],
             "trainable": self.order.keep == "full",
         }
         self.store.save_state(self.ids[i], self.stack.step, {k: t[0] for k, t in _numpy(own).items()}, meta)
@@ -337,6 +351,8 @@ class Worker:
             | {"parameters": cell_size(cell).parameters}
             | {"wall_s": trained_s, "step_s": trained_s / max(steps or 0, 1), "evaluation_s": evaluation_s}
             | {"peak_memory_bytes": _peak_memory(stack.device), "stack_cells": len(self.ids)}
+            | {"kernels": ", ".join(known) if (known := self.kernels[name]) is not None else None}
+            | {"evaluation_kernels": elementwise.kernels(stack.device, stack.dtype) if evaluated else None}
             | {"device": stack.device.type, "device_name": _device_name(stack.device), "threads": order.threads}
             | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": stack.draws.name}
             | provenance()

@@ -1,7 +1,9 @@
 """The columns of a store's rows: one table from which schemas, checks and docs/columns.md come.
 
-Any change here raises SCHEMA_VERSION: a store holds files of one schema, because readers of a folder of Parquet files
-take the first file's columns and silently drop what later files add.
+Any change here raises SCHEMA_VERSION, and a column that is added says since which version it is there: a store holds
+files of one schema, because readers of a folder of Parquet files take the first file's columns and silently drop what
+later files add. Rows of an earlier version get the columns that they lack, null, when they are read
+(`sweeper.store.rows`), and for good when the next run holds the store's lock (`sweeper.store.healing`).
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `null` says in words when it is null (empty: never); `volatile`, that it may differ between runs."""
+    """One column.
+
+    - `null` says in words when it is null (empty: never), beside rows of versions that had no such column.
+    - `volatile`: it may differ between runs.
+    - `since`: the schema version that added it; `changed`: from which its numbers are what `meaning` says.
+    """
 
     name: str
     type: str
@@ -24,18 +31,25 @@ class Column:
     meaning: str
     volatile: bool = False
     null: str = ""
+    since: int = 1
+    changed: int = 1
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it can be null."""
+        return bool(self.null) or self.since > 1
 
 
-def _column(name: str, type: str, unit: str, meaning: str, null: str = "") -> Column:
-    return Column(name, type, unit, meaning, null=null)
+def _column(name: str, type: str, unit: str, meaning: str, null: str = "", since: int = 1, changed: int = 1) -> Column:
+    return Column(name, type, unit, meaning, null=null, since=since, changed=changed)
 
 
-def _evaluated(name: str, type: str, unit: str, meaning: str) -> Column:
-    return Column(name, type, unit, meaning, null=DIVERGED)
+def _evaluated(name: str, type: str, unit: str, meaning: str, since: int = 1) -> Column:
+    return Column(name, type, unit, meaning, null=DIVERGED, since=since)
 
 
-def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "") -> Column:
-    return Column(name, type, unit, meaning, volatile=True, null=null)
+def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", since: int = 1) -> Column:
+    return Column(name, type, unit, meaning, volatile=True, null=null, since=since)
 
 
 DIVERGED = "the cell diverged"
@@ -92,8 +106,20 @@ EVALUATION = [
     _evaluated("evaluation_id", "string", "", "hash of the settings of the evaluation"),
     _evaluated("split", "string", "", "split evaluated: `test` or `validation`"),
     _evaluated("images", "int64", "images", "images evaluated, n of the averages"),
+    _evaluated(
+        "image_choice", "string", "",
+        "which of the split's images: `all`, `spread` (one of each of `images` equal parts of it) or `first` (from its "
+        "start, as in every row of schema version 1 that has not all)",
+        since=2,
+    ),
     _evaluated("elbo", "double", "nats/image", "evidence lower bound, never smoothed: a lower bound of log p(x)"),
     _evaluated("elbo_se", "double", "nats/image", "standard error of `elbo` over images"),
+    _column(
+        "elbo_se_binarisation", "double", "nats/image",
+        "standard error of `elbo` from the one binarisation of the images, these held fixed; a part of `elbo_se`, and "
+        "alike for all cells of the data: their differences have less of it",
+        null="the cell diverged, the data need no binarisation, or K is 1", since=2,
+    ),
     _evaluated("reconstruction", "double", "nats/image", "E log p(x|z₁)"),
     _evaluated("kl_total", "double", "nats/image", "sum of the KL terms of all layers: `reconstruction` − `elbo`"),
     _evaluated(
@@ -134,7 +160,12 @@ EVALUATION = [
     _column("iw_samples", "int64", "samples", "K of `iw_bound`", null=_BOUND_OFF),
     _column("iw_images", "int64", "images", "images with K chains, of `images`", null=_BOUND_OFF),
     _column("iw_se", "double", "nats/image", "standard error of `iw_bound` over images", null=_BOUND_OFF),
-    _column("iw_se_mc", "double", "nats/image", "Monte-Carlo error of `iw_bound`, images fixed", null=_BOUND_OFF),
+    _column(
+        "iw_se_mc", "double", "nats/image",
+        "Monte-Carlo error of `iw_bound`, images fixed: the jackknife over groups of chains. Rows whose "
+        "`schema_version` is 1 have it by the delta method, too small: by about 10 % at K = 100",
+        null=_BOUND_OFF, changed=2,
+    ),
 ]  # fmt: skip
 
 TRAINING = [
@@ -158,6 +189,18 @@ PROVENANCE = [
     _volatile("device", "string", "", "`cpu` or `cuda`; draws are paired only within one type of device"),
     _volatile("device_name", "string", "", "model of the device"),
     _volatile("threads", "int64", "threads", "CPU threads of the process that trained"),
+    _volatile(
+        "kernels",
+        "string",
+        "",
+        "what did the passes beside matrix products in the cell's training, which decides its last bits: `compiled` "
+        "(C, where there is a compiler), `torch`, or `compiled, torch`: both, as it went on elsewhere",
+        null="it went on from a checkpoint of schema version 1, which does not say",
+        since=2,
+    ),
+    _volatile(
+        "evaluation_kernels", "string", "", "the same of the final evaluation: `compiled` or `torch`", DIVERGED, since=2
+    ),
     _volatile("host", "string", "", "name of the machine"),
     _volatile("attempt", "string", "", "the stack's run that committed the row"),
     _volatile("finished_at", "timestamp[us, UTC]", "", "time of the commit by the machine's clock"),
@@ -167,7 +210,7 @@ PROVENANCE = [
     _volatile("version_torch", "string", "", "version of PyTorch"),
     _volatile("version_numpy", "string", "", "version of NumPy"),
     _volatile("draws", "string", "", "generator of the random draws: cells are paired only under the same one"),
-    _column("schema_version", "int64", "", "version of this table of columns"),
+    _column("schema_version", "int64", "", "version of this table of columns when the cell was evaluated"),
 ]
 
 CELL_COLUMNS = [*IDENTITY, *PROGRESS, *EVALUATION, *TRAINING, *COST, *PROVENANCE]
@@ -203,8 +246,8 @@ _TYPES: dict[str, pa.DataType] = {
 }
 
 
-def _schema(columns: list[Column]) -> pa.Schema:
-    return pa.schema([pa.field(column.name, _TYPES[column.type], nullable=bool(column.null)) for column in columns])
+def _schema(columns: list[Column], version: int = SCHEMA_VERSION) -> pa.Schema:
+    return pa.schema([pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in columns if c.since <= version])
 
 
 CELL_SCHEMA = _schema(CELL_COLUMNS)
@@ -220,6 +263,17 @@ def fingerprint(schema: pa.Schema) -> str:
 
 
 FINGERPRINTS = {kind: fingerprint(schema) for kind, schema in SCHEMAS.items()}
+FINGERPRINTS_BY_VERSION = {
+    (kind, version): fingerprint(_schema(columns, version))
+    for kind, columns in (("cells", CELL_COLUMNS), ("history", HISTORY_COLUMNS))
+    for version in range(1, SCHEMA_VERSION + 1)
+}
+
+
+def comparable(first: int, second: int) -> frozenset[str]:
+    """Columns of the cells whose numbers mean the same in rows written under these two schema versions."""
+    old, new = sorted((first, second))
+    return frozenset(c.name for c in CELL_COLUMNS if c.since <= old and (old == new or c.changed <= old))
 
 
 def column_dictionary() -> str:
@@ -235,5 +289,7 @@ def column_dictionary() -> str:
         lines += ["", f"## {title}", "", "| column | type | unit | meaning | null when | varies |", "|---" * 6 + "|"]
         for c in columns:
             meaning = c.meaning.replace("|", "\\|")
-            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {c.null} | {'yes' if c.volatile else ''} |")
+            null = [c.null] * bool(c.null) + [f"a row of schema version {c.since - 1}"] * (c.since > 1)
+            varies = "yes" if c.volatile else ""
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {meaning} | {'; '.join(null)} | {varies} |")
     return "\n".join(lines) + "\n"

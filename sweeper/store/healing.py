@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
 from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
+from sweeper.store.columns import SCHEMA_VERSION
 from sweeper.store.paths import ATTEMPT, CELL_ID, ROW_FILE, StorePaths, picture_name
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
-from sweeper.store.rows import Damaged, check_seal
+from sweeper.store.rows import Damaged, check_seal, upgraded
 
 Verified = dict[str, Stamp]
 
@@ -66,10 +67,13 @@ def were_set_aside(paths: StorePaths) -> list[Damaged]:
     return found
 
 
-def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[Damaged]:
+def damaged_rows(
+    paths: StorePaths, verified: dict[str, Verified], earlier: list[Path] | None = None
+) -> Iterator[Damaged]:
     """Files of `cells/` and `history/` that are torn, altered, foreign or missing; `verified` is brought up to date.
 
-    A file whose stamp stands in `verified` is not read again. Raises StoreNewer.
+    A file whose stamp stands in `verified` is not read again. Those with the columns of an earlier schema version are
+    added to `earlier`. Raises StoreNewer.
     """
     seen: set[str] = set()
     for kind in ("cells", "history"):
@@ -88,7 +92,9 @@ def damaged_rows(paths: StorePaths, verified: dict[str, Verified]) -> Iterator[D
                 now[name] = stamp(entry)
                 if before.get(name) != now[name]:
                     with open(entry, "rb", buffering=0) as file:
-                        check_seal(file.readall(), kind, name)
+                        current = check_seal(file.readall(), kind, name)
+                    if not current and earlier is not None:
+                        earlier.append(folder / name)
             except FileNotFoundError:
                 now.pop(name, None)  # superseded meanwhile
             except StoreNewer as fault:
@@ -106,14 +112,17 @@ def heal(paths: StorePaths) -> list[Damaged]:
     """Finish what a killed run left half done and set aside what is damaged: only under the lock, before any worker.
 
     A row and its history are one commit: when either is damaged both leave, and the planner sees the cell as missing.
+    Files of an earlier schema version get this one's columns.
     """
+    raise_version(paths)
     sweep_temporary(paths)
     for attempt in paths.subfolders(paths.running, ATTEMPT):
         remove(attempt / "progress.json")
     supersede(paths)
     verified = _read_verified(paths)
     before = json.dumps(verified, sort_keys=True)
-    damaged = list(damaged_rows(paths, verified))
+    earlier: list[Path] = []
+    damaged = list(damaged_rows(paths, verified, earlier))
     for fault in damaged:
         if fault.path.exists() or fault.path.is_symlink():
             set_aside(paths, fault.path, fault.reason)
@@ -121,6 +130,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
         twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
         if ROW_FILE.fullmatch(twin.name) and twin.exists():
             set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
+    upgrade(earlier, verified)
     alone = sorted(verified["history"].keys() - verified["cells"].keys())
     now = _clock(paths) if alone else 0
     for name in alone:
@@ -138,8 +148,29 @@ def heal(paths: StorePaths) -> list[Damaged]:
                 remove(paths.pictures / entry.name)
     if json.dumps(verified, sort_keys=True) != before:
         with suppress(StoreUnwritable):
-            write_bytes(paths.verified, json.dumps(verified, sort_keys=True).encode(), durable=False)
+            note = verified | {"schema_version": SCHEMA_VERSION}
+            write_bytes(paths.verified, json.dumps(note, sort_keys=True).encode(), durable=False)
     return damaged
+
+
+def raise_version(paths: StorePaths) -> None:
+    """Make it a store of this schema version, before any of its files is: an earlier version refuses it from now on."""
+    note = json.loads(paths.version.read_bytes())
+    if note["schema_version"] < SCHEMA_VERSION:
+        write_bytes(paths.version, (json.dumps(note | {"schema_version": SCHEMA_VERSION}) + "\n").encode())
+
+
+def upgrade(files: Sequence[Path], verified: dict[str, Verified]) -> None:
+    """Give these files this version's columns, one after the other, each replaced as a whole.
+
+    In order of names, so that the folder's first file, whose columns readers of Parquet take for all, comes first. What
+    a kill leaves is read like the rest, and done by the next run.
+    """
+    for path in sorted(files):
+        kind = path.parent.name
+        with suppress(FileNotFoundError):  # set aside
+            write_bytes(path, upgraded(path.read_bytes(), kind, path.name))
+            verified[kind][path.name] = stamp(path)
 
 
 def _clock(paths: StorePaths) -> int:
@@ -191,6 +222,8 @@ def sweep_temporary(paths: StorePaths) -> None:
 def _read_verified(paths: StorePaths) -> dict[str, Verified]:
     try:
         content = json.loads(paths.verified.read_bytes())
+        if content.get("schema_version", 1) != SCHEMA_VERSION:
+            return {}  # files that were verified then have other columns
         return {kind: {name: (v[0], v[1], v[2]) for name, v in content[kind].items()} for kind in ("cells", "history")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return {}

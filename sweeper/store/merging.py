@@ -1,9 +1,9 @@
 """Taking over what another store holds: rows with their histories and pictures, and kept states. It is only read.
 
 Of each cell the row stays that readers keep, the one with most steps; of two with as many, the one finished later, so
-that the order of merging does not matter. Bytes are copied as they are once every checksum in them was verified, each
-row by the protocol of a commit: a kill leaves cells that are there and cells that are not, and merging again takes the
-rest.
+that the order of merging does not matter. Bytes are copied as they are once every checksum in them was verified (rows
+of an earlier schema version get the columns that they lack), each row by the protocol of a commit: a kill leaves cells
+that are there and cells that are not, and merging again takes the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StoreDamaged, StoreNewer
-from sweeper.store.columns import VOLATILE
+from sweeper.store.columns import VOLATILE, comparable
 from sweeper.store.paths import CELL_ID, Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import newest, read_file, scan
 from sweeper.store.records import copy_record, prune, read_record, record_paths
-from sweeper.store.rows import Damaged
+from sweeper.store.rows import Damaged, upgraded
 from sweeper.store.store import Store
 
-OF_THE_RUN = VOLATILE | {"study", "steps_asked"}  # columns in which one cell may differ between two studies
+# Columns in which one cell may differ between two studies.
+OF_THE_RUN = VOLATILE | {"study", "steps_asked", "schema_version"}
 
 
 @dataclass
@@ -73,14 +74,14 @@ def _take_row(target: Store, source: StorePaths, row: Committed, taken: Taken) -
     present = next((each for each in here if each.name == name), None)
     if present or (here and not _counts_more(source, row, target.paths, here[0])):
         taken.present += 1
-        if present and _numbers(source, row) != _numbers(target.paths, present):
+        if present and _differ(_table(source, row)[0], _table(target.paths, present)[0]):
             taken.differing.append(row.cell_id)
         return
     faults = list(_faults(source, row))  # again, as time has passed
     if faults:
         taken.damaged += faults
         return
-    bytes_of = {kind: _find(source, kind, name).read_bytes() for kind in ("cells", "history")}
+    bytes_of = {kind: upgraded(_find(source, kind, name).read_bytes(), kind, name) for kind in ("cells", "history")}
     target.link(row.cell_id, name, bytes_of["cells"], bytes_of["history"], _pictures(source, name, taken))
     if here:
         taken.replaced += 1
@@ -134,9 +135,10 @@ def _finished(paths: StorePaths, row: Committed) -> tuple[Any, str]:
     return _table(paths, row)[0]["finished_at"], row.name
 
 
-def _numbers(paths: StorePaths, row: Committed) -> str:
-    """All that a commit says of its cell and not of its run, every bit of it."""
-    return repr([{k: v for k, v in each.items() if k not in OF_THE_RUN} for each in _table(paths, row)])
+def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rows of a cell say otherwise of it, in any bit of what both can say, and not only of their runs."""
+    columns = sorted(comparable(one["schema_version"], other["schema_version"]) - OF_THE_RUN)
+    return repr([one[name] for name in columns]) != repr([other[name] for name in columns])
 
 
 def _table(paths: StorePaths, row: Committed) -> list[dict[str, Any]]:

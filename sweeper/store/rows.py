@@ -21,7 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeper.errors import StoreDamaged, StoreNewer
-from sweeper.store.columns import CELL_COLUMNS, DIVERGED, FINGERPRINTS, SCHEMA_VERSION, SCHEMAS, fingerprint
+from sweeper.store.columns import (
+    CELL_COLUMNS,
+    DIVERGED,
+    FINGERPRINTS,
+    FINGERPRINTS_BY_VERSION,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    fingerprint,
+)
 from sweeper.store.paths import row_name
 
 _SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
@@ -57,8 +65,11 @@ def encode(table: pa.Table, kind: str, name: str, metadata: Mapping[str, str] | 
     return bytes(data)
 
 
-def check_seal(data: bytes, kind: str, name: str) -> None:
-    """Raise StoreDamaged unless `data` is, bit for bit, what `encode` wrote; StoreNewer if a later version wrote it."""
+def check_seal(data: bytes, kind: str, name: str) -> bool:
+    """Raise StoreDamaged unless `data` is, bit for bit, what `encode` wrote; StoreNewer if a later version wrote it.
+
+    Returns whether its columns are those of this version; else they are those of an earlier one.
+    """
     start = data.rfind(_MARK)
     match = _SEAL.match(data, start) if start >= 0 else None
     if match is None:
@@ -67,17 +78,32 @@ def check_seal(data: bytes, kind: str, name: str) -> None:
         raise StoreDamaged("altered: its SHA-256 does not match, or it was renamed")
     if int(match[1]) > SCHEMA_VERSION:
         raise StoreNewer(f"schema version {int(match[1])}; this sweeper knows up to {SCHEMA_VERSION}")
-    if match[2].decode() != FINGERPRINTS.get(kind, match[2].decode()):
-        raise StoreDamaged(f"its columns are not those of schema version {SCHEMA_VERSION}")
+    found, version = match[2].decode(), int(match[1])
+    if found != FINGERPRINTS_BY_VERSION.get((kind, version), found):
+        raise StoreDamaged(f"its columns are not those of schema version {version}")
+    return found == FINGERPRINTS.get(kind, found)
 
 
 def decode(data: bytes, kind: str, name: str) -> pa.Table:
-    """The table in a sealed file's bytes, every checksum verified. Raises StoreDamaged."""
-    check_seal(data, kind, name)
+    """The table in a sealed file's bytes, every checksum verified, with this version's columns. Raises StoreDamaged."""
+    current = check_seal(data, kind, name)
     try:
-        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
     except (pa.ArrowException, OSError) as fault:
         raise StoreDamaged(f"not readable as Parquet: {fault}") from fault
+    if current:
+        return table
+    schema, had = SCHEMAS[kind], table.schema.names
+    arrays = [table[f.name] if f.name in had else pa.nulls(len(table), f.type) for f in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def upgraded(data: bytes, kind: str, name: str) -> bytes:
+    """A sealed file with this version's columns: as it is, or its rows with the columns that they lack, null.
+
+    The rows go on to say under which schema version they were written. Raises StoreDamaged, StoreNewer.
+    """
+    return data if check_seal(data, kind, name) else encode(decode(data, kind, name), kind, name)
 
 
 def _digest(data: bytes | bytearray, blank: tuple[int, int], kind: str, name: str) -> str:

@@ -86,8 +86,15 @@ class EvaluationSection(Section):
         Field(description="on how many of the images there are K chains, spread over them in hundreds; 0: on all"),
     ] = 2000  # not the 0 of Evaluation, which is what rows from before this field had
     images: Annotated[
-        Count, AfterValidator(several), Field(description="images of the split that are used, from its start; 0: all")
+        Count, AfterValidator(several), Field(description="how many images of the split are used; 0: all")
     ] = Evaluation.images
+    image_choice: Annotated[
+        Literal["spread", "first"],
+        Field(
+            description="which of them: spread over the split, one of each of as many equal parts, or the first ones; "
+            "where it is not given, a store whose cells were evaluated on the first ones stays with these"
+        ),
+    ] = "spread"  # not the first of Evaluation, which is what rows from before this field had
     split: Annotated[Literal["test", "validation"], Field(description="images of the final evaluation")] = "test"
     seed: Annotated[Seed, Field(description="fixes binarisation and noise for all cells")] = Evaluation.seed
     active_threshold: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from models.cell import Cell
@@ -41,6 +41,15 @@ class Study:
         """The settings of the final evaluation of cells of this data set, as `models` takes them."""
         settings = Evaluation(**{f.name: getattr(self.evaluation, f.name) for f in fields(Evaluation)})
         return settings.on(getattr(find("data", data), settings.split) or sys.maxsize)
+
+    @property
+    def image_choice_open(self) -> bool:
+        """Whether the study leaves it open which images are evaluated."""
+        return bool(self.evaluation.images) and "image_choice" not in self.evaluation.model_fields_set
+
+    def with_image_choice(self, choice: str) -> Study:
+        """The same study with `evaluation.image_choice` as given."""
+        return replace(self, evaluation=self.evaluation.model_copy(update={"image_choice": choice}))
 
     def to_yaml(self) -> str:
         """The study as a study file, overrides and the sections' defaults written out. Loads to an equal study."""

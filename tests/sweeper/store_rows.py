@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
-from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION, Store, atomic
+from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION, Store, atomic, rows
 
+OLD = [column.name for column in CELL_COLUMNS if column.since == 1]  # columns of schema version 1
 EVALUATED = {column.name for column in CELL_COLUMNS if column.null.startswith("the cell diverged")}
 
 
@@ -48,3 +49,17 @@ def history(number: int = 1, steps: int = 500, layers: int = 3):
 def temporary_files(store: Store):
     """Files that a killed writer left in a store."""
     return [path for path in store.paths.root.rglob("*") if atomic.TEMPORARY.fullmatch(path.name)]
+
+
+def as_version_1(monkeypatch, store: Store, numbers) -> None:
+    """Put rows of these numbers into a store as schema version 1 wrote them, and make the store one of that version."""
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "SCHEMA_VERSION", 1)
+        for number in numbers:
+            values = row(number, schema_version=1)
+            name, table = rows.row_table(values)
+            (store.paths.cells / name).write_bytes(rows.encode(table.select(OLD), "cells", name))
+            (store.paths.history / name).write_bytes(
+                rows.encode(rows.history_table(history(number), values), "history", name)
+            )
+    store.paths.version.write_text('{"format": "sweeper store", "schema_version": 1}\n')

@@ -11,9 +11,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import environment, same, until
 from invariants import check_invariants
+from store_rows import as_version_1
 
 import sweeper
 from sweeper.cloud import lease as leases
@@ -22,7 +24,7 @@ from sweeper.cloud.lease import Lease
 from sweeper.cloud.mirror import Mirror
 from sweeper.cloud.objects import Bucket
 from sweeper.errors import StoreInUse, StoreNewer, StoreUnwritable
-from sweeper.store import Store
+from sweeper.store import CELL_SCHEMA, Store
 
 SOON = {"push": 0.1, "patience": 2.0}
 
@@ -156,6 +158,28 @@ def test_what_goes_here_goes_there_but_no_row_that_was_not_superseded(tiny, serv
     with pytest.raises(StoreUnwritable):
         mirror.push()
     assert rows_there(url) == after
+
+
+def test_rows_that_an_upgrade_gave_new_columns_take_the_place_of_those_in_the_bucket(service, tmp_path, monkeypatch):
+    """And no others: one that was damaged here leaves the whole one there."""
+    url, here = service.url("upgraded"), Store.create(tmp_path / "here")
+    as_version_1(monkeypatch, here, (1, 2, 3))
+    mirror = Mirror(Bucket(url), here.paths.root)
+    mirror.push()
+    with here.lock():
+        assert here.heal() == []
+    mirror.push()
+    rows = {name: Bucket(url).get(name)[0] for name in rows_there(url)}
+    assert rows == {f"cells/{path.name}": path.read_bytes() for path in here.paths.cells.iterdir()}
+    assert b'"schema_version": 2' in Bucket(url).get("store.json")[0]
+    damaged = here.paths.root / min(rows)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    mirror.push()
+    assert Bucket(url).get(min(rows))[0] == rows[min(rows)] == damaged.read_bytes()
+    Mirror(Bucket(url), tmp_path / "elsewhere").pull()
+    there = Store.open(tmp_path / "elsewhere")
+    assert len(there.cells()) == 3 and there.check() == []
+    assert pq.read_schema(next(there.paths.cells.iterdir())).names == CELL_SCHEMA.names
 
 
 def test_one_run_at_a_time_by_the_clock_of_the_service(service, monkeypatch):

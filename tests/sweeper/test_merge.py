@@ -14,7 +14,7 @@ from store_rows import cell_id, history, row, temporary_files
 
 from sweeper.errors import StoreInUse, StoreNewer, StoreUnwritable, StudyError
 from sweeper.merge import merge
-from sweeper.store import Store
+from sweeper.store import SCHEMA_VERSION, Store
 from sweeper.store.pictures import to_png
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -180,14 +180,14 @@ def test_a_source_of_a_newer_version_ends_it_with_nothing_changed(two, tmp_path,
 
     newer = Store.create(tmp_path / "newer")
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "SCHEMA_VERSION", 2)
-        newer.commit(row(9, schema_version=2), history(9))
+        patch.setattr(rows, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        newer.commit(row(9, schema_version=SCHEMA_VERSION + 1), history(9))
     before = content(two[0])
     with pytest.raises(StoreNewer, match="newer"):
         merge(two[0], [two[1], newer.paths.root])
     with pytest.raises(StoreNewer):
         merge(tmp_path / "new", [newer.paths.root])
-    newer.paths.version.write_text('{"format": "sweeper store", "schema_version": 2}')
+    newer.paths.version.write_text(f'{{"format": "sweeper store", "schema_version": {SCHEMA_VERSION + 1}}}')
     with pytest.raises(StoreNewer):
         merge(two[0], [newer.paths.root])
     assert content(two[0]) == before and not (tmp_path / "new").exists()

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from conftest import same, table
 
+from models.compiled import compiler
 from models.procedures.joint import Joint
 from models.registry import cell_id
 from sweeper.driver import worker
@@ -89,6 +90,53 @@ def test_a_kill_between_training_and_commit_keeps_the_state(tiny, trained, monke
     assert min(step for _, step in trained) == 20
     straight.run("evaluation.every=0")
     assert [row | {"study": ""} for row in table(study.store)] == [row | {"study": ""} for row in table(straight.store)]
+
+
+@pytest.mark.skipif(compiler() is None, reason="there is no C compiler")
+def test_a_row_says_what_did_the_passes_beside_matrix_products_also_where_they_changed(tiny, sweeper_command):
+    """Torch for the first half, on a machine without a compiler, and C for the second; without float32 always torch."""
+    study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 40})
+    without = {"SWEEPER_CC": ""}
+    for steps, env in ((20, without), (40, {})):
+        done = sweeper_command.run(study.argv("run", "--set", f"train.steps={steps}"), env=env)
+        assert done.code == 0, done.err
+        rows = study.opened().cells()
+        assert set(rows["kernels"]) == {"torch" if env else "compiled, torch"}
+        assert set(rows["evaluation_kernels"]) == {"torch" if env else "compiled"}
+    double = tiny("double", cells={"rho": 1, "seed": 0, "precision": "float64"}, train={"steps": 2})
+    double.run()
+    assert double.opened().cells()["kernels"].tolist() == ["torch"]
+
+
+def test_after_a_stop_in_the_midst_a_checkpoint_says_what_did_the_passes(tiny, monkeypatch):
+    """So do states that are only evaluated again: what evaluates them is not what trained them."""
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 0.0001})
+    kinds = {"first": "torch", "then": "compiled"}
+    monkeypatch.setattr(worker, "LOOK_S", 0.0)
+    monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["first"])
+
+    class Killed(BaseException):
+        pass
+
+    real = Joint.step
+
+    def step(self, stack):
+        if stack.step == 30:
+            raise Killed
+        real(self, stack)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Joint, "step", step)
+        with pytest.raises(Killed):
+            study.run()
+    monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["then"])
+    study.run()
+    (row,) = study.opened().cells().to_dict("records")
+    assert (row["kernels"], row["evaluation_kernels"]) == ("compiled, torch", "compiled")
+    monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["first"])
+    study.run("evaluation.seed=1")
+    (row,) = study.opened().cells().to_dict("records")
+    assert (row["kernels"], row["evaluation_kernels"]) == ("compiled, torch", "torch")
 
 
 # --- more of the same

@@ -11,7 +11,7 @@ from store_rows import cell_id, history, row
 
 import sweeper
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable, StudyError
-from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, Store
+from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, SCHEMA_VERSION, Store
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_a_done_row_covers(store):
         ({"step": 1.5}, "step should be int64"),
         ({"kl_per_layer": "x"}, "kl_per_layer should be list"),
         ({"state": "failed"}, "state should be done or diverged"),
-        ({"schema_version": 2}, "schema_version should be 1"),
+        ({"schema_version": 1}, "schema_version should be 2"),
         ({"diverged_at": 3}, "diverged_at should be null"),
         ({"cell_id": "../../etc"}, "cell id should match"),
         ({"evaluation_id": "a/b"}, "evaluation id should match"),
@@ -208,10 +208,11 @@ def test_another_process_makes_the_store_while_this_one_looks_at_the_folder(tmp_
 
 def test_a_newer_store_is_refused_untouched(store):
     store.commit(row(1), history(1))
-    store.paths.version.write_text('{"format": "sweeper store", "schema_version": 2}')
+    newer = SCHEMA_VERSION + 1
+    store.paths.version.write_text(f'{{"format": "sweeper store", "schema_version": {newer}}}')
     before = contents(store)
     for create in (False, True):
-        with pytest.raises(StoreNewer, match="schema version 2"):
+        with pytest.raises(StoreNewer, match=f"schema version {newer}"):
             Store.open(store.paths.root, create=create)
     with pytest.raises(StoreNewer):
         sweeper.load(store.paths.root)
@@ -221,8 +222,8 @@ def test_a_newer_store_is_refused_untouched(store):
 def test_a_newer_row_is_never_set_aside(store, monkeypatch):
     from sweeper.store import rows
 
-    monkeypatch.setattr(rows, "SCHEMA_VERSION", 2)
-    store.commit(row(1, schema_version=2), history(1))
+    monkeypatch.setattr(rows, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    store.commit(row(1, schema_version=SCHEMA_VERSION + 1), history(1))
     monkeypatch.undo()
     for reading in (store.heal, store.cells, store.check):
         with pytest.raises(StoreNewer):

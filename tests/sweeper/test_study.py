@@ -57,7 +57,12 @@ def test_sections_have_the_documented_defaults(tmp_path: Path) -> None:
     study = load(tmp_path)
     assert study.evaluation_settings("digits") == Evaluation()  # 2,000 would be all of its images
     assert study.evaluation_settings("mnist") == Evaluation(importance_images=2000)
-    assert load(tmp_path, BASE, "evaluation.images=2000").evaluation_settings("mnist") == Evaluation(images=2000)
+    some = load(tmp_path, BASE, "evaluation.images=2000")
+    assert some.evaluation_settings("mnist") == Evaluation(images=2000, image_choice="spread")
+    assert some.evaluation_settings("digits") == Evaluation(images=2000)  # all that there are
+    assert load(tmp_path, BASE, "evaluation.images=2000", "evaluation.image_choice=first").evaluation_settings(
+        "mnist"
+    ) == Evaluation(images=2000)
     assert (study.evaluation.every, study.evaluation.validation_images) == (1000, 1000)
     assert (study.train.checkpoint_s, study.train.keep) == (60.0, "full")
     assert (study.analysis.rho_ref, study.analysis.order_parameter) == (0.8, "kl_top")
