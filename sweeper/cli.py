@@ -1,7 +1,8 @@
 """The command line. Results go to stdout, everything else to stderr; modules load when a command needs them.
 
-Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, 74 input or
-output failed, 75 store in use; interrupted, checkpoints written, 128 + the signal's number: 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, 69 no
+workers, 74 input or output failed, 75 store in use; interrupted, checkpoints written, 128 + the signal's number: 130
+Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: importing the coloured one takes a fifth of a second
     help="Train grids of hierarchical VAEs, resume whatever was interrupted, and find the critical ρ.",
     epilog="Exit codes: 0 done, 1 cells or a comparison failed, 2 usage or study error, 65 store damaged or newer, "
-    "74 I/O, 75 store in use, 130, 143 and other 128 + signal interrupted.",
+    "69 no workers, 74 I/O, 75 store in use, 130, 143 and other 128 + signal interrupted.",
 )
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.")]

@@ -19,7 +19,7 @@ import pytest
 from conftest import environment, until
 from invariants import check_invariants
 from test_cloud import at, s3, service  # noqa: F401  (fixtures)
-from test_ray import LINGER_S, RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
+from test_ray import LINGER_S, RAY, SECONDS_S, SLOW_START_S, python_in, through_ray  # noqa: F401  (a fixture)
 
 from sweeper.cloud import to_read, working_copy
 from sweeper.driver.session import sweep
@@ -82,7 +82,7 @@ def test_a_run_through_ray_into_a_bucket_is_killed_and_goes_on(tiny, through_ray
 class Cluster:
     """Ray nodes of one core each on this machine, with a token; `lose` kills every process of one."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, python=sys.executable):
         self.folder = Path(tempfile.mkdtemp(prefix="c", dir="/tmp"))
         token = self.folder / "token"
         token.touch(0o600)
@@ -99,8 +99,16 @@ class Cluster:
             where = [f"--address={self.address}"]
             if number == 0:
                 where = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self.folder / 'ray'}"]
-            ray = Path(sys.executable).with_name("ray")
-            command = [str(ray), "start", *where, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--block"]
+            command = [
+                str(python),
+                "-m",
+                "ray.scripts.scripts",
+                "start",
+                *where,
+                "--node-ip-address=127.0.0.1",
+                "--num-cpus=1",
+                "--block",
+            ]
             self.nodes.append(
                 subprocess.Popen(
                     [*command, "--object-store-memory=100000000", "--disable-usage-stats"],
@@ -201,3 +209,66 @@ def test_a_node_is_lost_and_its_cells_run_elsewhere(tiny, cluster, injected, tmp
                 run.wait()
     check_invariants(study, undisturbed.store)
     injected("a node of a Ray cluster lost", 1)
+
+
+@pytest.fixture
+def spaced(tmp_path):
+    """A Python in a folder with a space, and a cluster of one node of one core that it has started."""
+    python = python_in(tmp_path / "environment with a space")
+    made = Cluster(1, python)
+    yield python, made
+    made.close()
+
+
+def joined(study, cluster, *more, python=sys.executable, err=subprocess.PIPE):
+    """`sweeper run` on a cluster."""
+    argv = [str(python), "-m", "sweeper", *study.argv("run", "--executor", "ray", "--address", cluster.address, *more)]
+    return subprocess.Popen(argv, env=cluster.environment, stdout=subprocess.DEVNULL, stderr=err, text=True)
+
+
+def test_nodes_whose_python_has_a_space_in_its_path_work_or_the_run_says_why(tiny, spaced):
+    """They work for a driver that runs by the same Python. For another, Ray starts theirs without quotes."""
+    python, cluster = spaced
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 20})
+    other = joined(study, cluster, "--set", "run.start_s=45")
+    err = other.communicate(timeout=SLOW_START_S)[1]
+    assert other.returncode == 69 and "1 of 1 nodes of the Ray cluster cannot work: node " in err, err
+    assert "no worker came up within 45 s (run.start_s); Ray's logs say:" in err
+    assert f"raylet.err: bash: line 1: {str(python).partition(' ')[0]}: No such file or directory" in err
+    same_python = joined(study, cluster, python=python)
+    err = same_python.communicate(timeout=SLOW_START_S)[1]
+    assert same_python.returncode == 0, err
+
+
+HOLD = """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False)
+@ray.remote(num_cpus=1)
+def hold():
+    time.sleep(1000)
+ray.wait([hold.remote()])
+"""
+
+
+def test_a_run_waits_for_cores_that_others_hold_until_it_is_stopped(tiny, tmp_path):
+    """However long: workers could start, so there is nothing wrong. Ctrl-C ends it within seconds."""
+    cluster = Cluster(1)
+    try:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, cluster.address], env=cluster.environment | cluster.mark(0)
+        )
+        until(lambda: any(b"ray::hold" in command_line(pid) for pid in cluster.processes(0)), SLOW_START_S, 0.2)
+        study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 20})
+        with open(tmp_path / "err", "w+") as err:
+            run = joined(study, cluster, "--set", "run.start_s=20", err=err)
+            said = Path(err.name).read_text
+            until(lambda: "waiting: others use the cores" in said() or run.poll() is not None, SLOW_START_S, 0.2)
+            assert run.poll() is None, said()
+            run.send_signal(signal.SIGINT)
+            begun = time.monotonic()
+            assert run.wait(SLOW_START_S) == 130 and time.monotonic() - begun < SECONDS_S, said()
+            print(f"ended {time.monotonic() - begun:.1f} s after the signal")
+        holder.kill()
+        holder.wait()
+    finally:
+        cluster.close()

@@ -10,6 +10,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,32 +27,39 @@ from conftest import ROOT, environment, same, table, until
 
 from sweeper.doctor import running
 from sweeper.driver import closed as doors
-from sweeper.errors import StudyError
+from sweeper.driver.tune import cluster
+from sweeper.errors import StudyError, WorkersUnavailable
 from sweeper.machine import ANYWHERE
 
 SLOW_START_S = 400.0
+SECONDS_S = 30.0  # 2 to 5 on a machine with nothing else to do
 LINGER_S = 120.0  # Ray's agents notice after about a minute that their raylet is gone
 
 
 class Run:
     """`sweeper run` through Ray as a real process with its own session and temporary folder."""
 
-    def __init__(self, study, *more, python=sys.executable, terminal=None, **variables):
+    def __init__(self, study, *more, python=sys.executable, cwd=None, under=(), terminal=None, **variables):
         self.temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-        self.study, self.terminal, self.variables = study, terminal, variables
-        self.argv = [str(python), "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
+        self.study, self.cwd, self.terminal, self.variables = study, cwd, terminal, variables
+        self.argv = [*under, str(python), "-m", "sweeper", *study.argv("run", "--executor", "ray", *more)]
         self.start()
 
     def start(self):
         """Start the command (again)."""
-        env = environment(TMPDIR=str(self.temporary), **self.variables)
+        common = {
+            "start_new_session": True,
+            "cwd": self.cwd,
+            "env": environment(TMPDIR=str(self.temporary)) | self.variables,
+            "executable": sys.executable if self.argv[0] == "uv" else None,
+        }
         if self.terminal is None:
             streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            self.process = subprocess.Popen(self.argv, **streams, text=True, start_new_session=True, env=env)
+            self.process = subprocess.Popen(self.argv, **streams, text=True, **common)
             return
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
         own = partial(fcntl.ioctl, self.terminal, termios.TIOCSCTTY, 0)  # the terminal of its session
-        self.process = subprocess.Popen(self.argv, **streams, start_new_session=True, preexec_fn=own, env=env)
+        self.process = subprocess.Popen(self.argv, **streams, preexec_fn=own, **common)
 
     def notes(self):
         """What its stacks last said, once two of them are training."""
@@ -114,6 +122,30 @@ def python_in(folder):
     return folder / "bin" / "python"
 
 
+# What lies in the folder where a run is started, and variables that Ray obeys. A worker that met any of it would fail.
+WRONG = "raise SystemExit('the wrong module')"
+ANOTHER_MODELS = {"models/__init__.py": WRONG}
+ABOVE_A_CLONE = {"sweeper/models/__init__.py": WRONG, "sweeper/sweeper/__init__.py": WRONG, "models/best.pt": ""}
+LIBRARIES = {"pandas.py": WRONG, "graphlib.py": WRONG, "sqlite3.py": WRONG}
+HOOKS = {
+    "RAY_RUNTIME_ENV_HOOK": "no.such.hook", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_gone.zip"}}),
+}  # fmt: skip
+UV = ("uv", "run")  # to Ray this Python is `uv run`: it looks how a process above is called
+AS_UV = "import subprocess, sys\nsys.exit(subprocess.call(sys.argv[1:]))\n"
+TOO_LARGE = 600 << 20  # bytes; Ray uploads no folder of more than 512 MB
+
+
+def hostile(folder, files):
+    """The folder, with these files, one that is too large to be uploaded, and one that stands for `uv run`."""
+    for name, text in (files | {"run": AS_UV}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    with open(folder / "large", "wb") as file:
+        file.truncate(TOO_LARGE)
+    return folder
+
+
 def closed(run):
     """Folder and token are private, no dashboard listens, and what speaks HTTP asks for the token; by `doctor`'s eyes.
 
@@ -150,10 +182,13 @@ def refuses_strangers(head):
 
 
 def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through_ray, sweeper_command, tmp_path):
-    """With Python itself in a folder with a space, as in a checkout in such a folder."""
+    """With Python itself in a folder with a space, as in a checkout in such a folder; under `uv run`, beside all that
+    could mislead workers (the slow tests have each by itself)."""
     study = tiny(train={"steps": 400, "checkpoint_s": 0.2}, run=RAY)
     inline = tiny(store="inline", train={"steps": 400, "checkpoint_s": 3600.0}, run={"max_stack": 12})
-    run = through_ray(study, "--json", python=python_in(tmp_path / "environment with a space"))
+    here = hostile(tmp_path / "here", ANOTHER_MODELS | LIBRARIES)
+    python = python_in(tmp_path / "environment with a space")
+    run = through_ray(study, "--json", python=python, cwd=here, under=UV, **HOOKS)
     victim = until(run.notes, SLOW_START_S)[0]["pid"]
     assert victim != run.process.pid
     closed(run)
@@ -167,6 +202,124 @@ def test_a_worker_is_killed_and_all_cells_finish_as_in_one_process(tiny, through
     assert same(study.store, inline.store)
     assert study.opened().running() == [] and study.opened().failures() == []
     until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("files", "under", "variables"),
+    [
+        (ANOTHER_MODELS, (), {}),
+        (ABOVE_A_CLONE, (), {}),
+        (LIBRARIES, (), {}),
+        (ANOTHER_MODELS, (), {"PYTHONPATH": f".:{ROOT}", "PYTHONSAFEPATH": "1"}),
+        ({}, UV, {}),
+        ({}, (), HOOKS),
+    ],
+    ids=["models", "above a clone", "libraries", "path", "uv run", "hooks"],
+)
+def test_workers_import_what_the_driver_did_and_get_nothing_of_the_folder(
+    tiny, through_ray, tmp_path, files, under, variables
+):
+    run = through_ray(tiny(run=RAY), cwd=hostile(tmp_path / "here", files), under=under, **variables)
+    code, _, err = run.end()
+    assert code == 0 and run.study.opened().failures() == [], err
+
+
+BROKEN = """
+import sys
+if any("default_worker.py" in word for word in sys.orig_argv) and "setup_worker.py" not in "".join(sys.orig_argv):
+    raise SystemExit("this Python is broken")
+"""
+
+
+def broken(folder):
+    """A folder that, first in PYTHONPATH, lets no worker of Ray come up."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(BROKEN)
+    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_do_not_come_up_says_why_and_ends(tiny, through_ray, tmp_path):
+    """From Ray's logs; and on Ctrl-C it ends sooner, at once."""
+    study = tiny(run=RAY)
+    variables = broken(tmp_path / "broken")
+    run = through_ray(study, "--set", "run.start_s=60", **variables)
+    code, out, err = run.end()
+    assert code == 69 and out == "" and "Traceback" not in err, err
+    said = err.splitlines()
+    assert "no worker came up within 60 s (run.start_s); Ray's logs say:" in said
+    assert "  raylet.err: SystemExit: this Python is broken" in said
+    assert list(run.temporary.iterdir()) == [] and study.opened().failures() == []
+    run.start()
+    until(lambda: any(b"default_worker.py" in command_line(pid) for pid in run.processes()), SLOW_START_S, 0.2)
+    time.sleep(5)  # Tune waits
+    run.process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    code, _, err = run.end()
+    print(f"ended {time.monotonic() - begun:.1f} s after the signal")
+    assert code == 130 and "0 of 6 cells done" in err and time.monotonic() - begun < SECONDS_S, err
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+
+
+def command_line(pid):
+    """A process's words; none if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.5, 3.0, 6.0])
+def test_ctrl_c_while_ray_starts_ends_the_run_within_seconds(tiny, through_ray, after_s):
+    study = tiny(run=RAY)
+    run = through_ray(study)
+    until(lambda: study.store.exists() and any(run.temporary.iterdir()), SLOW_START_S)
+    time.sleep(after_s)
+    run.process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    code, _, err = run.end()
+    print(f"ended {time.monotonic() - begun:.1f} s after the signal")
+    assert code == 130 and "Traceback" not in err and time.monotonic() - begun < SECONDS_S, err
+    until(lambda: not run.processes(), LINGER_S, 0.5)
+    assert list(run.temporary.iterdir()) == []
+
+
+@pytest.fixture
+def mute():
+    """The address of something that lets itself be called and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def token(tmp_path, monkeypatch):
+    """A token for any cluster."""
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    return {"RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def test_a_cluster_that_does_not_answer_is_given_up(mute, token, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(WorkersUnavailable, match=rf"cannot join the Ray cluster at {mute}: no answer within 2 s"):
+        cluster(mute, 2.0)
+
+
+def test_ctrl_c_while_waiting_for_a_cluster_ends_the_run_within_seconds(tiny, mute, token, sweeper_command):
+    study = tiny()
+    run = sweeper_command.start(study.argv("run", "--executor", "ray", "--address", mute), env=token)
+    until(lambda: (study.store / "study.yaml").exists())
+    time.sleep(2)
+    begun = time.monotonic()
+    run.kill(signal.SIGINT)
+    assert run.wait() == 130 and time.monotonic() - begun < SECONDS_S
+    assert run.err.splitlines()[-1] == "stopped on request, before anything was trained"
 
 
 def test_an_open_ray_is_neither_started_nor_joined(tiny, sweeper_command, tmp_path):
