@@ -41,6 +41,9 @@ OWNERS = {
     "matplotlib": ("sweeper.analysis.figures",),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
+    "tensorboardX": ("sweeper.export.tensorboard",),
+    "wandb": ("sweeper.export.wandb",),
+    "mlflow": ("sweeper.export.mlflow",),
     "pandas": ("sweeper",),
     "psutil": ("sweeper.machine", "sweeper.doctor"),
     "certifi": ("models.data.download",),
@@ -60,6 +63,7 @@ LAYERS = {
     "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
     "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
+    "sweeper.export": ("sweeper.errors",),
     "sweeper.plan": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
         "sweeper.refine", "models",
