@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sweeper.analysis.report import Report
     from sweeper.estimate import Cost
+    from sweeper.export.runs import Run
     from sweeper.plan import Plan
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
@@ -259,6 +262,63 @@ def export_to_optuna(
     for name in names:
         _print(name)
     _print(f"next: optuna-dashboard {shlex.quote(place)}")
+
+
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder to write to.")]
+
+
+@export.command("tensorboard")
+def export_to_tensorboard(store: StorePath, output: Output = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Write the cells as runs for TensorBoard, into STORE/analysis/tensorboard unless told otherwise."""
+    from sweeper.export.tensorboard import export_tensorboard
+
+    _export("tensorboard", store, output, as_json, lambda runs, place, name: export_tensorboard(runs, place))
+
+
+@export.command("wandb")
+def export_to_wandb(store: StorePath, output: Output = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Write the cells as offline runs of Weights & Biases, into STORE/analysis/wandb unless told otherwise."""
+    from sweeper.export.wandb import export_wandb
+
+    _export("wandb", store, output, as_json, export_wandb)
+
+
+@export.command("mlflow")
+def export_to_mlflow(store: StorePath, output: Output = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Write the cells as runs into a database of MLflow's, in STORE/analysis/mlflow unless told otherwise."""
+    from sweeper.export.mlflow import export_mlflow
+
+    _export("mlflow", store, output, as_json, export_mlflow)
+
+
+def _export(
+    tool: str, store: Path, output: Path | None, as_json: bool, write: Callable[[list[Run], Path, str], int]
+) -> None:
+    from sweeper.cloud import to_read
+    from sweeper.errors import StudyError
+    from sweeper.export.runs import runs_of
+    from sweeper.store import Store
+    from sweeper.study import load_study
+    from sweeper.wording import plural
+
+    opened = Store.open(to_read(store))
+    try:
+        name = load_study(opened.paths.study).name if opened.paths.study.exists() else opened.paths.root.name
+    except StudyError:  # of another version: its rows can be exported all the same
+        name = opened.paths.root.name
+    rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
+    place = output or opened.paths.analysis / tool
+    written = write(runs_of(rows, history), place, name)
+    if as_json:
+        _print_json({"output": str(place), "runs": len(rows), "written": written})
+        return
+    _print(f"{place}: {plural(len(rows), 'run')}, {written:,} of them written now")
+    words = {
+        "tensorboard": f"tensorboard --logdir {shlex.quote(str(place))}",
+        "wandb": f"wandb sync {shlex.quote(str(place))}/*/wandb/offline-run-*",
+        "mlflow": f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{place.absolute()}/mlflow.db')}",
+    }
+    _print(f"next: {words[tool]}")
 
 
 @app.command()

@@ -47,6 +47,9 @@ OWNERS = {
     "matplotlib": ("sweeper.analysis.figures",),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
+    "tensorboardX": ("sweeper.export.tensorboard",),
+    "wandb": ("sweeper.export.wandb",),
+    "mlflow": ("sweeper.export.mlflow",),
     "pandas": ("sweeper",),
     "psutil": ("sweeper.machine", "sweeper.doctor", "sweeper.driver.session", "sweeper.driver.ray_logs"),
     "certifi": ("models.data.download",),
@@ -68,6 +71,7 @@ LAYERS = {
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
     "sweeper.settled": ("sweeper.store", "sweeper.study"),
     "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
+    "sweeper.export": ("sweeper.errors",),
     "sweeper.plan": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
         "sweeper.refine", "sweeper.settled", "models",
