@@ -29,7 +29,8 @@ from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
-ENDS = ("low", "high", "low_wide", "high_wide", "low_seeds", "high_seeds")
+SEEDS_ALONE = ("low_seeds", "high_seeds")
+ENDS = ("low", "high", "low_wide", "high_wide", *SEEDS_ALONE)
 MOST_LINES = 6  # pairs of a kind that a headline spells out
 
 Subject = Literal["data", "method", "architecture"]
@@ -83,10 +84,16 @@ class Comparison:
         if self.ratio is None:
             return f"{said} ({self.reason})"
         because = f"{self.reason}: " if self.reason else ""
-        return (
-            f"{said} ({because}ratio {self.ratio:.3g}, 95 % interval [{self.low:.3g}, {self.high:.3g}] with what both "
-            f"grids leave open; [{self.low_seeds:.3g}, {self.high_seeds:.3g}] over {len(self.seeds)} seeds alone)"
-        )
+        interval = f"95 % interval [{self.low:.3g}, {self.high:.3g}] with what both grids leave open"
+        alone = f"; {seeds_alone(self.low_seeds, self.high_seeds, len(self.seeds))}"
+        return f"{said} ({because}ratio {self.ratio:.3g}, {interval}{alone})"
+
+
+def seeds_alone(low: float | None, high: float | None, seeds: int) -> str:
+    """The t interval over seeds alone in words, or that there is none."""
+    if low is None or high is None:
+        return f"{seeds} seeds, whose scatter these grids do not show"
+    return f"[{low:.3g}, {high:.3g}] over {seeds} seeds alone"
 
 
 def compare_curves(curves: Sequence[Curve], same_within: float = SAME_WITHIN) -> list[Comparison]:
@@ -190,7 +197,9 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
     between = places(first, a, shared) - places(second, b, shared)
     differences = Known(between.estimates + shift, between.lows + shift, between.highs + shift)
     judged = judge(differences, float(np.log(same_within)))
-    numbers = {name: float(np.exp(getattr(judged, name))) for name in ENDS}
+    numbers: dict[str, float | None] = {name: float(np.exp(getattr(judged, name))) for name in ENDS}
+    if not (a.resolved and b.resolved):  # the middles of gaps do not scatter as the places in them do
+        numbers |= dict.fromkeys(SEEDS_ALONE)
     return Comparison(
         **vars(blank)
         | numbers

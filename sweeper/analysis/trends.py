@@ -27,7 +27,7 @@ import pandas as pd
 
 from models.cell import canonical_json, parse_sizes
 from sweeper.analysis.axis import Array
-from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, places, scale_of
+from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, places, scale_of, seeds_alone
 from sweeper.analysis.critical import FEWEST_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import judge
@@ -85,8 +85,8 @@ class Trend:
         because = f"{self.reason}: " if self.reason else ""
         return (
             f"{said} ({because}{self.scale} × {self.ratio:.3g} {PER[self.along]}, 95 % interval [{self.low:.3g}, "
-            f"{self.high:.3g}] with what the grids leave open; [{self.low_seeds:.3g}, {self.high_seeds:.3g}] over "
-            f"{len(self.seeds)} seeds alone)"
+            f"{self.high:.3g}] with what the grids leave open; "
+            f"{seeds_alone(self.low_seeds, self.high_seeds, len(self.seeds))})"
         )
 
 
@@ -171,9 +171,12 @@ def _trend(family: Family, same_within: float) -> Trend:
     moves = judged.low > 0 or judged.high < 0
     upward = (judged.mean > 0) != axis.complement  # 1 − ρ falls where ρ rises
     verdict = ("rising" if upward else "falling") if moves else "none" if judged.verdict == "yes" else "cannot tell"
+    ends: dict[str, float | None] = {name: float(np.exp(getattr(judged, name) / span)) for name in ENDS}
+    if not all(onsets[index].resolved for index in here):
+        ends |= dict.fromkeys(SEEDS_ALONE)
     return Trend(
         **vars(blank)
-        | {name: float(np.exp(getattr(judged, name) / span)) for name in ENDS}
+        | ends
         | {
             "verdict": verdict,
             "ratio": float(np.exp(judged.mean / span)),

@@ -49,7 +49,7 @@ def draw_comparisons(axes: Axes, data: pd.DataFrame, margin: float) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_xscale("log")
     ends = np.log(data[["low", "high", "low_seeds", "high_seeds"]].to_numpy(dtype=float))
-    reach = max(float(np.abs(ends).max()), 1.2 * np.log(margin)) * 1.05
+    reach = max(float(np.nanmax(np.abs(ends))), 1.2 * np.log(margin)) * 1.05
     axes.set_xlim(np.exp(-reach), np.exp(reach))
     ticks = [tick for tick in (0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4) if abs(np.log(tick)) < reach]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
