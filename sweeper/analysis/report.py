@@ -23,7 +23,10 @@ from sweeper.analysis.tables import critical_table, points_table, write_table
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was found: the curves with their onset and midpoint, the files written, and what a reader must know."""
+    """What was found: the curves with their onset and midpoint, the files written, and what a reader must know.
+
+    `unwritten`: why there are no files, where they could not be written.
+    """
 
     study: str
     order_parameter: str
@@ -34,6 +37,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     checks: list[Checks] = field(default_factory=list)
     page: Path | None = None
+    unwritten: str | None = None
 
     def headline(self) -> list[str]:
         """One line a curve: its critical value with interval, or why there is none; then how curves relate."""
@@ -76,7 +80,7 @@ class Report:
 def report(
     cells: pd.DataFrame,
     history: pd.DataFrame,
-    out_dir: Path,
+    out_dir: Path | None,
     *,
     study_name: str,
     axis: Axis = RHO,
@@ -85,7 +89,7 @@ def report(
     same_within: float = SAME_WITHIN,
     asked: Collection[str] | None = None,
 ) -> Report:
-    """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing.
+    """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing [nothing].
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
@@ -103,6 +107,8 @@ def report(
         return Report(study_name, order_parameter, [], notes=notes)
     checks = [check(curve, history, order_parameter) for curve in found]
     notes += _checks(found, checks)
+    if out_dir is None:
+        return Report(study_name, order_parameter, found, relate(found, same_within), notes=notes, checks=checks)
     out_dir.mkdir(parents=True, exist_ok=True)
     tables = write_table(critical_table(found, order_parameter, history), out_dir, "critical")
     tables += write_table(points_table(found), out_dir, "points")
