@@ -37,7 +37,7 @@ OWNERS = {
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
     "rich": ("sweeper.cli", "sweeper.progress"),
-    "matplotlib": ("sweeper.analysis.figures",),
+    "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
     "pandas": ("sweeper",),
@@ -53,6 +53,7 @@ LAYERS = {
     "sweeper.errors": (),
     "sweeper.wording": (),
     "sweeper.limits": (),
+    "sweeper.environment": (),
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
@@ -64,8 +65,8 @@ LAYERS = {
         "sweeper.refine", "models",
     ),
     "sweeper.driver": (
-        "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.store",
-        "sweeper.wording", "models",
+        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan",
+        "sweeper.provenance", "sweeper.store", "sweeper.wording", "models",
     ),
 }  # fmt: skip
 

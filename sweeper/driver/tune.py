@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 from sweeper.driver import SIGNALS, Assignment
 from sweeper.driver.closed import close, use_token
 from sweeper.driver.losses import Losses, tell
+from sweeper.environment import forget_others
 from sweeper.errors import SweeperError
 from sweeper.machine import Machine, machine
 from sweeper.plan import Order
@@ -126,6 +127,7 @@ def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
 
 def _trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
     """One order in a worker process."""
+    forget_others()  # of a cluster's node; torch is not loaded yet
     if source_digest() != digest:
         raise SweeperError(
             f"this worker has another version of sweeper's source ({source_digest()}) than the driver ({digest}): "
@@ -243,8 +245,7 @@ def _ray(address: str | None, cores: int, gpus: int) -> Iterator[Path]:
     Both are gone afterwards. Raises SweeperError if Ray does not start.
     """
     with _scratch() as scratch:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ |= _QUIET
         if address:
             use_token(address)
             _knock(address)
