@@ -29,7 +29,7 @@ def parse_sizes(text: str | int, what: str = "sizes") -> tuple[int, ...]:
     """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError, naming `what`, unless every size is a whole number ≥ 1."""
     parts = str(text).split("-")
     if not all(re.fullmatch(r"[1-9][0-9]{0,6}", part) for part in parts):
-        raise ValueError(f"{what} are whole numbers joined by '-', as in 40-40-40-40; got {text!r}")
+        raise ValueError(f"{what} are whole numbers in [1, 9999999] joined by '-', as in 40-40-40-40; got {text!r}")
     return tuple(int(part) for part in parts)
 
 
@@ -246,24 +246,32 @@ CHOICES = {
     "precision": ("float32", "float64", "tf32", "bfloat16"),
 }
 
+
+def _range(low: float, high: float, more: str = "") -> tuple[float, float, str]:
+    """The ends of a field's values, which belong to them, and the range in words."""
+    ends = ["2^63 - 1" if end == 2**63 - 1 else f"{end:.12g}" for end in (low, high)]
+    whole = "a whole number " if isinstance(high, int) else ""
+    return low, high, f"{whole}in [{', '.join(ends)}]{more}"
+
+
 _MOST = 10**9
 RANGES: dict[str, tuple[float, float, str]] = {
-    "rho": (0.0, 1.0, "in [0, 1]"),
-    "seed": (0, 2**63 - 1, "a whole number ≥ 0"),
-    "decoder_variance": (1e-9, 1e9, "above 0"),
-    "smoothing_samples": (1, 10_000, "a whole number ≥ 1"),
-    "kl_weight": (0.0, 1e6, "at least 0"),
-    "kl_weight_start": (0.0, 1e6, "at least 0"),
-    "kl_warmup_steps": (0, _MOST, "a whole number ≥ 0"),
-    "free_bits": (0.0, 1e6, "at least 0 (nats a layer; 0: off)"),
-    "batch_size": (1, 1_000_000, "a whole number ≥ 1"),
-    "learning_rate": (1e-12, 1e3, "above 0"),
-    "learning_rate_end": (1e-12, 1e3, "above 0"),
-    "learning_rate_decay_steps": (0, _MOST, "a whole number ≥ 0"),
-    "adam_beta1": (0.0, 0.999999, "in [0, 1)"),
-    "adam_beta2": (0.0, 0.999999999, "in [0, 1)"),
-    "adam_epsilon": (1e-30, 1.0, "above 0"),
-    "gradient_clip": (0.0, 1e9, "at least 0 (0: off)"),
+    "rho": _range(0.0, 1.0),
+    "seed": _range(0, 2**63 - 1),
+    "decoder_variance": _range(1e-9, 1e9),
+    "smoothing_samples": _range(1, 10_000),
+    "kl_weight": _range(0.0, 1e6),
+    "kl_weight_start": _range(0.0, 1e6),
+    "kl_warmup_steps": _range(0, _MOST),
+    "free_bits": _range(0.0, 1e6, " (nats a layer; 0: off)"),
+    "batch_size": _range(1, 1_000_000),
+    "learning_rate": _range(1e-12, 1e3),
+    "learning_rate_end": _range(1e-12, 1e3),
+    "learning_rate_decay_steps": _range(0, _MOST),
+    "adam_beta1": _range(0.0, 0.999999),
+    "adam_beta2": _range(0.0, 0.999999999),
+    "adam_epsilon": _range(1e-30, 1.0),
+    "gradient_clip": _range(0.0, 1e9, " (0: off)"),
 }
 
 

@@ -45,10 +45,22 @@ app = typer.Typer(
     "69 no workers, 74 I/O, 75 store in use, 130, 143 and other 128 + signal interrupted.",
 )
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.")]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of results.")]
+
+def _at_home(given: Any) -> Any:
+    """Paths as they are given; `~` is for us to replace where no shell did, as in `--store=~/results`."""
+    if isinstance(given, (list, tuple)):
+        return [_at_home(each) for each in given]
+    try:
+        return given and given.expanduser()
+    except RuntimeError:
+        raise typer.BadParameter(f"{given}: no home folder is known (is HOME set?): write the path in full") from None
+
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, YAML.", callback=_at_home)]
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of results.", callback=_at_home)]
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="Folder of results.  [default: results/<study name>]")
+    Path | None,
+    typer.Option("--store", help="Folder of results.  [default: results/<study name>]", callback=_at_home),
 ]
 Executors = Annotated[
     str | None, typer.Option("--executor", help="ray, or inline: in this process.  [default: the study's]")
@@ -126,9 +138,11 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     if unreported is not None:
         _say(f"the results are whole, but their report failed: {type(unreported).__name__}: {unreported}")
         _say(f"next: sweeper report --debug {shlex.quote(str(opened.paths.root))}")
+    if found is not None and found.unwritten:
+        _say(f"the results are whole, but {found.unwritten}")
     unfinished = bool(outcome.after.missing or outcome.failures)
-    if unfinished or unreported is not None:
-        raise typer.Exit(1 if unfinished else getattr(unreported, "exit_code", 1))
+    if unfinished or found is None or found.unwritten:
+        raise typer.Exit(1 if unfinished else 74 if found is not None else getattr(unreported, "exit_code", 1))
 
 
 @app.command()
@@ -219,6 +233,8 @@ def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
         _print_json(found.to_dict())
     else:
         _print_report(found, opened)
+    if found.unwritten:
+        _fail(found.unwritten, 74)
 
 
 export = typer.Typer(no_args_is_help=True, help="Hand results to other tools.")
@@ -323,7 +339,9 @@ def _export(
 
 @app.command()
 def doctor(
-    store: Annotated[Path | None, typer.Argument(metavar="STORE", help="Folder of results to verify as well.")] = None,
+    store: Annotated[
+        Path | None, typer.Argument(metavar="STORE", help="Folder of results to verify as well.", callback=_at_home)
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -344,8 +362,12 @@ def doctor(
 
 @app.command()
 def merge(
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Store to bring them into; made if it is new.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Stores to take from; only read.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="TARGET", help="Store to bring them into; made if it is new.", callback=_at_home)
+    ],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Stores to take from; only read.", callback=_at_home)
+    ],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -366,7 +388,7 @@ def merge(
         if merged.target.paths.study.exists():
             _print(f"next: sweeper report {shlex.quote(str(target))}")
     if merged.damaged:
-        raise typer.Exit(65)
+        raise typer.Exit(74 if all(fault.left_alone for fault in merged.damaged) else 65)
 
 
 @app.command()
@@ -398,7 +420,10 @@ def predict(
 def compare(
     store: StorePath,
     reference: Annotated[
-        Path, typer.Option("--reference", metavar="FILE", help="Published numbers, YAML, as in studies/paper/.")
+        Path,
+        typer.Option(
+            "--reference", metavar="FILE", help="Published numbers, YAML, as in studies/paper/.", callback=_at_home
+        ),
     ],
     as_json: Json = False,
     debug: Debug = False,
@@ -481,29 +506,51 @@ def _changes(study: Study, store: Store) -> list[str]:
 
 
 def _report(study: Study, store: Store) -> Report:
+    """What is found; where the store takes nothing more, without tables, figures and page (`Report.unwritten`)."""
+    from dataclasses import replace
+
+    from sweeper.environment import load_matplotlib
+    from sweeper.errors import StoreUnwritable
+    from sweeper.store.atomic import make_folder, reported
+
+    load_matplotlib()
+    folder = store.paths.analysis
+    try:
+        with reported(folder):
+            make_folder(folder)
+            if not os.access(folder, os.W_OK):  # rather than after all figures are drawn
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return _analysed(study, store, folder)
+    except StoreUnwritable as fault:
+        return replace(_analysed(study, store, None), unwritten=f"no table or figure was written: {fault}")
+
+
+def _analysed(study: Study, store: Store, folder: Path | None) -> Report:
+    """The store's rows analysed; tables, figures and the page go into `folder`, if one is given."""
     from dataclasses import replace
 
     from models.registry import cell_id
     from sweeper.analysis.html import page_data, render
     from sweeper.analysis.report import report as analyse
     from sweeper.plan import asked_cells
-    from sweeper.store.atomic import make_folder, reported, write_bytes
+    from sweeper.store.atomic import write_bytes
 
-    folder, cells, history = store.paths.analysis, store.cells(), store.history()
+    cells, history = store.cells(), store.history()
     asked = {cell_id(cell): cell for cell in asked_cells(study, store)}
-    with reported(folder):
-        found = analyse(
-            cells,
-            history,
-            folder,
-            study_name=study.name,
-            axis=study.analysis.axis,
-            reference=study.analysis.uncollapsed,
-            order_parameter=study.analysis.order_parameter,
-            second_order_parameter=study.analysis.second_order_parameter,
-            asked=asked,
-            same_within=study.analysis.same_within,
-        )
+    found = analyse(
+        cells,
+        history,
+        folder,
+        study_name=study.name,
+        axis=study.analysis.axis,
+        reference=study.analysis.uncollapsed,
+        order_parameter=study.analysis.order_parameter,
+        second_order_parameter=study.analysis.second_order_parameter,
+        asked=asked,
+        same_within=study.analysis.same_within,
+    )
+    if folder is None:
+        return found
     shown = page_data(
         found,
         cells,
@@ -516,7 +563,6 @@ def _report(study: Study, store: Store) -> Report:
         picture=store.pictures,
     )
     page = folder / "report.html"
-    make_folder(folder)
     write_bytes(page, render(shown).encode())
     return replace(found, page=page)
 
@@ -575,7 +621,8 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout and sys.stdout.isatty() else 160)
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    console = Console(width=None if on_terminal else 160, force_terminal=on_terminal)  # whatever FORCE_COLOR says
     with console.capture() as printed:
         console.print(table)
     _print("\n".join(line.rstrip() for line in printed.get().splitlines()))
@@ -583,8 +630,10 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 
 def main() -> None:
     """Entry point: errors become one line and an exit code, tracebacks only with --debug."""
+    from sweeper.environment import forget_others
     from sweeper.errors import SweeperError
 
+    forget_others()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -58,7 +58,7 @@ def examine(store: Path | None) -> dict[str, Any]:
             opened = Store.open(store)
             found["store"] = _store(opened)
             found["run"] = running(opened)
-            found["exit_code"] = 65 if found["store"]["damaged"] else 0
+            found["exit_code"] = 65 if found["store"]["damaged"] else 74 if found["store"]["unreadable"] else 0
         except SweeperError as fault:
             found["store"], found["exit_code"] = {"path": str(store), "fault": str(fault)}, fault.exit_code
     return found | {"problems": list(_problems(found))}
@@ -106,8 +106,10 @@ def _devices() -> dict[str, Any]:
 def _ray() -> dict[str, Any]:
     """How Ray is closed: what the environment says, and who may read the tokens that lie about."""
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    places = [Path(given)] if given else []
-    files = [place for place in [*places, Path.home() / ".ray" / "auth_token"] if place.is_file()]
+    files = []
+    for place in [*([given] if given else []), "~/.ray/auth_token"]:
+        with suppress(RuntimeError):  # of a user without a home folder
+            files += [path] if (path := Path(place).expanduser()).is_file() else []
     return {
         "auth_mode": os.environ.get("RAY_AUTH_MODE"),
         "tokens": [{"path": str(path), "mode": _mode(path)} for path in files],
@@ -155,8 +157,12 @@ def _disk(store: Path | None) -> list[dict[str, Any]]:
 
 def _store(store: Store) -> dict[str, Any]:
     found: Health = health(store)
-    damaged = [{"path": str(fault.path), "reason": fault.reason} for fault in found.damaged]
-    return {"path": str(store.paths.root)} | asdict(found) | {"damaged": damaged}
+    listed = {
+        name: [{"path": str(fault.path), "reason": fault.reason} for fault in faults]
+        for name, faults in (("damaged", found.damaged), ("left_alone", found.left_alone))
+    }
+    unreadable = sum(fault.unreadable for fault in found.left_alone)
+    return {"path": str(store.paths.root)} | asdict(found) | listed | {"unreadable": unreadable}
 
 
 def running(store: Store) -> dict[str, Any] | None:
@@ -224,7 +230,12 @@ def _problems(found: dict[str, Any]) -> Iterator[str]:
     store = found["store"]
     if store and "fault" in store:
         yield store["fault"]
-    elif store and store["damaged"]:
+    elif store and store["unreadable"]:
+        yield (
+            f"this user may not read {plural(store['unreadable'], 'file')} of the store, which may be whole: ask the "
+            "owner for the right to (chmod)"
+        )
+    if store and store.get("damaged"):
         yield (
             f"{plural(len(store['damaged']), 'file')} of the store are damaged: the next `sweeper run` sets rows aside "
             "and trains their cells again; `sweeper merge` takes whole ones from another copy"

@@ -8,6 +8,7 @@ SweeperError            1   cells failed, or a comparison did
 │   └── StoreNewer     65   the store was written by a newer version; nothing was touched
 ├── WorkersUnavailable 69   Ray's workers did not come up, or are none of ours: nothing was trained
 ├── StoreUnwritable    74   input or output failed: disk full, read-only, vanished
+│   └── StoreUnreadable 74   a file that this user may not read: nothing is known of it, so nothing is done about it
 ├── DataMissing        74   a data set is neither in SWEEPER_DATA nor in the cache, and could not be downloaded
 ├── StoreInUse         75   another process runs on this store
 └── Interrupted       130   Ctrl-C (143: SIGTERM, 129: the terminal closed, …); checkpoints were written
@@ -67,6 +68,10 @@ class StoreUnwritable(SweeperError):
     """Reading or writing failed for a reason outside the program; the message names path and free space."""
 
     exit_code = 74
+
+
+class StoreUnreadable(StoreUnwritable):
+    """A file of the store may not be read by this user. It is as whole as its owner left it."""
 
 
 class DataMissing(SweeperError):

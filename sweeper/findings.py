@@ -62,6 +62,7 @@ def _store_lines(store: dict[str, Any]) -> Iterator[str]:
             + (f" (the youngest {duration(age)} old)" if age is not None else "")
         )
     yield from (f"  damaged: {fault['path']}: {fault['reason']}" for fault in store["damaged"])
+    yield from (f"  left alone: {fault['path']}: {fault['reason']}" for fault in store["left_alone"])
 
 
 def _run_lines(run: dict[str, Any]) -> Iterator[str]:

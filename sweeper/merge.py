@@ -33,7 +33,7 @@ class Merged:
 
     @property
     def damaged(self) -> list[Damaged]:
-        """Files of the sources that could not be used."""
+        """Files of the sources that could not be used, or that may not be read (`left_alone`)."""
         return [fault for source in self.sources for fault in source.damaged]
 
 

@@ -100,7 +100,7 @@ class Watch:
     def __init__(self, plan: Callable[[], Plan], store: Store, line_s: float | None = None):
         self.meter, self.begun = Meter(plan, store), time.monotonic()
         self.line_s = PLAIN_LINE_S if line_s is None else line_s
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, force_terminal=sys.stderr is not None and sys.stderr.isatty())
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import socket
 import subprocess
@@ -43,7 +44,9 @@ def git_revision() -> str | None:
         return None
     try:
         describe = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # not a hook's
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True, env=ours)
+        return done.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
 

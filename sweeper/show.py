@@ -43,7 +43,9 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         if plan.counts.get(action) or action in ("done", "train")
     )
     lines = [f"{study.name}: {plural(len(plan.items), 'cell')} asked for ({study.steps:,} steps each), {counts}"]
-    lines += [f"set aside and to be done again: {fault}" for fault in damaged]
+    lines += [
+        f"left alone: {fault}" if fault.left_alone else f"set aside and to be done again: {fault}" for fault in damaged
+    ]
     if plan.missing:
         sizes = sorted({len(order.cells) for order in plan.orders})
         cells = plural(sizes[0], "cell") if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]} cells"
@@ -231,7 +233,7 @@ def failure_lines(outcome: Outcome, most: int = 10) -> list[str]:
 def merge_lines(merged: Merged) -> list[str]:
     """What a merge took from where, what it could not use, and what it left for the user to know."""
     root = merged.target.paths.root
-    lines = [f"set aside in {root}: {fault}" for fault in merged.set_aside]
+    lines = [f"{'left alone' if fault.left_alone else 'set aside'} in {root}: {fault}" for fault in merged.set_aside]
     for source, study in zip(merged.sources, merged.studies, strict=True):
         line = f"{source.source}: {plural(source.added, 'cell')} taken"
         if source.replaced:
@@ -245,7 +247,7 @@ def merge_lines(merged: Merged) -> list[str]:
                 + (", …" if len(source.differing) > 3 else "")
             )
         lines += [f"  its study asks otherwise: {line}" for line in study]
-        lines += [f"  damaged, not taken: {fault}" for fault in source.damaged]
+        lines += [f"  {'' if fault.left_alone else 'damaged, '}not taken: {fault}" for fault in source.damaged]
     lines.append(f"{root}: {plural(len(merged.target.committed()), 'cell')} committed")
     if any(merged.studies):
         lines.append(

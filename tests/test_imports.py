@@ -44,7 +44,7 @@ OWNERS = {
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
     "rich": ("sweeper.cli", "sweeper.progress", "sweeper.watching"),
-    "matplotlib": ("sweeper.analysis.figures",),
+    "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
     "tensorboardX": ("sweeper.export.tensorboard",),
@@ -64,6 +64,7 @@ LAYERS = {
     "sweeper.errors": (),
     "sweeper.wording": (),
     "sweeper.limits": (),
+    "sweeper.environment": (),
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
@@ -77,9 +78,8 @@ LAYERS = {
         "sweeper.refine", "sweeper.settled", "models",
     ),
     "sweeper.driver": (
-        "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan", "sweeper.provenance", "sweeper.source",
-        "sweeper.store",
-        "sweeper.wording", "models",
+        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan",
+        "sweeper.provenance", "sweeper.source", "sweeper.store", "sweeper.wording", "models",
     ),
 }  # fmt: skip
 

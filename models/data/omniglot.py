@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 import struct
-import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
@@ -115,7 +115,7 @@ def _cached() -> Grey | None:
             images: Grey = np.lib.format.read_array(file, allow_pickle=False)
         if hashlib.sha256(np.ascontiguousarray(images).data).hexdigest() == SHRUNK_SHA256:
             return images.reshape(-1, SIDE * SIDE)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     except (ValueError, OSError, EOFError):
         pass  # not an array, or a torn one: the same as an array of other content
@@ -129,9 +129,9 @@ def _keep(images: Grey) -> None:
     path = _cache_file()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "xb") as file:  # others may read it, where the umask lets them
                 np.save(file, images, allow_pickle=False)
             os.replace(temporary, path)
         except OSError:

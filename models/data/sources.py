@@ -7,12 +7,16 @@ as the digest of the decoded images is what counts.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+import stat
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 
 _offline: ContextVar[bool] = ContextVar("offline", default=False)
@@ -27,11 +31,42 @@ class DataCorrupt(ValueError):
 
 
 def cache_folder() -> Path:
-    """`$SWEEPER_CACHE`, else `$XDG_CACHE_HOME/sweeper`, else `~/.cache/sweeper`; it need not exist."""
+    """`$SWEEPER_CACHE`, else `$XDG_CACHE_HOME/sweeper`, else `~/.cache/sweeper`; it need not exist.
+
+    For a user without a home folder (of a container, of a service) or with one that cannot be written, it is a private
+    folder among the temporary files. Raises OSError where a variable says `~` of such a user.
+    """
     own, shared = os.environ.get("SWEEPER_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if own:
-        return Path(own).expanduser().absolute()
-    return (Path(shared) if shared else Path.home() / ".cache").absolute() / "sweeper"
+    if own or shared:
+        return expanded(own) if own else expanded(shared or "") / "sweeper"
+    try:
+        folder = Path.home().absolute() / ".cache" / "sweeper"
+    except RuntimeError:
+        return _private_folder()
+    there = next(each for each in (folder, *folder.parents) if each.is_dir())
+    return folder if there == folder or os.access(there, os.W_OK | os.X_OK) else _private_folder()
+
+
+def expanded(path: str) -> Path:
+    """An absolute path, `~` replaced by the user's home folder. Raises OSError where there is none."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise FileNotFoundError(errno.ENOENT, "this user has no home folder (is HOME set?)", path) from None
+
+
+@cache
+def _private_folder() -> Path:
+    """The same for all processes of a user, unless somebody else has a folder of that name: code is kept there."""
+    folder = Path(tempfile.gettempdir()) / f"sweeper-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022:
+            return folder
+    except OSError:  # a file or a link has that name
+        pass
+    return Path(tempfile.mkdtemp(prefix="sweeper-"))
 
 
 @contextmanager
@@ -51,7 +86,7 @@ def locate(folder: str, file: str, url: str = "", sha256: str = "") -> Path:
     `url` is known.
     """
     given = os.environ.get("SWEEPER_DATA")
-    places = [Path(given).expanduser().absolute() / folder] if given else []
+    places = [expanded(given) / folder] if given else []
     places.append(cache_folder() / folder)
     for place in places:
         if (place / file).is_file():

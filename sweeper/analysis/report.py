@@ -42,6 +42,7 @@ class Report:
     """What was found: the curves with their onset and midpoint, the files written, and what a reader must know.
 
     `second`: the same cells' curves of a second order parameter, with how they relate; None where there is none.
+    `unwritten`: why there are no files, where they could not be written.
     """
 
     study: str
@@ -54,6 +55,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     checks: list[Checks] = field(default_factory=list)
     page: Path | None = None
+    unwritten: str | None = None
 
     def headline(self) -> list[str]:
         """A line per curve: its critical value with interval, or why there is none; then the same by the second order
@@ -118,7 +120,7 @@ class Report:
 def report(
     cells: pd.DataFrame,
     history: pd.DataFrame,
-    out_dir: Path,
+    out_dir: Path | None,
     *,
     study_name: str,
     axis: Axis = RHO,
@@ -128,7 +130,7 @@ def report(
     same_within: float = SAME_WITHIN,
     asked: Collection[str] | None = None,
 ) -> Report:
-    """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing.
+    """Analyse a store's rows and write tables and figures into `out_dir`, which is made if it is missing [nothing].
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
@@ -146,16 +148,19 @@ def report(
         return Report(study_name, order_parameter, [], notes=notes)
     checks = [check(curve, history, order_parameter) for curve in found]
     notes += _checks(found, checks)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    tables = write_table(critical_table(found, order_parameter, history), out_dir, "critical")
-    tables += write_table(points_table(found), out_dir, "points")
     related = relate(found, same_within)
     name = second_of(order_parameter, second_order_parameter)
     second = None
     if name is not None and (axis.name != STEPS.name or parse_order_parameter(name).in_history):
         beside = curves(kept, name, reference, axis, history)
         second = Second(name, beside, relate(beside, same_within))
-        tables += write_table(critical_table(beside, name), out_dir, "critical_second")
+    if out_dir is None:
+        return Report(study_name, order_parameter, found, related, second, notes=notes, checks=checks)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    tables = write_table(critical_table(found, order_parameter, history), out_dir, "critical")
+    tables += write_table(points_table(found), out_dir, "points")
+    if second is not None:
+        tables += write_table(critical_table(second.curves, second.order_parameter), out_dir, "critical_second")
     for name, table in related.tables().items():
         tables += write_table(table, out_dir, name)
     made = {"phase": figures.phase_figure(found, order_parameter)}

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.data.sources import expanded
 from sweeper.errors import StoreInUse, StoreUnwritable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def to_read(store: Path | str, missing_ok: bool = False) -> Path:
     """
     url = url_of(store)
     if url is None:
-        return Path(store)
+        return expanded(str(store)) if str(store).startswith("~") else Path(store)
     from sweeper.cloud.mirror import Mirror
     from sweeper.cloud.objects import Bucket
 

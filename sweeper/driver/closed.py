@@ -34,16 +34,20 @@ def use_token(address: str) -> None:
     if os.environ["RAY_AUTH_MODE"].lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")  # which Ray takes before its own place
-    path = Path(given).expanduser() if given else Path.home() / DEFAULT
+    path = Path(given or "~" / DEFAULT)
     try:
+        path = path.expanduser()
         mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as fault:
+    except (OSError, RuntimeError) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else "this user has no home folder (is HOME set?)"
         raise StudyError(
-            f"no token for the Ray cluster at {address}: {path}: {fault.strerror}; put the cluster's there, or name "
+            f"no token for the Ray cluster at {address}: {path}: {why}; put the cluster's there, or name "
             "its file with RAY_AUTH_TOKEN_PATH (docs/cluster.md has how to start one with a token)"
         ) from fault
     if mode & 0o077:
         raise StudyError(f"others can read the token of the Ray cluster, {path} (mode {mode:04o}): chmod 600 {path}")
+    if given:
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)  # Ray knows no ~
 
 
 def _refuse_open() -> None:

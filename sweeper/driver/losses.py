@@ -1,8 +1,8 @@
 """Workers whose process is gone: why, whether their order is tried again, when, and beside how many others.
 
 Memory is a case of its own. Ray ends workers when their machine has next to none left, whoever took it, and so does the
-system: that is neither the order's fault nor for ever. Fewer stacks then run side by side, until some have finished. A
-stack goes on in halves (`tries.carry_out` sees to that), and one that was alone waits before it does, each time longer.
+system: that is neither the order's fault nor for ever. Fewer stacks then run side by side, and one more is tried after
+a while. A stack goes on in halves (`tries.carry_out` sees to that); one that was alone waits before, each time longer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sweeper.wording import duration, plural
 RESTARTS = 2  # of an order whose process died, on top of those that halve its stack to one cell
 MEMORY_RESTARTS = 6  # the same where memory ran out while no other order was carried out: waits of 4 minutes in all
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 60.0
+FIRST_CALM_S, MAX_CALM_S = 60.0, 3600.0  # without a loss of memory until one more stack is tried, doubled by each loss
 
 _RAY_SAYS = re.compile(r"running low on memory")
 _FIGURES = re.compile(r"Memory on the node \(IP: ([^,)]+).*?\) was ([0-9.]+)GB(?: used)? / ([0-9.]+)GB", re.DOTALL)
@@ -50,16 +51,20 @@ class Losses:
         self.died: Counter[int] = Counter()
         self.without_memory: Counter[int] = Counter()
         self.not_before, self.hopeless = 0.0, False
+        self.calm_s, self.calm_at = FIRST_CALM_S, 0.0
         self.ended_before = ended_here()
 
     def room(self, running: int) -> bool:
         """Whether an order may be handed out now, beside so many that are carried out."""
-        return running < self.side_by_side and self.clock() >= self.not_before
+        now = self.clock()
+        if self.side_by_side < self.workers and now >= self.calm_at:
+            self.side_by_side += 1
+            self.calm_at = now + self.calm_s
+        return running < self.side_by_side and now >= self.not_before
 
     def finished(self) -> None:
-        """An order was carried out, so there may be memory for one more."""
+        """An order was carried out, so there was memory for it."""
         self.hopeless = False
-        self.side_by_side = min(self.workers, self.side_by_side + 1)
 
     def lost(self, number: int, cells: int, stack: int, others: int, reason: str) -> str | None:
         """The process of order `number` is gone, for the `reason` that Ray gives.
@@ -82,7 +87,9 @@ class Losses:
             after += f" with at most {plural(math.ceil(stack / 2), 'cell')} at a time"
         if others:
             self.side_by_side = min(self.side_by_side, others)
-            self.say(f"{memory}: {who}; {after} when a stack has ended")
+            self.calm_s = min(2 * self.calm_s, MAX_CALM_S)
+            self.calm_at = self.clock() + self.calm_s
+            self.say(f"{memory}: {who}; {after}, when a stack has ended or in {duration(self.calm_s)}")
             return None
         self.without_memory[number] += 1
         tries = self.without_memory[number]

@@ -76,8 +76,7 @@ def ray_session(
         SweeperError: it does not start, cannot be joined, or `stopping` said yes meanwhile.
     """
     with _scratch() as scratch:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ |= _QUIET
         os.environ[_UV] = "0"
         if address:
             use_token(address)

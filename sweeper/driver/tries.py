@@ -34,6 +34,7 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
             lost to this process; another may go on from the checkpoint.
     """
     torch.set_num_threads(order.threads)
+    torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.products`
     keep_freed_memory()
     most = len(order.cells)
     died = max((int(note.get("cells", 0)) for note in store.forget_progress(attempt)), default=0)

@@ -22,6 +22,7 @@ from sweeper.driver.ray_logs import RayLogs
 from sweeper.driver.scout import cluster
 from sweeper.driver.session import line, ray_session
 from sweeper.driver.waiting import GaveUp, Waiting, muster, reserved
+from sweeper.environment import forget_others
 from sweeper.errors import SweeperError
 from sweeper.machine import machine
 from sweeper.plan import Order
@@ -112,6 +113,7 @@ def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
 
 def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
     """One order in a worker process, called by `carry_out_order`."""
+    forget_others()  # of a cluster's node; torch is not loaded yet
     if source_digest() != digest:
         raise SweeperError(
             f"this worker has another version of sweeper's source ({source_digest()}) than the driver ({digest}): "

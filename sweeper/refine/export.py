@@ -8,6 +8,7 @@ and nothing is read back.
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -34,7 +35,9 @@ ATTRIBUTES = (
 
 def open_storage(place: str) -> BaseStorage:
     """The Optuna storage at a URL of a database (`sqlite:///optuna.db`), or else in a journal file at a path."""
-    return RDBStorage(place) if "://" in place else JournalStorage(JournalFileBackend(place))
+    if "://" in place:
+        return RDBStorage(place)
+    return JournalStorage(JournalFileBackend(os.path.expanduser(place)))
 
 
 def export_optuna(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sweeper.errors import StoreUnwritable
 
-TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp")
+TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp|\.tmp[0-9A-Za-z]{6}")  # the second: those of safetensors
 
 
 def write_bytes(path: Path, data: bytes, *, exclusive: bool = False, durable: bool = True) -> bool:

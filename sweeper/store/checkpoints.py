@@ -33,7 +33,10 @@ class Checkpoints:
         write_record(self.paths.attempt(attempt), step, cell_ids, tensors, meta, GENERATIONS)
 
     def running(self) -> list[Record]:
-        """Every whole checkpoint of a running stack, most steps first. Damaged ones are left out (see `check`)."""
+        """Every whole checkpoint of a running stack, most steps first. Damaged ones are left out (see `check`).
+
+        Raises StoreUnreadable: without it a cell would be trained anew.
+        """
         records = []
         for folder in self.paths.subfolders(self.paths.running, ATTEMPT):
             for path in record_paths(folder):

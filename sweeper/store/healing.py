@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
 from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
 from sweeper.store.paths import ATTEMPT, CELL_ID, ROW_FILE, StorePaths, picture_name
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
-from sweeper.store.rows import Damaged, check_seal, upgraded
+from sweeper.store.rows import UNREADABLE, Damaged, check_seal, upgraded
 
 Verified = dict[str, Stamp]
+UNVERIFIED: Stamp = (0, 0, 0)
 
 # A history without a row may be half of a commit: workers live on for a while after their driver was killed.
 GRACE_NS = 10 * 60 * 10**9
+
+
+# What programs call a copy that they make beside a file: of two that changed in one cloud folder, or of a download.
+_COPY = re.compile(r"conflict|[ _-]copy\b|copy of |\([0-9]+\)|~$|\.(orig|bak)$", re.IGNORECASE)
+
+
+def foreign(name: str) -> str:
+    """Why a file is none of the store's, by its name."""
+    copy = "a copy by another program, " if _COPY.search(name) else ""
+    read = "; whatever reads the folder's Parquet files reads it too" if name.endswith(".parquet") else ""
+    return f"{copy}not a file of this store{read}"
 
 
 def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
@@ -70,7 +83,9 @@ def were_set_aside(paths: StorePaths) -> list[Damaged]:
 def damaged_rows(
     paths: StorePaths, verified: dict[str, Verified], earlier: list[Path] | None = None
 ) -> Iterator[Damaged]:
-    """Files of `cells/` and `history/` that are torn, altered, foreign or missing; `verified` is brought up to date.
+    """Files of `cells/` and `history/` that are torn, altered or missing; `verified` is brought up to date.
+
+    Those of other programs, and those that may not be read, are among them as left alone.
 
     A file whose stamp stands in `verified` is not read again. Those with the columns of an earlier schema version are
     added to `earlier`. Raises StoreNewer.
@@ -83,8 +98,11 @@ def damaged_rows(
             name = entry.name
             if name[0] in "._":
                 continue  # readers of the folder skip these
-            if not ROW_FILE.fullmatch(name) or not entry.is_file(follow_symlinks=False):
-                yield Damaged(folder / name, "not a file of this store")
+            if not ROW_FILE.fullmatch(name):
+                yield Damaged(folder / name, foreign(name), left_alone=True)
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                yield Damaged(folder / name, "not a file of this store, but a link or a folder")
                 continue
             if kind == "history":
                 seen.add(name)
@@ -99,6 +117,9 @@ def damaged_rows(
                 now.pop(name, None)  # superseded meanwhile
             except StoreNewer as fault:
                 raise StoreNewer(f"{folder / name}: {fault}") from fault
+            except PermissionError as fault:
+                now[name] = UNVERIFIED
+                yield Damaged(folder / name, f"{UNREADABLE} ({fault.strerror})", left_alone=True)
             except (StoreDamaged, OSError) as fault:
                 now.pop(name, None)
                 yield Damaged(folder / name, str(fault))
@@ -123,7 +144,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
     before = json.dumps(verified, sort_keys=True)
     earlier: list[Path] = []
     damaged = list(damaged_rows(paths, verified, earlier))
-    for fault in damaged:
+    for fault in (each for each in damaged if not each.left_alone):
         if fault.path.exists() or fault.path.is_symlink():
             set_aside(paths, fault.path, fault.reason)
         kind = fault.path.parent.name
@@ -141,7 +162,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
             remove(paths.history / name)
     for entry in paths.entries(paths.pictures):
         row = f"{Path(entry.name).stem}.parquet"
-        if entry.name[0] not in "._" and (not ROW_FILE.fullmatch(row) or row not in verified["cells"]):
+        if ROW_FILE.fullmatch(row) and row not in verified["cells"]:
             if (paths.superseded / "cells" / row).exists():
                 _move_pictures(paths, row)
             else:
@@ -192,22 +213,29 @@ def check(paths: StorePaths) -> list[Damaged]:
                         read_file(committed.path, kind)
                 except FileNotFoundError:
                     continue  # superseded meanwhile
-                except StoreDamaged as fault:
-                    damaged.append(Damaged(committed.path, str(fault)))
+                except (StoreDamaged, StoreUnreadable) as fault:
+                    damaged.append(Damaged(committed.path, str(fault), isinstance(fault, StoreUnreadable)))
     for entry in paths.entries(paths.pictures):
+        path = paths.pictures / entry.name
         try:
             if entry.name[0] not in "._":
-                check_png((paths.pictures / entry.name).read_bytes())
+                if not ROW_FILE.fullmatch(f"{path.stem}.parquet"):
+                    damaged.append(Damaged(path, foreign(entry.name), left_alone=True))
+                    continue
+                check_png(path.read_bytes())
         except FileNotFoundError:
             continue  # superseded meanwhile
+        except PermissionError as fault:
+            damaged.append(Damaged(path, f"{UNREADABLE} ({fault.strerror})", left_alone=True))
         except (StoreDamaged, OSError) as fault:
-            damaged.append(Damaged(paths.pictures / entry.name, str(fault)))
+            damaged.append(Damaged(path, str(fault)))
     for folder in paths.subfolders(paths.running, ATTEMPT) + paths.subfolders(paths.checkpoints, CELL_ID):
         for path in record_paths(folder):
             try:
                 read_tensors(read_record(path))
-            except StoreDamaged as fault:
-                damaged.append(Damaged(path, str(fault).removeprefix(f"{path}: ")))
+            except (StoreDamaged, StoreUnreadable) as fault:
+                reason = str(fault).removeprefix(f"{path}: ")
+                damaged.append(Damaged(path, reason, isinstance(fault, StoreUnreadable)))
     return damaged
 
 

@@ -18,7 +18,8 @@ from sweeper.store.store import Store
 class Health:
     """Counts are of files, but for `cells` and `states`, of cells.
 
-    - `damaged`: files whose checksum, schema or place is wrong, every file read.
+    - `damaged`: files whose checksum, schema or place is wrong, every file read; `left_alone`: those of other programs,
+      and those that may not be read.
     - `unfinished`: attempts in `running/`; `histories_alone`, `states_alone`: without a row of their commit or cell.
     - `temporary`: what killed writers left, and `temporary_age_s` of the youngest (a run that goes on has some).
     - `sizes`: bytes by folder.
@@ -35,12 +36,13 @@ class Health:
     temporary_age_s: float | None
     sizes: dict[str, int]
     damaged: list[Damaged]
+    left_alone: list[Damaged]
 
 
 def health(store: Store) -> Health:
     """Look at all of a store. Raises StoreNewer, StoreUnwritable."""
     paths = store.paths
-    damaged = store.check()
+    found = store.check()
     rows = newest(scan(paths, paths.cells))
     names = {row.name for several in rows.values() for row in several}
     states = store.states()
@@ -68,5 +70,6 @@ def health(store: Store) -> Health:
         temporary=len(ages),
         temporary_age_s=min(ages, default=None),
         sizes=sizes,
-        damaged=damaged,
+        damaged=[fault for fault in found if not fault.left_alone],
+        left_alone=[fault for fault in found if fault.left_alone],
     )

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper.errors import StoreDamaged, StoreNewer
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable
 from sweeper.store.columns import VOLATILE, comparable
 from sweeper.store.paths import CELL_ID, Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import newest, read_file, scan
 from sweeper.store.records import copy_record, prune, read_record, record_paths
-from sweeper.store.rows import Damaged, upgraded
+from sweeper.store.rows import UNREADABLE, Damaged, upgraded
 from sweeper.store.store import Store
 
 # Columns in which one cell may differ between two studies.
@@ -90,12 +90,15 @@ def _take_row(target: Store, source: StorePaths, row: Committed, taken: Taken) -
 
 
 def _pictures(source: StorePaths, row: str, taken: Taken) -> bytes | None:
-    """The pictures that go with a row, if there are any and they are whole."""
+    """The pictures that go with a row, if there are any, they are whole and may be read."""
     path = source.picture(row)
     try:
         data = path.read_bytes()
         check_png(data)
     except FileNotFoundError:
+        return None
+    except PermissionError as fault:
+        taken.damaged.append(Damaged(path, f"{UNREADABLE} ({fault.strerror})", left_alone=True))
         return None
     except StoreDamaged as fault:
         taken.damaged.append(Damaged(path, str(fault)))
@@ -119,9 +122,9 @@ def _take_state(target: StorePaths, folder: Path, taken: Taken) -> None:
                 copy_record(record, kept)
                 taken.states += 1
             return
-        except StoreDamaged as fault:
+        except (StoreDamaged, StoreUnreadable) as fault:
             where, _, reason = str(fault).partition(": ")
-            taken.damaged.append(Damaged(Path(where), reason))
+            taken.damaged.append(Damaged(Path(where), reason, isinstance(fault, StoreUnreadable)))
 
 
 def _counts_more(source: StorePaths, row: Committed, target: StorePaths, here: Committed) -> bool:
@@ -154,8 +157,8 @@ def _faults(paths: StorePaths, row: Committed) -> Iterator[Damaged]:
             read_file(path, kind)
         except StoreNewer as fault:
             raise StoreNewer(f"{path}: {fault}") from fault
-        except StoreDamaged as fault:
-            yield Damaged(path, str(fault))
+        except (StoreDamaged, StoreUnreadable) as fault:
+            yield Damaged(path, str(fault), isinstance(fault, StoreUnreadable))
         except FileNotFoundError:
             yield Damaged(path, "missing")
 

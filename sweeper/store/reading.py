@@ -15,11 +15,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
 from sweeper.store.atomic import write_bytes
 from sweeper.store.columns import SCHEMAS
 from sweeper.store.paths import Committed, StorePaths, parse_row
-from sweeper.store.rows import Damaged, decode, encode
+from sweeper.store.rows import UNREADABLE, Damaged, decode, encode
 
 Stamp = tuple[int, int, int]  # size in bytes, times of last change of content and of entry in ns
 NEW_FILES_CACHED = 20  # fewer are read again each time rather than rewriting the cache
@@ -50,11 +50,13 @@ def stamp(path: os.PathLike[str]) -> Stamp:
 
 
 def read_file(path: Path, kind: str) -> pa.Table:
-    """One row or history file, verified. Raises StoreDamaged, StoreNewer, FileNotFoundError."""
+    """One row or history file, verified. Raises StoreDamaged, StoreUnreadable, StoreNewer, FileNotFoundError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise StoreUnreadable(f"{UNREADABLE} ({error.strerror})") from error
     except OSError as error:
         raise StoreDamaged(f"cannot be read: {error.strerror}") from error
     table = decode(data, kind, path.name)
@@ -105,8 +107,8 @@ def _read(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, lis
                 table = read_file(path, kind)
             except StoreNewer as fault:
                 raise StoreNewer(f"{path}: {fault}") from fault
-            except StoreDamaged as fault:
-                damaged.append(Damaged(path, str(fault)))
+            except (StoreDamaged, StoreUnreadable) as fault:
+                damaged.append(Damaged(path, str(fault), isinstance(fault, StoreUnreadable)))
                 continue
             fresh += 1
             tables.append(_named(table, name))

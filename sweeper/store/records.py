@@ -10,6 +10,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +21,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from sweeper.errors import StoreDamaged
+from sweeper.errors import StoreDamaged, StoreUnreadable
 from sweeper.store.atomic import make_folder, remove, write_bytes, write_file
 from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, step_name
+from sweeper.store.rows import UNREADABLE
 
 FORMAT = "sweeper-record-1"
+_STEP = re.compile("[0-9]{9,12}")
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,13 @@ def write_record(
 
     def write(temporary: Path) -> None:
         """Straight from the tensors: their bytes as a whole would take as much memory again."""
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # as the umask has it: the library makes files for their owner alone
         try:
             save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, temporary)
         except SafetensorError as fault:  # of the disk, in the library's words
             raise OSError(errno.EIO, str(fault)) from fault
+        temporary.chmod(stat.S_IMODE(mode))
         with open(temporary, "rb") as file:
             body.update(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=temporary.stat().st_size)
 
@@ -89,7 +96,7 @@ def record_paths(folder: Path) -> list[Path]:
 def read_record(path: Path) -> Record:
     """What a record says of itself, checksum verified; its tensors are only looked at for their size.
 
-    Raises StoreDamaged.
+    Raises StoreDamaged, StoreUnreadable.
     """
     try:
         envelope = json.loads(path.read_bytes())
@@ -103,13 +110,15 @@ def read_record(path: Path) -> Record:
         record = Record(path, body["step"], cell_ids, body["sha256"], body["size"], body["meta"])
         if record.tensors.is_symlink() or record.tensors.stat().st_size != record.size:
             raise ValueError(f"its tensors are not the {record.size} bytes that were written")
+    except PermissionError as fault:
+        raise StoreUnreadable(f"{path}: {UNREADABLE} ({fault.strerror})") from fault
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
         raise StoreDamaged(f"{path}: {fault}") from fault
     return record
 
 
 def read_tensors(record: Record) -> dict[str, np.ndarray]:
-    """A record's tensors, SHA-256 verified. Raises StoreDamaged."""
+    """A record's tensors, SHA-256 verified. Raises StoreDamaged, StoreUnreadable."""
     data = _verified(record)
     try:
         return load(data)
@@ -120,7 +129,7 @@ def read_tensors(record: Record) -> dict[str, np.ndarray]:
 def copy_record(record: Record, folder: Path) -> None:
     """Write a record as it is, SHA-256 verified, into `folder`, in place of what is there.
 
-    Raises StoreDamaged, with nothing changed; StoreUnwritable.
+    Raises StoreDamaged or StoreUnreadable, with nothing changed; StoreUnwritable.
     """
     data = _verified(record)
     text = record.path.read_bytes()
@@ -135,6 +144,8 @@ def copy_record(record: Record, folder: Path) -> None:
 def _verified(record: Record) -> bytes:
     try:
         data = record.tensors.read_bytes()
+    except PermissionError as fault:
+        raise StoreUnreadable(f"{record.tensors}: {UNREADABLE} ({fault.strerror})") from fault
     except OSError as fault:
         raise StoreDamaged(f"{record.tensors}: {fault}") from fault
     if hashlib.sha256(data).hexdigest() != record.sha256:
@@ -148,5 +159,5 @@ def prune(folder: Path, generations: int) -> None:
     for old in records[generations:]:
         remove(old)  # first, so that no record ever lacks its tensors
     for tensors in folder.glob("*.safetensors"):
-        if records and tensors.stem < records[:generations][-1].stem:
+        if records and _STEP.fullmatch(tensors.stem) and tensors.stem < records[:generations][-1].stem:
             remove(tensors)

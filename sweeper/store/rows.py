@@ -35,14 +35,24 @@ from sweeper.store.paths import row_name
 _SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
 _MARK = b"sweeper-seal:"
 _BLANK = b"0" * 64
+UNREADABLE = "not readable"
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file of the store that is torn, altered or foreign, and why."""
+    """A file in the store that cannot be used, and why: it is torn or altered.
+
+    `left_alone`: or it is none of the store's, or one that this user may not read, and stays where it is.
+    """
 
     path: Path
     reason: str
+    left_alone: bool = False
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether this user may not read it."""
+        return self.left_alone and UNREADABLE in self.reason
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"

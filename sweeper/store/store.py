@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable, StudyError
+from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable, StudyError
 from sweeper.store import healing, lock, reading
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.checkpoints import Checkpoints
@@ -23,6 +24,11 @@ from sweeper.store.rows import Damaged, encode, history_table, row_table
 
 if TYPE_CHECKING:
     import pandas
+
+# What systems put into a folder by themselves: of a new disk, of a file browser, of a cloud folder, of NFS.
+DROPPED = re.compile(
+    r"lost\+found|Thumbs\.db|[Dd]esktop\.ini|Icon\r|\.(DS_Store|directory|st(folder|ignore|versions)|dropbox|nfs[0-9a-f]+)"
+)
 
 
 class Store(Checkpoints, Notes):
@@ -54,7 +60,7 @@ class Store(Checkpoints, Notes):
                 if create:
                     store._make_folders()
                 return store
-        if any(not TEMPORARY.fullmatch(name) for name in names):
+        if any(not (TEMPORARY.fullmatch(name) or DROPPED.fullmatch(name)) for name in names):
             raise StudyError(f"{root} holds other files and is no store of sweeper: name another folder")
         if not create:
             raise StoreUnwritable(f"no store at {root}")
@@ -145,14 +151,14 @@ class Store(Checkpoints, Notes):
     def read_row(self, path: Path, columns: Sequence[str] = ()) -> dict[str, Any]:
         """The row in one file of `cells/` or `superseded/cells/`, verified: some columns [all; times load pandas].
 
-        Raises StoreDamaged, StoreNewer.
+        Raises StoreDamaged, StoreUnreadable, StoreNewer.
         """
         try:
             table = reading.read_file(path, "cells")
             row: dict[str, Any] = (table.select(columns) if columns else table).to_pylist()[0]
         except FileNotFoundError as fault:
             raise StoreDamaged(f"{path}: no such file") from fault
-        except StoreDamaged as fault:
+        except (StoreDamaged, StoreUnreadable) as fault:
             raise type(fault)(f"{path}: {fault}") from fault
         return row
 
@@ -192,7 +198,10 @@ class Store(Checkpoints, Notes):
     # --- repair ---
 
     def heal(self) -> list[Damaged]:
-        """Set aside damaged files and finish what a killed run left; what was set aside. Under the lock only."""
+        """Set aside damaged files and finish what a killed run left. Under the lock only.
+
+        What was set aside, and what was found and left alone.
+        """
         self._make_folders()
         return healing.heal(self.paths)
 

@@ -9,8 +9,10 @@ from itertools import chain
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from models.cell import RANGES
+from sweeper.study.blocks import BlockBase
 from sweeper.study.grid import Range
 from sweeper.study.schema import StudyFile
 from sweeper.study.source import Node
@@ -25,12 +27,8 @@ _TYPES = {
     "model_attributes_type": "a mapping (key: value)",
     "finite_number": "a finite number",
 }
-_BOUNDS = {
-    "greater_than": ("gt", "above"),
-    "greater_than_equal": ("ge", "at least"),
-    "less_than": ("lt", "below"),
-    "less_than_equal": ("le", "at most"),
-}
+_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_LIMITS = (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most"))  # of pydantic, and in words
 
 
 def faults_of(error: ValidationError, tree: Node, root: type[BaseModel] = StudyFile) -> list[str]:
@@ -39,7 +37,8 @@ def faults_of(error: ValidationError, tree: Node, root: type[BaseModel] = StudyF
     `root` is the model of the whole file.
     """
     details = chain.from_iterable(map(_single, error.errors(include_url=False)))
-    return sorted((_line(detail, tree, root) for detail in details), key=_order)
+    lines = (_line(detail, tree, root) for detail in details)
+    return sorted(dict.fromkeys(lines), key=_order)  # once, in however many places an alias puts it
 
 
 def _single(detail: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -69,22 +68,19 @@ def _line(detail: Mapping[str, Any], tree: Node, root: type[BaseModel]) -> str:
         missing = str(detail["loc"][-1])
         full = f"{key}.{missing}" if key else missing
         return f"{node.place}: {full}: missing; {_description(path, missing, root)}"
-    why = _why(kind, context, name, value, path) or detail["msg"]
+    why = _why(kind, context, name, value, path, root) or detail["msg"]
     return f"{node.place}: {key}: {why}"
 
 
-def _why(kind: str, context: Mapping[str, Any], name: str, value: Any, path: Sequence[Any]) -> str:
+def _why(
+    kind: str, context: Mapping[str, Any], name: str, value: Any, path: Sequence[Any], root: type[BaseModel]
+) -> str:
     if kind in ("grid", "block"):
         return str(context["why"])
     if kind == "value_error":
         return str(context["error"]).removeprefix(f"{name}: ")
     if kind in _BOUNDS:
-        bound, words = _BOUNDS[kind]
-        expected = f"{words} {context[bound]:.12g}"
-        if path[0] == "cells" and name not in ("step", "points"):  # a field, or an end of its range
-            owner = next((step for step in path if step in RANGES), None)
-            expected = RANGES[owner][2] if owner else expected
-        return f"{name} should be {expected}, got {shown(value)}"
+        return f"{name} should be {_limits(path, root)}, got {shown(value)}"
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
         near = get_close_matches(str(value), names, n=1)
@@ -95,6 +91,29 @@ def _why(kind: str, context: Mapping[str, Any], name: str, value: Any, path: Seq
     if kind == "too_short":
         return "empty; give at least one value"
     return f"{name} should be {_TYPES[kind]}, got {shown(value)}" if kind in _TYPES else ""
+
+
+def _limits(path: Sequence[Any], root: type[BaseModel]) -> str:
+    """Between which numbers the value at `path` should be, both ends said."""
+    steps = [step for step in path if isinstance(step, str)]
+    owner = next((step for step in steps if step in RANGES), None)
+    if owner and steps[-1] not in ("step", "points"):  # a field of a cell, or an end of its range
+        return RANGES[owner][2]
+    model = _model_at(steps[:-1], root)
+    fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+    found = dict(_bounds(fields[steps[-1]]) if steps[-1] in fields else ())
+    return " and ".join(f"{words} {found[bound]:.12g}" for bound, words in _LIMITS if bound in found)
+
+
+def _bounds(annotation: Any) -> Iterator[tuple[str, float]]:
+    """The limits that a type sets to numbers, in whichever of its forms."""
+    for part in (*getattr(annotation, "metadata", ()), *getattr(annotation, "__metadata__", ())):
+        if isinstance(part, FieldInfo):
+            yield from _bounds(part)
+        yield from ((bound, getattr(part, bound)) for bound, _ in _LIMITS if getattr(part, bound, None) is not None)
+    inner = (annotation.annotation,) if isinstance(annotation, FieldInfo) else get_args(annotation)
+    for part in inner:
+        yield from _bounds(part)
 
 
 def shown(value: Any) -> str:
@@ -157,11 +176,14 @@ def _hint(path: Sequence[Any], root: type[BaseModel]) -> str:
         inner = _model_in(field.annotation)
         if inner and key in inner.model_fields:
             return f"; it belongs in {section}"
-    return f"; known here: {', '.join(known)}" if len(known) < 10 else ""
+    return f"; known here: {', '.join(known)}" if len(known) < 10 else "; docs/study.md has all that are known here"
 
 
 def _description(path: Sequence[Any], missing: str, root: type[BaseModel]) -> str:
     model = _model_at(path, root)
     if model is None or issubclass(model, Range):
         return "a range is {from, to, step} or {from, to, points}"
-    return model.model_fields[missing].description or "it has no default"
+    said = model.model_fields[missing].description or ""
+    if issubclass(model, BlockBase):  # of a topic of several fields
+        said = next((part for part in said.split("; ") if part.startswith(f"{missing}: ")), "").partition(": ")[2]
+    return said or "it has no default"

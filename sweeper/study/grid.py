@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 from models.cell import nine_digits
 
 MOST_VALUES = 100_000  # of all grids of a study
+SIZES = ("latents", "hidden")
 
 
 class Range(BaseModel):
@@ -138,7 +139,10 @@ def _expand(name: str, whole: bool, grid: Any, info: ValidationInfo) -> tuple[An
                 if not isinstance(value, str):
                     value = int(value) if whole else nine_digits(value)
                 if value in seen:
-                    raise ValueError(f"{value if isinstance(value, str) else format(value, '.12g')} is given twice")
+                    sizes = "; the sizes of one network are joined by '-', as in 40-20" if name in SIZES else ""
+                    raise ValueError(
+                        f"{value if isinstance(value, str) else format(value, '.12g')} is given twice{sizes}"
+                    )
                 seen[value] = None
             counts["values"] = counts.get("values", 0) + len(values)
             if counts["values"] > MOST_VALUES:

@@ -7,9 +7,10 @@ from a tag. Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -36,6 +37,7 @@ MOST_DEPTH = 50  # levels of nesting
 MOST_ALIASES = 100
 MOST_WRITTEN = 10_000  # values in the text; ruamel.yaml reads about 20,000 a second
 MOST_EXPANDED = 100_000  # values after every alias is replaced by what it names
+MERGE = "<<"
 
 _NUL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -106,13 +108,33 @@ def read_tree(path: Path | str) -> Node:
         raise StudyError(f"{path}: {_unreadable(path, fault)}") from None
     if len(data) > MOST_BYTES:
         raise StudyError(f"{path}: larger than {MOST_BYTES:,} bytes, the most a study may have")
+    if other := _other_encoding(data):
+        raise StudyError(f"{path}: it seems to be {other}, and should be UTF-8 text: save it as that")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         line = data.count(b"\n", 0, fault.start) + 1
         column = fault.start - data.rfind(b"\n", 0, fault.start)
-        raise StudyError(f"{path}:{line}:{column}: not UTF-8 text (byte 0x{data[fault.start]:02x})") from None
+        byte = data[fault.start : fault.start + 1]
+        raise StudyError(
+            f"{path}:{line}:{column}: not UTF-8 text (byte 0x{byte.hex()}, in Windows-1252 or Latin-1 "
+            f"{byte.decode('cp1252', 'replace')!r}): save it as UTF-8"
+        ) from None
     return parse(text, str(path))
+
+
+def _other_encoding(data: bytes) -> str:
+    """What a file is whose bytes are no UTF-8 text, as far as its first ones tell; empty: it may be."""
+    for mark, name in ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),
+                       (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
+                       (b"\x1f\x8b", "a gzip file"), (b"PK\x03\x04", "a zip file"), (b"PAR1", "a Parquet file"),
+                       (b"%PDF", "a PDF file"), (b"{\\rtf", "a file of a word processor")):  # fmt: skip
+        if data.startswith(mark):
+            return name
+    start = data[:1000]
+    if 3 * start.count(0) <= len(start):  # of Latin letters in UTF-16 half the bytes are 0
+        return ""
+    return f"UTF-16 ({'little' if start[1::2].count(0) > start[::2].count(0) else 'big'}-endian, without its mark)"
 
 
 def parse(text: str, name: str, place: str | None = None) -> Node:
@@ -198,14 +220,16 @@ class _Reader:
                 self.grow(node, child, inner)
         elif isinstance(event, MappingStartEvent):
             node.value = {}
+            merged: list[Node] = []
             while not isinstance(inner := next(events), MappingEndEvent):
-                self.entry(node, inner, events, depth)
+                self.entry(node, inner, events, depth, merged)
+            self.merge(node, merged, event)
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
 
-    def entry(self, node: Node, event: Event, events: Iterator[Event], depth: int) -> None:
-        """Read one `key: value` into `node`."""
+    def entry(self, node: Node, event: Event, events: Iterator[Event], depth: int, merged: list[Node]) -> None:
+        """Read one `key: value` into `node`; the mappings of a merge key, `<<: *base`, into `merged`."""
         key_node = self.node(event, events, depth + 1)
         key = event.value if isinstance(event, ScalarEvent) else key_node.value
         if not isinstance(key, str):
@@ -214,9 +238,26 @@ class _Reader:
         if key in node.keys:
             self.faults.append(f"{self.of(event)}: {key}: key given twice (first at {node.keys[key]})")
             return
+        if key == MERGE and isinstance(event, ScalarEvent) and event.implicit[0]:
+            merged += child.value if isinstance(child.value, list) else [child]
+            if any(not isinstance(each.value, dict) for each in merged):
+                self.refuse(
+                    event, f"{MERGE} takes over the keys of a mapping or of a list of such, as in {MERGE}: *name"
+                )
+            return
         node.keys[key] = self.of(event)
         node.value[key] = child
         self.grow(node, child, event)
+
+    def merge(self, node: Node, merged: Sequence[Node], event: Event) -> None:
+        """Take over the keys of `merged` that a mapping does not give itself; of several the first that has a key.
+
+        (https://yaml.org/type/merge.html: of YAML 1.1, and still in use.) Each keeps the place where it is written.
+        """
+        for base in merged:
+            for key in [key for key in base.keys if key not in node.keys]:
+                node.keys[key], node.value[key] = base.keys[key], base.value[key]
+                self.grow(node, base.value[key], event)
 
     def alias(self, event: AliasEvent) -> Node:
         """The node that an alias names."""

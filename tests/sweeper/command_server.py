@@ -7,7 +7,6 @@ what each is given. With `PLANTED_KL` in `env` its workers report planted values
 is ignored from the start.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -44,8 +43,8 @@ def become(argv, cwd, out, err, env, tty, unprivileged, faults):
         os.dup2(os.open(path, flags, 0o644), number)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
-    if unprivileged and os.geteuid() == 0:
-        give_up_capabilities()
+    if unprivileged:
+        faulty.give_up_capabilities()
     for name, argument in faults.items():
         getattr(faulty, name)(argument)
     sys.argv = ["sweeper", *argv]
@@ -58,13 +57,6 @@ def blank(figure, folder, name):
     for path in paths:
         path.touch()
     return paths
-
-
-def give_up_capabilities():
-    """Be root without its powers (Linux), to whom the permissions of files mean something."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
-    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()):
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 def serve():

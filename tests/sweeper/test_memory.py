@@ -12,7 +12,7 @@ from conftest import environment, same, until
 from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
 from models.procedures.joint import Joint
-from sweeper.driver.losses import MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
+from sweeper.driver.losses import FIRST_CALM_S, MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
 from sweeper.driver.tries import carry_out, out_of_memory
 from sweeper.plan import fitting_key, make_plan
 from sweeper.store import Store
@@ -155,8 +155,13 @@ def test_a_worker_ended_for_memory_is_said_with_the_figures_and_its_order_waits_
     assert line.startswith("memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use): a stack of 3 cells lost its worker")
     assert "at most 2 cells at a time" in line
     assert not account.losses.room(1) and account.losses.room(0)
-    account.losses.finished()
+    account.now += 2 * FIRST_CALM_S  # and one more is tried after a while, after longer where that was too early
     assert account.losses.room(1) and not account.losses.room(2)
+    account.lost(RAY_SAYS, number=1, others=1)
+    account.now += 2 * FIRST_CALM_S
+    assert not account.losses.room(1)
+    account.now += 2 * FIRST_CALM_S
+    assert account.losses.room(1)
 
 
 def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end(account):

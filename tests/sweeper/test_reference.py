@@ -48,7 +48,7 @@ CORPUS = [
     (1, "", "2:1", "name: missing; names the reference"),
     (2, "sauce: x", "2:1", "sauce: unknown key, did you mean 'source'?"),
     (3, "cells: {data: mnist, latent: 40}", "3:22", "cells.latent: unknown key, did you mean 'latents'?"),
-    (3, "cells: {data: mnist, latents: 4-}", "3:31", "sizes are whole numbers joined by '-', as in 40-40-40-40"),
+    (3, "cells: {data: mnist, latents: 4-}", "3:31", "sizes are whole numbers in [1, 9999999] joined by '-'"),
     (3, "cells: {latents: 40-40}", "6:5", "entries.cells.data: missing; which cells are meant?"),
     (4, "conditions: {stepz: 1000}", "4:14", "conditions.stepz: unknown key, did you mean 'steps'?"),
     (4, "conditions: {steps: many}", "4:21", "conditions.steps: steps should be a whole number, got the text 'many'"),

@@ -1,10 +1,13 @@
 """A store under damage, a full or read-only disk, and readers overtaken: nothing silently wrong, one sentence each."""
 
 import errno
+import json
 import os
 import random
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -18,6 +21,9 @@ from store_rows import cell_id, history, row, temporary_files
 import sweeper
 from sweeper.errors import StoreDamaged, StoreUnwritable
 from sweeper.store import Store
+from sweeper.store.pictures import to_png
+
+PICTURES = {"images": np.zeros((3, 4, 5), np.uint8)}
 
 
 @pytest.fixture
@@ -83,14 +89,104 @@ def test_a_missing_history_and_foreign_or_renamed_files_are_noticed(store):
     first, second, _ = (several[0].path for several in store.committed().values())
     (store.paths.history / first.name).unlink()
     second.rename(second.with_name(second.name.replace(cell_id(1), cell_id(9))))
-    (store.paths.cells / "notes.parquet").write_text("mine")
-    (store.paths.cells / "x.parquet").symlink_to("/etc/hostname")
+    (store.paths.cells / first.name.replace(cell_id(0), cell_id(8))).symlink_to("/etc/hostname")
     names = {path.name for path in (first, second.with_name(second.name.replace(cell_id(1), cell_id(9))))}
-    assert {fault.path.name for fault in store.check()} == names | {"notes.parquet", "x.parquet"}
-    assert {fault.path.name for fault in store.heal()} == names | {"notes.parquet", "x.parquet"}
+    names.add(first.name.replace(cell_id(0), cell_id(8)))
+    assert {fault.path.name for fault in store.check()} == names
+    assert {fault.path.name for fault in store.heal()} == names
     assert sorted(store.committed()) == [cell_id(2)]
     assert len(pandas.read_parquet(store.paths.cells)) == 1
-    assert (store.paths.aside / "cells-notes.parquet").read_text() == "mine"
+
+
+COPIES = [
+    "{} (conflicted copy 2026-11-28).{}",
+    "{} (1).{}",
+    "{}.sync-conflict-20261128-101112-ABCDEFG.{}",
+    "{}-LAPTOP.{}",
+]
+
+
+@pytest.mark.parametrize("name", [*COPIES, "{}.{}.bak", "~${}.{}", "notes.txt", "Copy of {}.{}"])
+def test_files_of_other_programs_are_named_and_left_alone_and_cost_nothing(store, name):
+    """Wherever a cloud folder puts the copies that it makes: beside rows, curves, pictures, checkpoints and weights."""
+    store.commit(row(1), history(1), to_png(PICTURES))
+    store.save_state(cell_id(1), 500, {"w": np.ones(3)}, {})
+    for step in (100, 200, 300):
+        store.save_running("a", step, {"w": np.ones((1, 3))}, {"cell_ids": [cell_id(2)]})
+    mine = []
+    for path in [path for path in store.paths.root.rglob("*") if path.suffix in (".parquet", ".png", ".safetensors")]:
+        mine.append(path.with_name(name.format(path.stem, path.suffix[1:])))
+        mine[-1].write_bytes(path.read_bytes())
+    listed = {path for path in mine if path.parent.name in ("cells", "history", "pictures")}
+    for found in (store.check(), store.heal()):
+        assert all(fault.left_alone and "not a file of this store" in fault.reason for fault in found)
+        assert listed - {fault.path for fault in found} <= set(store.paths.pictures.iterdir())
+    assert {fault.path for fault in store.check()} == listed
+    if name in COPIES[:3]:
+        assert "a copy by another program" in found[0].reason
+    store.save_running("a", 400, {"w": np.ones((1, 3))}, {"cell_ids": [cell_id(2)]})
+    store.save_state(cell_id(1), 600, {"w": np.ones(3)}, {})
+    assert all(path.exists() for path in mine) and store.aside() == []
+    assert len(store.cells()) == 1 and store.running()[0].step == 400 and store.states() == {cell_id(1): 600}
+
+
+UNPRIVILEGED = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+import faulty
+from sweeper.store import Store
+store = Store.open(sys.argv[3])
+faulty.give_up_capabilities()
+found = [[f.path.name, f.reason, f.left_alone] for f in (store.heal() if sys.argv[4] == "heal" else store.check())]
+print(json.dumps([found, len(store.cells()), len(store.aside())]))
+"""
+
+
+@pytest.mark.parametrize("act", ["heal", "check"])
+def test_a_file_that_may_not_be_read_is_not_damaged(store, act):
+    """Its owner's row is as good as ever: it is named and counts as finished, and nothing is moved or trained again."""
+    for number in range(3):
+        store.commit(row(number), history(number))
+    store.save_state(cell_id(1), 500, {"w": np.ones(3)}, {})
+    (kept,) = store.paths.kept(cell_id(1)).glob("*.safetensors")
+    rows_of = store.committed()
+    paths = [rows_of[cell_id(1)][0].path, store.paths.history / rows_of[cell_id(2)][0].path.name, kept]
+    for path in paths:
+        path.chmod(0)
+    root = Path(__file__).parents[2]
+    argv = [sys.executable, "-W", "ignore", "-c", UNPRIVILEGED, str(root), str(root / "tests" / "sweeper")]
+    done = subprocess.run([*argv, str(store.paths.root), act], capture_output=True, text=True, check=True)
+    found, rows, aside = json.loads(done.stdout)
+    named = [path.name for path in paths[:2]] + [kept.with_suffix(".json").name] * (act == "check")
+    assert sorted(name for name, *_ in found) == sorted(named)
+    assert all("not readable (Permission denied)" in reason and alone for _, reason, alone in found)
+    assert rows == 2 and aside == 0 and len(store.committed()) == 3
+    for path in paths:
+        path.chmod(0o644)
+    assert store.check() == [] and len(store.cells()) == 3
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_every_file_follows_the_umask(tmp_path, umask):
+    """Those of weights and checkpoints too, or colleagues could not merge a store that they may read."""
+    before = os.umask(umask)
+    try:
+        store = Store.create(tmp_path / "store")
+        store.commit(row(1), history(1), to_png(PICTURES))
+        store.save_state(cell_id(1), 500, {"w": np.ones(3)}, {})
+        store.save_running("a", 100, {"w": np.ones((1, 3))}, {"cell_ids": [cell_id(2)]})
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in store.paths.root.rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
+
+
+def test_what_a_kill_in_the_middle_of_a_tensors_file_leaves_is_swept(store):
+    """safetensors writes under a name of its own first."""
+    store.save_state(cell_id(1), 500, {"w": np.ones(3)}, {})
+    left = store.paths.kept(cell_id(1)) / ".tmpP9v5MR"
+    left.write_bytes(b"half")
+    assert store.heal() == [] and not left.exists() and store.states() == {cell_id(1): 500}
 
 
 def test_every_cut_and_flipped_bit_of_a_checkpoint_is_noticed_and_the_one_before_serves(store):

@@ -75,12 +75,13 @@ def test_what_a_killed_commit_left_is_swept_and_torn_pictures_cost_no_row(store)
     """Pictures without a row are of no use; a row without its pictures is whole."""
     store.commit(row(1), history(1), to_png(DRAWN))
     store.paths.picture(f"{cell_id(2)}-000000500-abcd1234.parquet").write_bytes(to_png(DRAWN))
-    (store.paths.pictures / "thesis.png").write_bytes(b"")
+    thesis = store.paths.pictures / "thesis.png"  # of somebody else, and left alone
+    thesis.write_bytes(b"mine")
     with store.lock():
         assert store.heal() == []
-    (path,) = store.paths.pictures.iterdir()
+    (path,) = set(store.paths.pictures.iterdir()) - {thesis}
     path.write_bytes(path.read_bytes()[:-1])
-    assert [fault.path for fault in store.check()] == [path]
+    assert [(fault.path, fault.left_alone) for fault in store.check()] == [(path, False), (thesis, True)]
     with store.lock():
         assert store.heal() == []
     assert store.pictures(cell_id(1)) is None and store.cells()["cell_id"].tolist() == [cell_id(1)]

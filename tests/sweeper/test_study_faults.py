@@ -1,10 +1,12 @@
 """Every fault of a study file is found, at once, and placed where an editor can jump to it."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from models.cell import RANGES
 from sweeper.errors import StudyError
 from sweeper.study import load_study
 
@@ -41,7 +43,7 @@ CORPUS = [
     (5, "  objectiv: ou", "5:3", "cells.objectiv: unknown key, did you mean 'objective'?"),
     (3, "  dta: digits", "3:3", "cells.data: missing"),
     (7, "  steps: 3", "7:3", "cells.steps: unknown key; it belongs in train"),
-    (7, "  <<: 3", "7:3", "cells.<<: unknown key"),
+    (7, "  <<: 3", "7:3", "<< takes over the keys of a mapping or of a list of such"),
     (7, "  1: 3", "7:3", "cells.1: unknown key"),
     (7, "  ? [1, 2]\n  : 3", "7:5", "a key should be text"),
     (7, "  rho: 0.5", "7:3", "rho: key given twice (first at"),
@@ -56,7 +58,7 @@ CORPUS = [
     (8, "train: {steps: '100'}", "8:16", "train.steps: steps should be a whole number, got the text '100'"),
     (8, "train: {steps: }", "8:15", "train.steps: steps should be a whole number, got nothing (null)"),
     (8, "train: {steps: [1]}", "8:16", "train.steps: steps should be a whole number, got a list"),
-    (8, "train: {steps: 0}", "8:16", "train.steps: steps should be at least 1, got 0"),
+    (8, "train: {steps: 0}", "8:16", "train.steps: steps should be at least 1 and at most 1000000000, got 0"),
     (8, "train: {steps: 1e400}", "8:16", "train.steps: steps should be a whole number, got inf"),
     (8, "train: 100", "8:8", "train: train should be a mapping (key: value), got 100"),
     (2, "cells: 3\nrun:", "2:8", "cells: cells should be a mapping (key: value) or a list of such, got 3"),
@@ -72,23 +74,28 @@ CORPUS = [
     # values
     (6, "  rho: [0.8,\n    1.2]", "7:5", "cells.rho: rho should be in [0, 1], got 1.2"),
     (6, "  rho: -0.1", "6:8", "cells.rho: rho should be in [0, 1], got -0.1"),
-    (7, "  seed: -1", "7:9", "cells.seed: seed should be a whole number ≥ 0, got -1"),
-    (7, "  seed: 0\n  learning_rate: 0", "8:18", "cells.learning_rate: learning_rate should be above 0, got 0"),
+    (7, "  seed: -1", "7:9", "cells.seed: seed should be a whole number in [0, 2^63 - 1], got -1"),
+    (7, "  seed: 0\n  learning_rate: 0", "8:18", "learning_rate should be in [1e-12, 1000], got 0"),
+    (7, "  seed: 0\n  learning_rate: 1000000", "8:18", "learning_rate should be in [1e-12, 1000], got 1000000"),
+    (0, "analysis: {same_within: 101}", "9:25", "same_within should be above 1 and at most 100, got 101"),
+    (0, "evaluation: {pictures: 65}", "9:24", "pictures should be at least 0 and at most 64, got 65"),
+    (7, "  seed: 0\n  hidden: [200, 200]", "8:17", "the sizes of one network are joined by '-', as in 40-20"),
+    (7, "  seed: 0\n  beta: 2", "8:3", "cells.beta: unknown key; docs/study.md has all that are known here"),
     (7, "  seed: 0\n  precision: float16", "8:14", "one of float32, float64, tf32, bfloat16, got the text"),
     (3, "  data: digit", "3:9", "cells.data: no 'digit' here, did you mean 'digits'?"),
     (5, "  objective: [ou, vea]", "5:19", "cells.objective: no 'vea' here, did you mean 'vae'?"),
-    (4, "  latents: 10-", "4:12", "sizes are whole numbers joined by '-', as in 40-40-40-40; got '10-'"),
+    (4, "  latents: 10-", "4:12", "sizes are whole numbers in [1, 9999999] joined by '-', as in 40"),
     (4, "  latents: 10-10\n  hidden: 64/64/64", "5:11", "hidden '64/64/64' describes 3 layers, latents 2"),
     (1, "name: ../x", "1:7", "name should be 1 to 64 letters, digits, '.', '_' or '-'"),
     (1, "name: " + "x" * 300, "1:7", "name should be 1 to 64 letters"),
     (1, "name: a/b", "1:7", "name should be 1 to 64 letters"),
     (1, "name: ''", "1:7", "name should be 1 to 64 letters"),
     (0, "run: {executor: rai}", "9:17", "one of ray, inline, got the text 'rai', did you mean 'ray'?"),
-    (0, "run: {threads: 0}", "9:16", "run.threads: threads should be at least 1, got 0"),
+    (0, "run: {threads: 0}", "9:16", "run.threads: threads should be at least 1 and at most 1000000000"),
     (0, "evaluation: {split: train}", "9:21", "split should be one of test, validation"),
-    (0, "evaluation: {importance_samples: 0}", "9:34", "importance_samples should be at least 1, got 0"),
+    (0, "evaluation: {importance_samples: 0}", "9:34", "should be at least 1 and at most 1000000000, got 0"),
     (0, "evaluation: {active_threshold: 0}", "9:32", "active_threshold should be above 0, got 0"),
-    (0, "analysis: {rho_ref: 1}", "9:21", "analysis.rho_ref: rho_ref should be below 1, got 1"),
+    (0, "analysis: {rho_ref: 1}", "9:21", "analysis.rho_ref: rho_ref should be at least 0 and below 1, got 1"),
     (0, "analysis: {control: kl_weigth}", "9:21", "steps; got 'kl_weigth': did you mean 'kl_weight'?"),
     (0, "analysis: {control: seed}", "9:21", "control should be a numeric field of a cell, or steps; got 'seed'"),
     (0, "analysis: {control: learning_rate}", "9:21", "which end of learning_rate collapses is not known"),
@@ -113,7 +120,7 @@ CORPUS = [
     (6, "  rho: [1, {from: 0.8, step: 0.1}]", "6:12", "cells.rho.to: missing; a range is {from, to, step}"),
     (6, "  rho: {from: 0.8, to: 1.1, step: 0.1}", "6:24", "cells.rho.to: to should be in [0, 1], got 1.1"),
     (6, "  rho: {from: 0.8, to: 0.9, step: 0}", "6:35", "cells.rho.step: step should be above 0, got 0"),
-    (6, "  rho: {from: 0.8, to: 0.9, points: 1}", "6:37", "cells.rho.points: points should be at least 2, got 1"),
+    (6, "  rho: {from: 0.8, to: 0.9, points: 1}", "6:37", "points should be at least 2 and at most 100000"),
     (6, "  rho: {from: 0.9, to: 0.8, step: 0.1}", "6:8", "cells.rho: from should be below to, got from 0.9 to 0.8"),
     (6, "  rho: {from: 0.8, to: 0.9}", "6:8", "cells.rho: a range has either step or points"),
     (6, "  rho: {from: 0.8, to: 1, points: 3, spacing: geometric}", "6:8", "geometric in 1 - rho needs to below 1"),
@@ -167,7 +174,7 @@ def test_faults_of_the_file_and_of_overrides_come_together(tmp_path: Path) -> No
     assert [fault.removeprefix(f"{tmp_path}/") for fault in error.value.faults] == [
         "s.yaml:8:8: train.steps: missing; training steps of every cell",
         "s.yaml:8:9: train.stepz: unknown key, did you mean 'steps'?",
-        "--set run.workers=-1: run.workers: workers should be at least 0, got -1",
+        "--set run.workers=-1: run.workers: workers should be at least 0 and at most 1000000000, got -1",
         "--set nonsense: should be key=value or section.key=value, as in train.steps=1000",
     ]
 
@@ -192,7 +199,7 @@ def test_many_blocks_are_counted_together(tmp_path: Path) -> None:
 def test_faults_of_several_blocks_come_together(tmp_path: Path) -> None:
     blocks = "- {data: digits, latents: 5, seed: 0, rho: 0.5}\n- {data: digits, latents: 5, seed: 0, hidden: 6/6}\n"
     assert faults(tmp_path, "name: s\ntrain: {steps: 0}\ncells:\n" + blocks) == [
-        "s.yaml:2:16: train.steps: steps should be at least 1, got 0",
+        "s.yaml:2:16: train.steps: steps should be at least 1 and at most 1000000000, got 0",
         "s.yaml:4:44: cells.rho: rho has no effect with objective vae: use objective: ou",
         "s.yaml:5:47: cells.hidden: hidden '6/6' describes 2 layers, latents 1",
     ]
@@ -213,3 +220,17 @@ def test_a_missing_file_names_the_nearest_there(tmp_path: Path) -> None:
         load_study(tmp_path / "nowhere" / "quickstart.yaml")
     with pytest.raises(StudyError, match="cannot be read"):
         load_study(tmp_path)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_range_that_a_fault_says_is_the_one_that_holds(tmp_path: Path, name: str) -> None:
+    """Both ends of it: a value above the upper one is refused with the words in which the upper one stands."""
+    low, high, words = RANGES[name]
+    ends = re.fullmatch(r"(?:a whole number )?in \[(.*), (.*)\](?: \(.*\))?", words)
+    assert ends and float(ends[1]) == low and float(ends[2].replace("2^63 - 1", str(2**63 - 1))) == float(high)
+    beyond = high + 1 if isinstance(high, int) else high * 2
+    lines = [line for line in BASE.splitlines() if not line.startswith(f"  {name}:")]
+    lines.insert(2, f"  {name}: {beyond!r}")
+    text = "\n".join(lines) + "\n"
+    found = faults(tmp_path, text)
+    assert any(f"{name} should be {words}, got " in fault for fault in found), found

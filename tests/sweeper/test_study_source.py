@@ -83,7 +83,7 @@ def test_what_would_explode_or_execute_is_refused_fast(tmp_path: Path, text: str
 def test_bytes_that_are_no_text_are_placed(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_bytes(b"name: s\nquestion: caf\xe9\n")
-    with pytest.raises(StudyError, match=r"s\.yaml:2:14: not UTF-8 text \(byte 0xe9\)"):
+    with pytest.raises(StudyError, match=r"s\.yaml:2:14: not UTF-8 text \(byte 0xe9, in Windows-1252 or Latin-1 'é'\)"):
         load_study(path)
 
 
@@ -115,3 +115,62 @@ def test_no_text_raises_anything_but_a_study_error(text: str) -> None:
         parse(text, "s.yaml")
     except StudyError as error:
         assert all(fault.startswith("s.yaml:") for fault in error.faults)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16,"), ("utf-16-le", "UTF-16 (little-endian"), ("utf-16-be", "UTF-16 (big-endian"),
+        ("utf-32", "UTF-32,"),
+    ],
+)  # fmt: skip
+def test_text_of_another_encoding_is_named(tmp_path: Path, encoding: str, named: str) -> None:
+    """As Windows' editors and `Out-File` write it, with their mark and without."""
+    path = tmp_path / "s.yaml"
+    path.write_bytes(STUDY.encode(encoding))
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    assert f"it seems to be {named}" in str(error.value) and "should be UTF-8 text" in str(error.value)
+    path.write_bytes(STUDY.encode("utf-8-sig"))
+    assert load_study(path).name == "s"
+
+
+def test_what_is_no_text_is_named(tmp_path: Path) -> None:
+    for start, named in ((b"PAR1", "a Parquet file"), (b"\x1f\x8b\x08", "a gzip file"), (b"PK\x03\x04", "a zip file")):
+        (tmp_path / "s.yaml").write_bytes(start + bytes(100))
+        with pytest.raises(StudyError, match=f"it seems to be {named}"):
+            load_study(tmp_path / "s.yaml")
+
+
+STUDY = """name: s
+cells:
+  - &base {data: digits, latents: 3-2, seed: 0, learning_rate: 0.01}
+  - {<<: *base, objective: ou, rho: 0.9}
+  - {learning_rate: 0.02, <<: [{hidden: 7, learning_rate: 5}, *base]}
+train: {steps: 10}
+"""
+
+
+def test_merge_keys_take_over_what_a_mapping_does_not_say_itself(tmp_path: Path) -> None:
+    """Its own keys stand wherever they are written, and of several mappings the first. The store writes it out."""
+    path = tmp_path / "s.yaml"
+    path.write_text(STUDY, encoding="utf-8")
+    study = load_study(path)
+    assert [(cell.rho, cell.learning_rate, cell.hidden) for cell in study.cells] == [
+        (1.0, 0.01, "200-200"), (0.9, 0.01, "200-200"), (1.0, 0.02, "7")
+    ]  # fmt: skip
+    path.write_text(study.to_yaml(), encoding="utf-8")
+    assert "<<" not in study.to_yaml() and load_study(path).cells == study.cells
+    assert parse('"<<": 3', "s.yaml").plain() == {"<<": 3}  # in quotes it is a key like any other
+
+
+def test_a_fault_that_merge_keys_spread_is_told_once_where_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(STUDY.replace("seed: 0", "seed: -1, depht: 3").replace("0.9", "1.9"), encoding="utf-8")
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    places = [fault.removeprefix(f"{path}:").split(" ")[:2] for fault in error.value.faults]
+    assert places == [["3:46:", "cells.seed:"], ["3:50:", "cells.depht:"], ["4:37:", "cells.rho:"]]
+    path.write_text("name: s\ncells: {<<: 3}\n", encoding="utf-8")
+    with pytest.raises(StudyError, match=r"2:9: << takes over the keys of a mapping or of a list"):
+        load_study(path)
