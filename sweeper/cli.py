@@ -440,7 +440,7 @@ def compare(
     published = load_reference(reference)
     opened = Store.open(to_read(store))
     analysis = load_study(opened.paths.study).analysis if opened.paths.study.exists() else Analysis()
-    found = beside(opened.cells(), published, analysis.rho_ref, analysis.order_parameter)
+    found = beside(opened.cells(), published, analysis.rho_ref, analysis.order_parameter, opened.history())
     if as_json:
         _print_json(compared_dict(found))
     else:

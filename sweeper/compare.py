@@ -100,16 +100,20 @@ class Compared:
 
 
 def compare(
-    cells: pd.DataFrame, reference: Reference, rho_ref: float | None = None, order_parameter: str = "kl_top"
+    cells: pd.DataFrame,
+    reference: Reference,
+    rho_ref: float | None = None,
+    order_parameter: str = "kl_top",
+    history: pd.DataFrame | None = None,
 ) -> Compared:
     """Every printed number of `reference` beside what `cells` (a store's rows) say of it.
 
-    rho_ref, order_parameter: of onset and midpoint, as in a study's `analysis`.
+    rho_ref, order_parameter: of onset and midpoint, as in a study's `analysis`; history: for one on validation images.
     """
     kept = select(cells) if len(cells) else cells
     rows = [row._asdict() | {"fields": json.loads(row.cell)} for row in kept.itertuples(index=False)]
     known = {row["cell_id"]: row for row in rows}
-    lines = curves(kept, order_parameter, rho_ref)
+    lines = curves(kept, order_parameter, rho_ref, history=history)
     found: list[Beside] = []
     for published in reference.published:
         if published.quantity in CRITICAL:

@@ -25,7 +25,7 @@ def predictions(study: Study, store: Store, below: float | None = None) -> list[
     rows = store.cells()
     kept = select(rows, {cell_id(cell) for cell in study.cells})
     found = []
-    for curve in curves(kept, study.analysis.order_parameter, study.analysis.rho_ref, RHO):
+    for curve in curves(kept, study.analysis.order_parameter, study.analysis.rho_ref, RHO, store.history()):
         if (curve.control < 1).any():
             found.append(_predicted(study, store, curve, study.analysis.rho_ref if below is None else below))
     return found

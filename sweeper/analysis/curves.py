@@ -26,6 +26,7 @@ from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families, nearer
 from sweeper.analysis.order_parameter import parse_order_parameter
 
+MEASURED = ["kl_top", "kl_total", "kl_per_layer"]  # what an order parameter needs of the history
 SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
 
 
@@ -93,9 +94,9 @@ def curves(
     """All curves of `cells` (one row a cell, the columns of a store), by data set, architecture and variant.
 
     `order_parameter`: see `sweeper.analysis.order_parameter`; networks without its layer are left out. It is taken from
-    `history` where the control parameter is `steps`, else from `cells`. `reference` [the axis's, 0.8 for ρ]: the
-    control parameter's value that counts as uncollapsed.
-    Raises ValueError if there is no such order parameter, no reference, or, over steps, no history that has it.
+    `history` where the control parameter is `steps` or it is one on validation images, else from `cells`.
+    `reference` [the axis's, 0.8 for ρ]: the control parameter's value that counts as uncollapsed.
+    Raises ValueError if there is no such order parameter, no reference, or no history where it is taken from that.
     """
     parameter = parse_order_parameter(order_parameter)
     if len(cells) == 0:
@@ -107,6 +108,12 @@ def curves(
         if history is None or not parameter.in_history:
             raise ValueError("curves over steps need the history, and an order parameter that it has")
         cells = _over_steps(cells, history)
+    elif parameter.on_validation:
+        if history is None:
+            raise ValueError(
+                f"order_parameter {order_parameter}: what was measured on validation images is in the history"
+            )
+        cells = at_their_last_step(cells, history)
     if parameter.layer is not None:
         cells = cells[cells["depth"] >= parameter.layer]
     cells = cells.assign(order_parameter=parameter.of(cells))
@@ -123,6 +130,13 @@ def curves(
         end = [row for row in groups.get(ends[key] or "", ()) if getattr(row, axis.name) == axis.end]
         found.append(_curve(rows, end if ends[key] != key else [], axis, reference))
     return sorted(_with_variants(found), key=lambda curve: (curve.data, _natural(curve.architecture), curve.variant))
+
+
+def at_their_last_step(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """The cells with what the history measured at their last step in place of what the final evaluation did."""
+    measured = [name for name in MEASURED if name in history]
+    last = history.merge(cells[["cell_id", "step"]], on=["cell_id", "step"])[["cell_id", *measured]]
+    return cells.drop(columns=MEASURED, errors="ignore").merge(last, on="cell_id", how="left")
 
 
 def _over_steps(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:

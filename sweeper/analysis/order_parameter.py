@@ -2,6 +2,7 @@
 
     kl_top, kl_total, <quantity>_<layer>        quantity: kl, kl_per_unit, active_units, relative_activity
                                                 layer: top, or 1 … L from the data up
+    validation_<one of these>                   on validation images, from the evaluation along the way at the last step
 
 `kl_<layer>` below the top is the term E[log q − log p] of that layer, which can be negative: only the top layer's is a
 KL divergence.
@@ -27,16 +28,21 @@ QUANTITIES = {  # words, unit, whether the history has it
     "active_units": ("active units", "units", False),
     "relative_activity": ("relative activity", "share of units", False),
 }
-PATTERN = rf"^(kl_total|({'|'.join(QUANTITIES)})_(top|[1-9][0-9]?))$"
+VALIDATION = "validation_"
+PATTERN = rf"^({VALIDATION})?(kl_total|({'|'.join(QUANTITIES)})_(top|[1-9][0-9]?))$"
 
 
 @dataclass(frozen=True)
 class OrderParameter:
-    """One quantity of one layer. `layer`: 1 … L from the data up, None for the top layer and for `kl_total`."""
+    """One quantity of one layer. `layer`: 1 … L from the data up, None for the top layer and for `kl_total`.
+
+    `on_validation`: on validation images, as the history has it, and not on those of the final evaluation.
+    """
 
     name: str
     quantity: str
     layer: int | None
+    on_validation: bool = False
 
     @property
     def unit(self) -> str:
@@ -46,10 +52,11 @@ class OrderParameter:
     @property
     def words(self) -> str:
         """`KL of the top layer`."""
+        where = " on validation images" if self.on_validation else ""
         if self.quantity == "kl_total":
-            return "total KL"
+            return f"total KL{where}"
         layer = "the top layer" if self.layer is None else f"layer {self.layer}"
-        return f"{QUANTITIES[self.quantity][0]} of {layer}"
+        return f"{QUANTITIES[self.quantity][0]} of {layer}{where}"
 
     @property
     def label(self) -> str:
@@ -82,11 +89,15 @@ def parse_order_parameter(name: str) -> OrderParameter:
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"order_parameter should be kl_top, kl_total or a quantity ({', '.join(QUANTITIES)}) with _ and a layer "
-            f"(top, 1, 2, …), as in active_units_2; got {name!r}{hint}"
+            f"(top, 1, 2, …), as in active_units_2, each also with {VALIDATION} before it; got {name!r}{hint}"
         )
-    if found[2] is None:
-        return OrderParameter(name, "kl_total", None)
-    return OrderParameter(name, found[2], None if found[3] == "top" else int(found[3]))
+    validation = found[1] is not None
+    if found[3] is None:
+        return OrderParameter(name, "kl_total", None, validation)
+    parameter = OrderParameter(name, found[3], None if found[4] == "top" else int(found[4]), validation)
+    if validation and not parameter.in_history:
+        raise ValueError(f"order_parameter {name}: {found[3]} is not measured on validation images along the way")
+    return parameter
 
 
 def second_of(order_parameter: str, asked: str = "auto") -> str | None:

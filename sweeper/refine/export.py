@@ -15,12 +15,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
+import pandas as pd
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from models.cell import Cell
 from sweeper.analysis.axis import RHO, Axis
+from sweeper.analysis.curves import at_their_last_step
+from sweeper.analysis.order_parameter import parse_order_parameter
 from sweeper.refine.lines import Line, lines_of, points_of
 from sweeper.refine.trials import trial_at
 
@@ -54,19 +57,33 @@ def export_optuna(
     Raises ValueError where a study of such a name was not written by an export.
     """
     by_cell = {Cell.from_json(row["cell"]): row for row in rows}
-    along: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in history:
-        value = row.get(order_parameter)
-        if value is not None and math.isfinite(value):
-            along[row["cell_id"]][row["step"]] = value
+    values, along = _values(pd.DataFrame(list(by_cell.values())), pd.DataFrame(list(history)), order_parameter)
     names = []
     for line in lines_of(by_cell, axis, alone=True):
         points = points_of([line], by_cell)[line]
         finished = sorted(points.items(), key=lambda entry: by_cell[entry[1]]["finished_at"])
         study = _replaced(storage, f"{name}: {line.label}", line, order_parameter)
-        study.add_trials(_trial(point, line, by_cell[cell], order_parameter, along) for point, cell in finished)
+        study.add_trials(_trial(point, line, by_cell[cell], values, along) for point, cell in finished)
         names.append(study.study_name)
     return names
+
+
+def _values(
+    cells: pd.DataFrame, history: pd.DataFrame, order_parameter: str
+) -> tuple[dict[str, float], dict[str, dict[int, float]]]:
+    """The order parameter of each cell, and at each step along the way; of what has none, nothing."""
+    parameter = parse_order_parameter(order_parameter)
+    along: dict[str, dict[int, float]] = defaultdict(dict)
+    if parameter.in_history and len(history):
+        measured = history.merge(cells[["cell_id", "latents"]], on="cell_id")
+        for name, step, value in zip(measured["cell_id"], measured["step"], parameter.of(measured), strict=True):
+            if math.isfinite(value):
+                along[name][int(step)] = float(value)
+    if parameter.on_validation and len(cells):
+        cells = at_their_last_step(cells, history)
+    ids = cells["cell_id"] if len(cells) else []
+    found = zip(ids, parameter.of(cells) if len(cells) else [], strict=True)
+    return {name: float(value) for name, value in found if math.isfinite(value)}, along
 
 
 def _replaced(storage: BaseStorage, name: str, line: Line, order_parameter: str) -> optuna.Study:
@@ -91,10 +108,10 @@ def _trial(
     point: tuple[float, int],
     line: Line,
     row: Mapping[str, Any],
-    order_parameter: str,
+    values: Mapping[str, float],
     along: Mapping[str, dict[int, float]],
 ) -> FrozenTrial:
-    value = row[order_parameter]
+    value = values.get(row["cell_id"])
     ended: datetime = row["finished_at"].astimezone().replace(tzinfo=None)  # Optuna's times are local and naive
     begun = ended - timedelta(seconds=(row["wall_s"] or 0.0) + (row["evaluation_s"] or 0.0))
     return trial_at(

@@ -30,6 +30,7 @@ from sweeper.study.blocks import BlockBase, joined
 from sweeper.study.grid import grid_type
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+REFINED = ("kl_top", "kl_total")  # order parameters that refinement reads from the rows
 LAYERS = 100  # most stochastic layers that `depth` may ask for
 
 
@@ -142,7 +143,7 @@ class Analysis(Section):
         WithJsonSchema({"type": "string", "pattern": PATTERN}),
         Field(
             description="quantity whose collapse is looked for: kl_top, kl_total, or kl, kl_per_unit, active_units or "
-            "relative_activity with _ and a layer (top, 1, 2, …)"
+            "relative_activity with _ and a layer (top, 1, 2, …); with validation_ before it, on validation images"
         ),
     ] = "kl_top"
     second_order_parameter: Annotated[
@@ -361,6 +362,14 @@ class StudyFile(Section):
         layer, most = parse_order_parameter(name).layer, max(cell.depth for cell in cells)
         if layer is not None and layer > most:
             why = f"order_parameter {name}: no network of this study has more than {most} layers"
+            raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", "order_parameter")})
+        every, steps = self.evaluation.every, self.train.steps
+        if parse_order_parameter(name).on_validation and (every == 0 or steps % every):
+            why = f"order_parameter {name}: it is measured along the way, so evaluation.every ({every}) should divide "
+            why += f"train.steps ({steps})"
+            raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", "order_parameter")})
+        if self.refine is not None and name not in REFINED:
+            why = f"order_parameter {name}: a study that refines follows {' or '.join(REFINED)}"
             raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", "order_parameter")})
         return self
 

@@ -76,6 +76,48 @@ def test_order_parameter_of_a_layer_is_that_layers_entry():
     assert parse_order_parameter("relative_activity_2").label == "relative activity of layer 2 (share of units)"
 
 
+def test_the_order_parameter_may_be_that_on_validation_images(rows):
+    """The history's at the last step: a cell whose history ends before has none, and what it has not is refused."""
+    cells, history = rows
+    asked = cells.assign(step=6000)
+    ending = history.sort_values("step").drop_duplicates("cell_id", keep="last").assign(step=6000)
+    ending["kl_top"] = np.arange(len(ending), dtype=float)
+    history = pd.concat([history[history["step"] < 6000], ending])
+    wanted = ending.set_index("cell_id")["kl_top"]
+    for curve in curves(asked, "validation_kl_top", history=history):
+        assert (curve.values == [[wanted[name] for name in names] for names in curve.cell_ids]).all()
+    lost = ending["cell_id"].iloc[0]
+    found = curves(asked, "validation_kl_top", history=history[(history["cell_id"] != lost) | (history["step"] < 6000)])
+    assert sum(int(np.isnan(curve.values).sum()) for curve in found) == 1
+    assert parse_order_parameter("validation_kl_top").label == "KL of the top layer on validation images (nats)"
+    assert parse_order_parameter("validation_kl_total").words == "total KL on validation images"
+    with pytest.raises(ValueError, match="is in the history"):
+        curves(asked, "validation_kl_top")
+    with pytest.raises(ValueError, match="active_units is not measured on validation images"):
+        parse_order_parameter("validation_active_units_top")
+
+
+def test_a_report_on_validation_images_says_so_and_takes_them(tiny, sweeper_command):
+    """From the study to table, page and export; `predict` and `compare` follow the same curves."""
+    study = tiny(
+        cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"every": 10},
+        analysis={"order_parameter": "validation_kl_top"},
+    )  # fmt: skip
+    study.run()
+    for command in (["report", "--json"], ["predict"], ["export", "optuna", "--storage", str(study.store / "journal")]):
+        name = command[:1] if command[0] != "export" else command[:2]
+        done = sweeper_command.run([*name, str(study.store), *command[len(name) :]])
+        assert done.code == 0, done.err
+    store = study.opened()
+    last = store.history().query("step == 20").set_index("cell_id")["kl_top"]
+    (curve,) = curves(store.cells(), "validation_kl_top", history=store.history())
+    assert curve.values[0].tolist() == [last[name] for name in curve.cell_ids[0]]
+    assert curve.values[0].tolist() != curves(store.cells())[0].values[0].tolist()
+    page = (store.paths.analysis / "report.html").read_text()
+    assert "KL of the top layer on validation images" in page
+    assert set(pd.read_parquet(store.paths.analysis / "critical.parquet")["order_parameter"]) == {"validation_kl_top"}
+
+
 def test_diverged_cells_are_points_without_a_value(rows):
     cells = rows[0].copy()
     place = cells.index[(cells["rho"] == 0.87) & (cells["seed"] == 1)][0]

@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import optuna
 import pytest
 
+from sweeper.analysis.curves import at_their_last_step
+from sweeper.analysis.order_parameter import parse_order_parameter
 from sweeper.refine.export import export_optuna, open_storage
 from sweeper.refine.sampler import OnsetSampler
 
@@ -56,6 +59,22 @@ def test_optuna_reads_back_every_cell(study, sweeper_command, tmp_path, storage)
             assert trial.duration.total_seconds() == pytest.approx(row["wall_s"] + row["evaluation_s"], abs=1e-3)
             seen.append(row["cell_id"])
     assert set(seen) == set(rows) and len(seen) == len(rows)
+
+
+@pytest.mark.parametrize("name", ["kl_per_unit_top", "relative_activity_2", "validation_kl_top", "kl_total"])
+def test_any_order_parameter_is_the_value_of_a_trial(study, tmp_path, name):
+    store = study.opened()
+    cells, history = store.cells(), store.history()
+    asked = parse_order_parameter(name)
+    rows = at_their_last_step(cells, history) if asked.on_validation else cells
+    wanted = dict(zip(rows["cell_id"], asked.of(rows), strict=True))
+    opened = open_storage(str(tmp_path / "journal"))
+    exported = (store.read(kind)[0].to_pylist() for kind in ("cells", "history"))
+    for made in export_optuna(*exported, opened, "x", name):
+        for trial in optuna.load_study(study_name=made, storage=opened).trials:
+            value = wanted[trial.user_attrs["cell_id"]]
+            assert trial.value == value if np.isfinite(value) else trial.value is None
+            assert bool(trial.intermediate_values) == asked.in_history
 
 
 def test_the_sampler_goes_on_from_an_exported_study(study, tmp_path):

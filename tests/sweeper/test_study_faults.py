@@ -109,6 +109,9 @@ CORPUS = [
     (0, "analysis: {order_parameter: kl_0}", "9:29", "got 'kl_0'"),
     (0, "analysis: {order_parameter: kl_3}", "9:29", "kl_3: no network of this study has more than 2 layers"),
     (0, "analysis: {control: steps, reference: 9, order_parameter: active_units_top}", "9:59", "not measured along"),
+    (0, "analysis: {order_parameter: validation_active_units_1}", "9:29", "is not measured on validation images"),
+    (0, "analysis: {order_parameter: validation_kl_top}", "9:29", "evaluation.every (1000) should divide train.steps"),
+    (0, "analysis: {order_parameter: kl_1}\nrefine: {half_width: 0.1, cells: 9}", "9:29", "refines follows kl_top or"),
     # grids
     (6, "  rho: []", "6:8", "cells.rho: empty; give at least one value"),
     (2, "cells: []\nx:", "2:8", "cells: empty; give at least one value"),

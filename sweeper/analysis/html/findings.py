@@ -15,6 +15,7 @@ from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.html.blocks import Block, card, cards, chart, rounded, table
 from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.intervals import CONFIDENCE
+from sweeper.analysis.order_parameter import parse_order_parameter
 
 MOST_CARDS = 4  # with more curves the table says it better
 PERCENT = f"{100 * CONFIDENCE:g}\u00a0%"
@@ -105,7 +106,7 @@ def estimand(curve: Curve, order_parameter: str) -> str:
 
 def steps_chart(curves: Sequence[Curve], history: pd.DataFrame, order_parameter: str) -> Block | None:
     """The onset against training steps, a line a curve; None where no curve has one at two steps or more."""
-    if order_parameter not in history:
+    if not parse_order_parameter(order_parameter).in_history:
         return None
     found = [(index, curve, steps_data(curve, history, order_parameter)) for index, curve in enumerate(curves)]
     found = [(index, curve, data) for index, curve, data in found if len(data) > 1]
