@@ -12,8 +12,8 @@ every other size's curve, in units of their standard errors,
     S = mean of (y − Y)² / (dy² + dY²)
 
 about 1 where the curves are one within their errors, larger where they are not. Choices that leave fewer than half of
-the points something to be compared with are not considered. Intervals are from leaving out one seed at a time
-(jackknife, t(S − 1)), and are conditional on the curves' scaling at all.
+the points something to be compared with are not considered. The ranges given are from leaving out one seed at a time
+(jackknife, t(S − 1)). They are no 95 % intervals: they hold planted values in 75 to 90 % (docs/analysis.md).
 
 This is a plot of scaling, and no claim of a universality class: sizes of networks span no decades, and a small family
 collapses easily.
@@ -95,7 +95,7 @@ def scaling_sentence(family: Family, scaling: Scaling) -> str:
         ("β/ν", scaling.lift, scaling.lift_interval),
     ):
         numbers.append(f"{name} = {value:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]")
-    return f"{said}, {', '.join(numbers)}"
+    return f"{said}, {', '.join(numbers)} (ranges by leaving out seeds, too narrow for 95 %)"
 
 
 def scaling_table(found: Sequence[tuple[Family, Scaling]]) -> pd.DataFrame:
