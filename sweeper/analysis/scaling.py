@@ -63,7 +63,7 @@ class Scaling:
 
     x_c, `stretch` = 1/ν and `lift` = β/ν, each with its range by leaving out seeds, and the `quality` S over the
     `points` that could be compared. `edge`: one of the three lies at the end of its range (the grid's, or `BOUNDS`),
-    so that there is no best within it. """
+    so that there is no best within it."""
 
     sized: tuple[Sized, ...]
     x_c: float
