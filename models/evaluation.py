@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from models.bound import Bound
+from models.data.dataset import Dataset
 from models.draws import Draws, Purpose, draws_on, generator
 from models.networks import Terms
 from models.settings import IMAGES, Evaluation
@@ -56,7 +57,7 @@ def evaluate(
     Returns:
         One dict a cell, keyed by the columns of a results row; nats an image, Python numbers and lists.
     """
-    images = evaluated_images(stack, settings)
+    images = evaluated_images(stack.dataset, settings)
     k = settings.importance_samples
     needed = k if quick else chains_needed(len(images))
     weighed = weighed_images(len(images), settings.importance_images)
@@ -94,9 +95,9 @@ def evaluate(
     return [own.row(cell, settings) | which for own in sums for cell in range(own.cells)]
 
 
-def evaluated_images(stack: Stack, settings: Evaluation) -> Any:
+def evaluated_images(dataset: Dataset, settings: Evaluation) -> Any:
     """The images of the split that the settings ask for, in the split's order, as its data set has them."""
-    split = getattr(stack.dataset, settings.split)
+    split = getattr(dataset, settings.split)
     if settings.image_choice == "spread" and 0 < settings.images < len(split):
         return split[spread(len(split), settings.images)]
     return split[: settings.images or None]

@@ -22,10 +22,10 @@ from models import registry
 from models.cell import Cell
 from models.data.dataset import SPLITS, Dataset
 from models.draws import Purpose, draws_on
-from models.evaluation import CHAINS
+from models.evaluation import CHAINS, evaluated_images
 from models.layers import column
 from models.networks import Network, Terms
-from models.settings import IMAGES
+from models.settings import IMAGES, Evaluation
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -121,14 +121,18 @@ class TrainedModel:
         """Height and width of an image; its rows of pixels follow each other in the `features` numbers."""
         return self.dataset.image_shape
 
-    def data(self, split: str = "test", images: int = 0, seed: int = 0) -> npt.NDArray[Any]:
-        """The first `images` [0: all] of a split as the evaluation sees them, (n, features).
+    def data(
+        self, split: str = "test", images: int = 0, seed: int = 0, image_choice: str = "spread"
+    ) -> npt.NDArray[Any]:
+        """`images` [0: all] of a split as the evaluation sees them, (n, features), spread over the split or its first.
 
-        Grey pixels are binarised by `seed`, that of the evaluation [0]; real values are as they are.
+        Grey pixels are binarised by `seed`, that of the evaluation [0]; real values are as they are. `image_choice` is
+        that of the evaluation: `spread` or `first`.
         """
         if split not in SPLITS:
             raise ValueError(f"split should be one of {', '.join(SPLITS)}, got {split!r}")
-        chosen, levels = getattr(self.dataset, split)[: images or None], self.dataset.levels
+        settings = Evaluation(images=images, split=split, image_choice=image_choice)
+        chosen, levels = evaluated_images(self.dataset, settings), self.dataset.levels
         source = draws_on(self.device, [seed], self.dtype)
         seen = torch.empty(len(chosen), self.features, dtype=self.dtype)
         for first in range(0, len(chosen), IMAGES):

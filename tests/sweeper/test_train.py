@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -180,13 +181,14 @@ def test_an_interrupted_script_has_its_checkpoint_and_goes_on(tiny, number, ends
 
 def test_a_second_interrupt_is_raised_at_once_and_ends_no_process(tiny):
     """Where the checkpoint takes long: the process is a notebook's, and not ours to end."""
-    from sweeper.run import StopRequest
+    from sweeper.run import ECHO_S, StopRequest
     from sweeper.training import _interrupt
 
     stop = StopRequest(second=_interrupt)
     with pytest.raises(KeyboardInterrupt), stop.listening():
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: stop.signal)
+        time.sleep(ECHO_S)
         os.kill(os.getpid(), signal.SIGINT)
         until(lambda: False, timeout=10)
 
