@@ -14,14 +14,15 @@ import json
 import math
 import os
 import shlex
-import stat
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from sweeper.output import flush, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -564,7 +565,7 @@ def _analysed(study: Study, store: Store, folder: Path | None) -> Report:
         picture=store.pictures,
     )
     page = folder / "report.html"
-    write_bytes(page, render(shown).encode())
+    write_bytes(page, render(shown).encode(errors="backslashreplace"))  # a folder's name need not be text
     return replace(found, page=page)
 
 
@@ -579,31 +580,17 @@ def _print_report(found: Report, store: Store) -> None:
 
 def _print(text: str) -> bool:
     """A result, to stdout; whether somebody may read it."""
-    return _write(text, sys.stdout)
+    return write_line(text, sys.stdout)
 
 
 def _say(text: str) -> None:
     """Anything else, to stderr."""
-    _write(text, sys.stderr)
-
-
-def _write(text: str, stream: TextIO | None) -> bool:
-    """A line, at once. A reader that went away, as in `| head -1` or a closed terminal, ends the printing only."""
-    if stream is None:  # it was closed before we started
-        return False
-    try:
-        print(text, file=stream, flush=True)
-    except OSError as fault:
-        number = stream.fileno()
-        if fault.errno != errno.EPIPE and not (fault.errno == errno.EIO and stat.S_ISCHR(os.fstat(number).st_mode)):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-        return False
-    return True
+    write_line(text, sys.stderr)
 
 
 def _print_json(value: Any) -> None:
-    _print(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False))
+    ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()  # JSON has escapes of its own
+    _print(json.dumps(_finite(value), ensure_ascii=ascii_only, indent=2, allow_nan=False))
 
 
 def _finite(value: Any) -> Any:
@@ -641,6 +628,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal without ρ gets \u03c1, not a traceback
     warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
     try:
+        os.getcwd()
+    except FileNotFoundError:  # libraries end in ways of their own then
+        _fail("the current folder is no longer there: change to another one", 74)
+    try:
         app()
     except SweeperError as error:
         _fail(str(error), error.exit_code)
@@ -648,6 +639,9 @@ def main() -> None:
         _fail(str(error), 74)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            flush(stream)  # what other writers left there, as bars on a terminal that was closed
 
 
 def _fail(message: str, code: int) -> None:

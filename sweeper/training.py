@@ -16,6 +16,7 @@ from sweeper import load
 from sweeper.cloud import to_run, url_of
 from sweeper.errors import CellsFailed, Interrupted, SweeperError
 from sweeper.executors import cluster_at, executor_for
+from sweeper.output import write_line
 from sweeper.plan import Plan
 from sweeper.run import Outcome, StopRequest, default_store, run_study
 from sweeper.store import Damaged, Failure, Store
@@ -144,7 +145,7 @@ def _announce(store: Store, plan: Plan, damaged: tuple[Damaged, ...]) -> None:
     from sweeper.show import plan_lines
 
     for line in plan_lines(plan, store, damaged):
-        print(line, file=sys.stderr, flush=True)
+        write_line(line, sys.stderr)
 
 
 def _watch(plan: Any, store: Store) -> Any:

@@ -64,6 +64,7 @@ LAYERS = {
     "sweeper.errors": (),
     "sweeper.wording": (),
     "sweeper.limits": (),
+    "sweeper.output": (),
     "sweeper.environment": (),
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
@@ -78,7 +79,7 @@ LAYERS = {
         "sweeper.refine", "sweeper.settled", "models",
     ),
     "sweeper.driver": (
-        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan",
+        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.output", "sweeper.plan",
         "sweeper.provenance", "sweeper.source", "sweeper.store", "sweeper.wording", "models",
     ),
 }  # fmt: skip

@@ -152,7 +152,8 @@ def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
 def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     """Write `folder/name.parquet` and `.csv` (lists joined by spaces); returns the paths. Raises OSError."""
     parquet, text = folder / f"{name}.parquet", folder / f"{name}.csv"
-    table.to_parquet(parquet, index=False)
+    with open(parquet, "wb") as file:  # opened here: Arrow knows only paths that are text
+        table.to_parquet(file, index=False)
     flat = table.copy()
     for column in flat:
         if flat[column].map(lambda value: isinstance(value, list)).any():

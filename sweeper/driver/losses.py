@@ -13,9 +13,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 
 from sweeper.limits import ended_for_memory
+from sweeper.output import write_line
 from sweeper.wording import duration, plural
 
 RESTARTS = 2  # of an order whose process died, on top of those that halve its stack to one cell
@@ -28,9 +28,8 @@ _FIGURES = re.compile(r"Memory on the node \(IP: ([^,)]+).*?\) was ([0-9.]+)GB(?
 
 
 def tell(line: str) -> None:
-    """A line for people; a terminal that is gone is no fault of the run."""
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+    """A line for people."""
+    write_line(line, sys.stderr)
 
 
 class Losses:

@@ -3,7 +3,8 @@
 The half-width of the onset's interval (`sweeper.analysis.critical`) has two terms, in the coordinate x of the control
 parameter: half the grid's step where the seeds cross the onset's level, and t(S − 1) standard errors of the seeds'
 places. Where all seeds cross in one step of a coarse grid the first is all there is; else they add up. Each is narrowed
-to the wanted half-width, and where the two together are still wider, each to half of it. The larger is taken up:
+to the wanted half-width, and where the two together are still wider, the first to a quarter of it and the second to
+the rest, since a gap is halved by one cell per seed, a standard error by four times the seeds. The larger is taken up:
 
 - *The step.* Where a seed's monotone curve passes its level lies in a gap between two of its points. The next value is
   the one that is expected to narrow the gaps most for each cell (`sweeper.refine.gaps`): halves of them, or where the
@@ -49,6 +50,7 @@ Point = tuple[float, int]  # value of the control parameter, seed
 
 ENOUGH = 0.9  # share of the best gain for which a shorter number, or one that other seeds have, is taken
 LEAST_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
+STEP_SHARE = 0.25  # of the wanted half-width that is left to the step, where the step and the seeds add up
 TYPICAL_STEP = 0.1  # in x: a first seed's gap narrower than this says little of where other seeds' places are
 FINE = 0.06  # half-width, twice what seeds typically scatter: below it the seeds decide when the target is met …
 SEEDS_IF_FINE = 5  # … and the interval of three or four that lie close by chance would be believed too often
@@ -59,7 +61,7 @@ _SLACK = 1 + 1e-9
 
 @dataclass(frozen=True)
 class Goal:
-    """When to stop: `half_width` of the widened interval, in x (0.05: 5 % of 1 − ρ), or so many `cells` of a curve."""
+    """When to stop: `half_width` of the interval, in x (0.05: 5 % of 1 − ρ), or so many `cells` of a curve."""
 
     half_width: float
     cells: int
@@ -87,7 +89,7 @@ class Advice:
     """What to do next, and `why` in words.
 
     `state`: `coarse`, `floor`, `place` (nearer points) or `seeds`, with the `points` to train; or, without any, `wait`
-    (for those in training), `met`, `spent` (the budget) or `stuck` (no point would help). `half_width` is the widened
+    (for those in training), `met`, `spent` (the budget) or `stuck` (no point would help). `half_width` is the
     interval's as it stands, None while there is no number; `used`: points finished or in training.
     """
 
@@ -172,7 +174,7 @@ class _Look:
         """
         yield self._floor
         step = max(gap.width for gap in self.gaps.values())
-        wanted = self.wanted * _SLACK
+        wanted = self.wanted[0] * _SLACK
         least = max(2 * wanted, TYPICAL_STEP)
         searching = any(gap.width > least for seed, gap in self.gaps.items() if seed in self.paired)
         if len(self.gaps) < FEWEST_SEEDS and searching:
@@ -231,14 +233,14 @@ class _Look:
         gaps = {
             seed: replace(
                 gap,
-                wanted=2 * self.wanted,
+                wanted=2 * self.wanted[0],
                 waiting=tuple(
                     sorted(x for value, s in self.pending if s == seed and gap.low < (x := self._x(value)) < gap.high)
                 ),
             )
             for seed, gap in self.crossings.items()
         }
-        return with_neighbours(gaps, self.wanted)
+        return with_neighbours(gaps, self.wanted[0])
 
     @cached_property
     def crossings(self) -> dict[int, Gap]:
@@ -253,14 +255,14 @@ class _Look:
         return found
 
     @cached_property
-    def wanted(self) -> float:
-        """The half-width to which half a step and the seeds' standard errors are narrowed each: the goal's, or half of
+    def wanted(self) -> tuple[float, float]:
+        """The half-widths to which half a step and the seeds' standard errors are narrowed: the goal's, or shares of
         it where both have reached that and the interval is still wider."""
         wanted = self.goal.half_width
         steps = [gap.width / 2 for gap in self.crossings.values()]
         reached = len(steps) >= self.fewest and max(*steps, float(self.halves[len(steps)])) <= wanted * _SLACK
         wider = self.half_width is not None and self.half_width > wanted * _SLACK
-        return wanted / 2 if reached and wider else wanted
+        return (STEP_SHARE * wanted, (1 - STEP_SHARE) * wanted) if reached and wider else (wanted, wanted)
 
     @cached_property
     def places(self) -> list[float]:
@@ -367,7 +369,7 @@ class _Look:
         """How many would narrow the interval enough."""
         if len(self.places) < FEWEST_SEEDS:
             return FEWEST_SEEDS
-        enough = np.flatnonzero(self.halves <= self.wanted * _SLACK)
+        enough = np.flatnonzero(self.halves <= self.wanted[1] * _SLACK)
         return max(int(enough[0]) if len(enough) else MOST_SEEDS, self.fewest)
 
     def _more_seeds(self) -> Advice | None:

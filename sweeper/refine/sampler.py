@@ -59,7 +59,7 @@ class OnsetSampler(BaseSampler):
 
     Args:
         coarse: points (value of `control`, seed) to begin with. Their seeds are taken at every new value.
-        half_width: wanted of the onset's widened interval, in the axis's coordinate: 0.05 is 5 % of 1 − ρ.
+        half_width: wanted of the interval of the onset, in the axis's coordinate: 0.05 is 5 % of 1 − ρ.
         trials: most of them, failed and running ones included.
         control, seed: names of the parameters.
         axis: which end of `control` has the floor, and its coordinate; `Linear` for one that is its own.

@@ -209,7 +209,9 @@ class Refine(Section):
 
     half_width: Annotated[
         Number,
-        Field(gt=0, description="wanted of each curve's widened interval, in log(1 - rho): 0.05 is 5 % of 1 - rho"),
+        Field(
+            gt=0, description="wanted of the interval of each curve's onset, in log(1 - rho): 0.05 is 5 % of 1 - rho"
+        ),
     ]
     cells: Annotated[Positive, Field(description="most cells of a curve, those of the grid included")]
 

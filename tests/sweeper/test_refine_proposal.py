@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.analysis.axis import axis_of
 from sweeper.refine.proposal import Goal, Points, propose, transition_of
-from tests.sweeper.synthetic import broken, flat, logistic, onset, planted
+from tests.sweeper.synthetic import broken, flat, jump, logistic, onset, planted
 
 SHAPES = {"broken": (broken, 0.05), "onset": (onset, 0.045), "logistic": (logistic, 0.085)}
 SCOUT = [(rho, 0) for rho in (0.8, 0.95, 1.0)]
@@ -49,13 +49,26 @@ def test_the_interval_of_a_uniform_grid_with_a_third_of_its_cells(name):
     uniform = 5 * (np.log(0.2 / 0.01) / 0.1 + 1)
     used = []
     for start in range(4):
-        points, advice, _ = refine(Trained(shape, u_c, start), Goal(0.05, 60))
+        points, advice, _ = refine(Trained(shape, u_c, start), Goal(0.05, 100))
         found, truth = transition_of(points).onset, planted(shape, u_c, 0.1)
         assert advice.state == "met" and advice.half_width <= 0.05
         assert np.log((1 - found.low) / (1 - found.high)) == pytest.approx(2 * advice.half_width)
         assert abs(np.log((1 - found.value) / (1 - truth))) < 0.08
         used.append(len(points.values))
     assert np.median(used) <= uniform / 3
+
+
+@pytest.mark.parametrize("height", [3, 6, 18])
+def test_it_does_not_stop_at_an_interval_that_misses_a_jump(height):
+    """Of 3, 6 and 18 of 20 nats. The level lies in the jump, of which interpolation between points knows nothing."""
+    held = []
+    for start in range(40):
+        u_c = float(np.exp(np.random.default_rng([start, 9]).uniform(np.log(0.03), np.log(0.09))))
+        points, advice, _ = refine(Trained(jump(height), u_c, start), Goal(0.1, 60))
+        found = transition_of(points).onset
+        assert advice.state == "met" and found.low <= found.value <= found.high
+        held.append(found.low <= planted(jump(height), u_c, 0.1) <= found.high)
+    assert sum(held) >= 38
 
 
 def test_a_proposal_depends_on_nothing_but_the_points():

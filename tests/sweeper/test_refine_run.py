@@ -21,7 +21,7 @@ from tests.sweeper.planted_kl import plant
 from tests.sweeper.synthetic import broken, planted
 
 CURVE = {"rho": [0.8, 0.95, 1], "seed": 0, "smoothing_samples": 2}
-REFINE = {"half_width": 0.05, "cells": 40}
+REFINE = {"half_width": 0.05, "cells": 60}
 BRIEF = {"steps": 1, "checkpoint_s": 3600.0}
 
 
@@ -46,9 +46,9 @@ def test_it_goes_on_until_the_target_is_met_and_the_report_counts_what_it_asked_
     found = _report(study.load(), study.opened())
     (curve,) = found.curves
     onset, cells = curve.transition.onset, len(points(study.opened()))
-    assert np.log((1 - onset.low_wide) / (1 - onset.high_wide)) / 2 <= 0.05
-    assert onset.low_wide < planted(broken, 0.05, 0.1) < onset.high_wide
-    assert 12 <= cells == len(asked_cells(study.load(), study.opened())) < 40
+    assert np.log((1 - onset.low) / (1 - onset.high)) / 2 <= 0.05
+    assert onset.low < planted(broken, 0.05, 0.1) < onset.high
+    assert 12 <= cells == len(asked_cells(study.load(), study.opened())) < 60
     (note,) = found.notes  # no cell is outside the study, or missing
     assert ": checks: " in note
     trained.clear()
@@ -162,7 +162,7 @@ def test_orders_are_handed_out_without_waiting_for_a_round_to_end():
 def test_plan_and_status_say_where_it_stands(tiny, trained, sweeper_command):
     study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     lines = plan_lines(make_plan(study.load(), None), None)
-    title = "refining digits · mlp 3-2 (8): no interval yet (±0.05 in log(1 − ρ) wanted), 3 of at most 40 cells; "
+    title = "refining digits · mlp 3-2 (8): no interval yet (±0.05 in log(1 − ρ) wanted), 3 of at most 60 cells; "
     assert title + "waiting: nothing to go by yet" in lines
     with pytest.raises(KeyboardInterrupt):
         study.run(executor=Once(2))

@@ -39,11 +39,11 @@ def asked(study):
 
 
 def test_optimize_ends_when_the_target_is_met():
-    sampler = OnsetSampler(SCOUT, half_width=0.05, trials=60)
+    sampler = OnsetSampler(SCOUT, half_width=0.05, trials=80)
     study = optuna.create_study(sampler=sampler)
-    study.optimize(objective, n_trials=60)
+    study.optimize(objective, n_trials=80)
     found = sampler.transition(study).onset
-    assert sampler.advice(study).state == "met" and len(study.trials) < 40
+    assert sampler.advice(study).state == "met" and len(study.trials) < 80
     assert found.low_wide < TRUTH < found.high_wide
 
 
