@@ -41,7 +41,7 @@ start_ray() { # on every node of the job; sets `address`
     port=$((20000 + SLURM_JOB_ID % 12000)) # above the ports of Ray's workers, below those that the system hands out
     python=$(dirname "$(command -v sweeper)")/python
     token=$(mktemp "$HOME/.sweeper-token.XXXXXXXX") # in a home folder that the nodes share
-    "$python" -c 'import secrets; print(secrets.token_hex(32), end="")' > "$token"
+    "$python" -P -c 'import secrets; print(secrets.token_hex(32), end="")' > "$token"
     export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token" RAY_USAGE_STATS_ENABLED=0
     scratch=/tmp/sw-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}
     srun --nodes="$nodes" --ntasks="$nodes" mkdir -m 700 "$scratch"
@@ -53,7 +53,7 @@ start_ray() { # on every node of the job; sets `address`
         ray start --block --address="$head:$port" --num-cpus="${SLURM_CPUS_PER_TASK:-1}" &
     steps+=($!)
     address=(--address "$head:$port")
-    "$python" - "$head:$port" "$nodes" << 'WAIT' &
+    "$python" -P - "$head:$port" "$nodes" << 'WAIT' &
 import sys, time
 import ray
 
