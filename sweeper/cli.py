@@ -310,7 +310,7 @@ def predict(
     from sweeper.show import PREDICTION_HEADER, prediction_rows
 
     study, opened = _of_store(store)
-    found = predictions(study, opened, below)
+    found = predictions(study, opened, below, _say)
     if as_json:
         _print_json(prediction_table(found).to_dict("records"))
     else:
