@@ -81,12 +81,12 @@ def test_batches_are_added_until_the_crossing_is_known_and_no_longer():
     rng = np.random.default_rng(3)
     rho = 1 - np.geomspace(0.001, 0.2, 33)
     places = []
-    for _ in range(40):
+    for _ in range(25):
         leads = until_settled(rng, rho, 0.05)
         assert error(rho, leads) <= MC_ERROR and MIN_BATCHES < len(leads) < 150
         places.append(crossing(rho, leads.mean(0)))
     spread = np.log(1 - np.array(places)).std(ddof=1)
-    assert spread == pytest.approx(MC_ERROR, rel=0.35)  # what the draws leave open is what they are said to
+    assert spread == pytest.approx(MC_ERROR, rel=0.4)  # what the draws leave open is what they are said to
     never, unsure = np.full((MIN_BATCHES, 33), 0.5), rng.normal(size=(MIN_BATCHES, 1)) * 5 + np.ones(33)
     assert settled(rho, never + 0.1 * rng.normal(size=(MIN_BATCHES, 1))) and not settled(
         rho, unsure - unsure.mean() + 0.1
@@ -95,37 +95,40 @@ def test_batches_are_added_until_the_crossing_is_known_and_no_longer():
 
 @pytest.mark.parametrize(("seeds", "scatter"), [(2, 0.0), (3, 0.0), (3, 0.05), (5, 0.05), (3, 0.2)])
 def test_the_interval_holds_the_planted_place_whatever_the_draws(done, seeds, scatter):
-    """300 times: seeds scatter about 0.05 in 1 − ρ, or not at all, and each is known from 30 batches of its own."""
+    """250 times: seeds scatter about 0.05 in 1 − ρ, or not at all, and each is known from 30 batches of its own."""
     (curve,) = curves(done.opened().cells())
     rng, rho = np.random.default_rng(seeds), places(curve, 0.8)
     held = again = 0
-    for _ in range(300):
+    for _ in range(250):
         at = 0.05 * np.exp(scatter * rng.normal(size=seeds))
         one, other = (
             predict(curve, 0.8, {s: drawn(rng, rho, place, 30) for s, place in enumerate(at)}) for _ in range(2)
         )
         held += one.low <= 0.95 <= one.high
         again += one.low <= other.rho <= one.high  # the same cells with another evaluation seed
-    assert held / 300 > 0.93 and again / 300 > 0.93
+    assert held / 250 > 0.92 and again / 250 > 0.92
 
 
+@pytest.mark.slow
 def test_other_draws_predict_the_same_within_the_interval(tiny):
-    """Cells that were really trained, predicted from with six evaluation seeds: each holds the mean of all."""
+    """Cells that were really trained, predicted from with four evaluation seeds: each holds what the others say."""
     study = tiny(
-        cells={"latents": "5-5", "hidden": "32", "rho": [0.7, 1], "seed": [0, 1, 2], "batch_size": 64},
-        train={"steps": 400}, evaluation={"every": 0, "validation_images": 100}, analysis={"rho_ref": 0.7},
+        cells={"latents": "5-5", "hidden": "32", "rho": [0.8, 1], "seed": [0, 1, 2], "batch_size": 64,
+               "learning_rate": 0.003, "smoothing_samples": 5},
+        train={"steps": 2000}, evaluation={"every": 0, "validation_images": 200},
     )  # fmt: skip
     study.run()
-    store = study.opened()
-    found = [predictions(study.load(f"evaluation.seed={seed}"), store)[0] for seed in range(4)]
+    found = [predictions(study.load(f"evaluation.seed={seed}"), study.opened())[0] for seed in range(4)]
     assert all(each.reason is None for each in found), [each.reason for each in found]
     places = np.log(1 - np.array([each.rho for each in found]))
     assert len(set(places)) == 4 and np.ptp(places) < 6 * max(each.monte_carlo for each in found)
-    assert all(each.low < 1 - np.exp(places.mean()) < each.high for each in found)
-    assert all(each.monte_carlo <= MC_ERROR for each in found)
+    assert all(each.low < other.rho < each.high for each in found for other in found)
+    assert all(each.monte_carlo <= 1.5 * MC_ERROR / 3**0.5 for each in found)
 
 
-def test_the_command_predicts_from_kept_states_or_says_why_not(done, sweeper_command):
+def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_command):
+    done = tiny(cells={"rho": [0.8, 0.95, 1], "seed": 0}, train={"steps": 20})
+    done.run()
     store = str(done.store)
     shown = sweeper_command.run(["predict", store, "--json"])
     (row,) = json.loads(shown.out)
