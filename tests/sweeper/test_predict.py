@@ -123,7 +123,7 @@ def test_other_draws_predict_the_same_within_the_interval(tiny):
     places = np.log(1 - np.array([each.rho for each in found]))
     assert len(set(places)) == 4 and np.ptp(places) < 6 * max(each.monte_carlo for each in found)
     assert all(each.low < other.rho < each.high for each in found for other in found)
-    assert all(each.monte_carlo <= 1.5 * MC_ERROR / 3**0.5 for each in found)
+    assert all(each.monte_carlo <= MC_ERROR for each in found)
 
 
 def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_command):
