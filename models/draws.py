@@ -39,14 +39,18 @@ class Purpose(IntEnum):
     SMOOTH = 5  # noise of the smoothing of the map from z_layer
     EVALUATE_BINARISE = 6  # pixels of an evaluated split (step = first image of the chunk)
     EVALUATE_LATENT = 7  # noise of z_layer in evaluation (step = first image, inner = block of samples)
-    EVALUATE_SMOOTH = 8  # noise of the smoothing of the map from z_layer in evaluation (the same)
+    EVALUATE_SMOOTH = 8  # no longer used
     PICTURE_UP = 9  # noise of z_layer on the way up, for pictures
     PICTURE_DOWN = 10  # noise of z_layer on the way down from z_L
     PICTURE_SAMPLE = 11  # noise of z_layer on the way down from the prior
     EVALUATE_IMAGES = 12  # which images of a split are evaluated, where they are spread over it
     EVALUATE_BINARISE_AGAIN = 13  # as 6 and 7, of a second binarisation that tells what the first one adds
     EVALUATE_LATENT_AGAIN = 14
-    SAMPLE_PIXELS = 15  # pixels of a sample, given p(x|z₁)
+    PREDICT_SEED = 15  # the seed of the next three, of an evaluation's seed and a cell's (step)
+    PREDICT_BINARISE = 16  # pixels (step = first image of the chunk, inner = batch)
+    PREDICT_LATENT = 17  # noise of z_layer (the same)
+    PREDICT_SMOOTH = 18  # noise of the smoothing of the map from z_layer (the same)
+    SAMPLE_PIXELS = 19  # pixels of a sample, given p(x|z₁)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:

@@ -407,12 +407,11 @@ def predict(
     from sweeper.show import PREDICTION_HEADER, prediction_rows
 
     study, opened = _of_store(store)
-    found = predictions(study, opened, below)
+    found = predictions(study, opened, below, _say)
     if as_json:
         _print_json(prediction_table(found).to_dict("records"))
     else:
         _print_table(PREDICTION_HEADER, prediction_rows(found))
-        _say("these intervals know the scatter over seeds only, not that of the draws, which can be larger")
         for each in found:
             if each.reason:
                 _print(f"{each.curve.label}: no prediction: {each.reason}")

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from models.cell import Cell
-from models.settings import Evaluation
 from sweeper.analysis.axis import RHO, Array
 from sweeper.analysis.curves import Curve, curves, select
-from sweeper.analysis.prediction import Prediction, places, predict
+from sweeper.analysis.prediction import MAX_BATCHES, MIN_BATCHES, Prediction, places, predict, settled
 from sweeper.errors import StoreDamaged
 from sweeper.store import Store
 from sweeper.study import Study
 
-CHAINS = 1  # an image: the noise is shared by the two cells and all ρ, and averages out over the images
+if TYPE_CHECKING:
+    from models.training import Stack
+
+Say = Callable[[str], object]
+GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 
 
-def predictions(study: Study, store: Store, below: float | None = None) -> list[Prediction]:
+def predictions(
+    study: Study, store: Store, below: float | None = None, say: Say = lambda line: None
+) -> list[Prediction]:
     """A prediction for each smoothed curve of the study, from `below` [the study's reference ρ] and ρ = 1.
 
-    Both cells' kept states are evaluated on the validation images used along the way. A seed without both states is
-    left out; a curve without any gets the reason. Raises StoreDamaged where a kept state was altered.
+    Both cells' kept states are evaluated on the validation images used along the way, until draws leave little open: a
+    line about each seed to `say`. A seed without both states is left out; a curve without any gets the reason. Raises
+    StoreDamaged where a kept state was altered.
     """
     from models.registry import cell_id
 
@@ -27,34 +39,60 @@ def predictions(study: Study, store: Store, below: float | None = None) -> list[
     found = []
     for curve in curves(kept, study.analysis.order_parameter, study.analysis.rho_ref, RHO, store.history()):
         if (curve.control < 1).any():
-            found.append(_predicted(study, store, curve, study.analysis.rho_ref if below is None else below))
+            found.append(_predicted(study, store, curve, study.analysis.rho_ref if below is None else below, say))
     return found
 
 
-def _predicted(study: Study, store: Store, curve: Curve, below: float) -> Prediction:
+def _predicted(study: Study, store: Store, curve: Curve, below: float, say: Say) -> Prediction:
     if below not in curve.control or 1.0 not in curve.control:
         return Prediction(curve, below, reason=f"no cells at ρ = {below:g} and at ρ = 1 both")
     ends = [list(curve.control).index(value) for value in (below, 1.0)]
     states = store.states()
-    objectives = {}
+    leads = {}
     for row, seed in enumerate(curve.seeds):
         names = [str(curve.cell_ids[row, column]) for column in ends]
         if all(name in states for name in names):
-            uncollapsed, collapsed = (_objective(study, store, name, curve, below) for name in names)
-            objectives[seed] = uncollapsed, collapsed
-    return predict(curve, below, objectives)
+            leads[seed] = _leads(study, store, names, curve, below, seed)
+            say(f"{curve.label}: seed {seed}: {len(leads[seed])} batches of draws")
+    return predict(curve, below, leads)
 
 
-def _objective(study: Study, store: Store, name: str, curve: Curve, below: float) -> Array:
-    """The smoothed objective of one cell's kept weights at the curve's places, (points,), nats an image."""
+def _leads(study: Study, store: Store, names: list[str], curve: Curve, below: float, seed: int) -> Array:
+    """The lead of the second of two cells' kept weights over the first, at the curve's places: (batches, points)."""
+    import torch
+
+    from models.prediction import noise_seed, smoothed_objective
+
+    torch.set_num_threads(study.run.threads)
+    uncollapsed, collapsed = (_stack(study, store, name) for name in names)
+    smoothed, rho = Cell(**{**curve.fields, "seed": 0, "rho": below}), places(curve, below)
+    images = collapsed.dataset.validation[: study.evaluation.validation_images]
+    drawn = noise_seed(study.evaluation.seed, seed)
+    samples, ratio = smoothed.smoothing_samples, smoothed.smoothing == "ratio"
+
+    def lead(batch: int) -> Array:
+        ahead, behind = (
+            smoothed_objective(stack, images, rho.tolist(), samples, drawn, batch, ratio)
+            for stack in (collapsed, uncollapsed)
+        )
+        found: Array = (ahead - behind)[0].cpu().numpy()
+        return found
+
+    leads = np.stack([lead(batch) for batch in range(MIN_BATCHES)])
+    while len(leads) < MAX_BATCHES and not settled(rho, leads):
+        count = min(math.ceil(len(leads) * GROWTH), MAX_BATCHES)
+        leads = np.concatenate([leads, [lead(batch) for batch in range(len(leads), count)]])
+    return leads
+
+
+def _stack(study: Study, store: Store, name: str) -> Stack:
+    """A cell's kept weights as a stack of one."""
     import torch
 
     import models.data
-    from models.prediction import smoothed_objective
     from models.registry import cell_id
     from models.training import Stack
 
-    torch.set_num_threads(study.run.threads)
     cell = next(cell for cell in study.cells if cell_id(cell) == name)
     tensors, _ = store.load_state(name)
     stack = Stack([cell], models.data.load(cell.data))
@@ -63,11 +101,4 @@ def _objective(study: Study, store: Store, name: str, curve: Curve, below: float
             if f"param/{key}" not in tensors:
                 raise StoreDamaged(f"the kept state of {name} lacks {key}")
             parameter.copy_(torch.from_numpy(tensors[f"param/{key}"])[None])
-    smoothed = Cell(**{**curve.fields, "seed": 0, "rho": below})
-    settings = Evaluation(
-        importance_samples=CHAINS, images=study.evaluation.validation_images, split="validation",
-        seed=study.evaluation.seed,
-    )  # fmt: skip
-    ratio = smoothed.smoothing == "ratio"
-    values = smoothed_objective(stack, places(curve, below).tolist(), smoothed.smoothing_samples, settings, ratio)
-    return values[0].cpu().numpy()
+    return stack

@@ -309,7 +309,8 @@ PREDICTION_HEADER = [
     "curve",
     "from ρ",
     "predicted",
-    "95 % over seeds",
+    "95 % interval",
+    "of it draws",
     "found onset",
     "midpoint",
     "1 − ρ, ratio to onset",
@@ -324,9 +325,10 @@ def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
             continue
         onset, midpoint = each.curve.transition.criticals
         interval = "–" if each.low is None or each.high is None else f"{each.low:.4f} – {each.high:.4f}"
+        drawn = "–" if each.monte_carlo is None else f"±{1.96 * each.monte_carlo * (1 - each.rho):.4f}"
         ratio = "–" if onset.value is None else f"{(1 - each.rho) / (1 - onset.value):.2f}"
         found = [critical.written(critical.value) for critical in (onset, midpoint)]
-        rows.append([each.curve.label, f"{each.below:g}", f"{each.rho:.4f}", interval, *found, ratio])
+        rows.append([each.curve.label, f"{each.below:g}", f"{each.rho:.4f}", interval, drawn, *found, ratio])
     return rows
 
 

@@ -1,7 +1,8 @@
-"""A critical ρ predicted from two cells a seed, beside the one that was found; `models.prediction` has the quantity.
+"""A critical ρ predicted from two cells per seed, beside the one that was found; `models.prediction` has the quantity.
 
 Followed from ρ = 1 down, the smoothed objective of the cell trained there leads that of a cell well below the critical
-ρ, until they cross. The crossing, by straight lines in log(1 − ρ), is the prediction; once per seed.
+ρ, until they cross. The crossing, by straight lines in log(1 − ρ), is the prediction; once per seed. The lead is known
+from batches of independent draws: their jackknife tells how far the crossing may be off for want of more.
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from sweeper.analysis.axis import RHO, Array
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.intervals import CONFIDENCE
 
-POINTS = 49  # at which the objectives are compared
-NEAREST = 4.0  # how many times nearer to ρ = 1 than the grid's last point they go
+POINTS = 33  # at which the objectives are compared
+NEAREST = 0.001  # of 1 − ρ among them; less where the grid has less
+MC_ERROR = 0.02  # of a seed's place, in log(1 − ρ): batches are added until its standard error is at most this
+MIN_BATCHES, MAX_BATCHES = 8, 100
+SURE = 3.0  # standard errors by which a lead that never ends, or never begins, is told from noise
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one curve: `below`, the ρ of the uncollapsed cells; `rho` with its 95 % t interval over `seeds` (None with
-    fewer than 2); `per_seed`. Or the `reason` why there is none. The curve has what was found.
+    """Of one curve: `below`, the ρ of the uncollapsed cells; `rho` with its 95 % interval (None with fewer than 2
+    seeds): t over `seeds`, joined with what the draws leave open; `per_seed`. Or the `reason` why there is none.
+
+    `monte_carlo`: standard error of `rho` from the draws, in log(1 − ρ); `batches`: fewest of a seed. The curve has
+    what was found.
     """
 
     curve: Curve
@@ -34,13 +42,15 @@ class Prediction:
     high: float | None = None
     per_seed: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
+    monte_carlo: float | None = None
+    batches: int = 0
     reason: str | None = None
 
 
 def places(curve: Curve, below: float) -> Array:
     """The ρ at which the two cells are compared, ascending in log(1 − ρ): from near 1 to `below`."""
     x = RHO.coordinate(curve.control)
-    nearest = x[np.isfinite(x)].min() - np.log(NEAREST)
+    nearest = min(float(x[np.isfinite(x)].min()), np.log(NEAREST))
     return RHO.value(np.linspace(nearest, float(RHO.coordinate(below)), POINTS))
 
 
@@ -60,37 +70,77 @@ def crossing(rho: Array, lead: Array) -> float:
     return float(RHO.value(x[i - 1] + share * (x[i] - x[i - 1])))
 
 
-def predict(curve: Curve, below: float, objectives: Mapping[int, tuple[Array, Array]]) -> Prediction:
-    """The prediction from each seed's objectives of the cell at `below` and of that at 1, (points,) over `places`."""
-    rho, found, reasons = places(curve, below), {}, []
-    for seed, (uncollapsed, collapsed) in objectives.items():
+def error(rho: Array, leads: Array) -> float:
+    """Standard error of the crossing of the mean lead, in log(1 − ρ), from its batches, (batches, points): jackknife.
+
+    Infinite where a crossing may not be. Raises ValueError, with the reason, where the mean lead has none.
+    """
+    count, mean = len(leads), leads.mean(0)
+    crossing(rho, mean)
+    try:
+        found = [crossing(rho, (count * mean - batch) / (count - 1)) for batch in leads] if count > 1 else []
+    except ValueError:
+        found = []
+    if not found:
+        return float("inf")
+    x = RHO.coordinate(np.array(found))
+    return float(np.sqrt((count - 1) / count * np.square(x - x.mean()).sum()))
+
+
+def settled(rho: Array, leads: Array) -> bool:
+    """Whether further batches would tell little: the crossing is known to `MC_ERROR`, or surely there is none."""
+    if len(leads) < MIN_BATCHES:
+        return False
+    try:
+        return error(rho, leads) <= MC_ERROR
+    except ValueError:
+        in_errors = leads.mean(0) / np.maximum(leads.std(0, ddof=1) / np.sqrt(len(leads)), 1e-300)
+        return bool(in_errors.min() > SURE or in_errors[0] < -SURE)
+
+
+def predict(curve: Curve, below: float, leads: Mapping[int, Array]) -> Prediction:
+    """The prediction from each seed's leads of the cell at ρ = 1 over that at `below`, (batches, points) over `places`.
+
+    A seed's place errs by its own draws, so the scatter over seeds has that in it. It stands in the interval once more,
+    by itself: a few seeds may by chance lie nearer to each other than their draws allow.
+    """
+    rho, found, errors, reasons = places(curve, below), {}, {}, []
+    for seed, batches in leads.items():
         try:
-            found[seed] = crossing(rho, collapsed - uncollapsed)
+            found[seed], errors[seed] = crossing(rho, batches.mean(0)), error(rho, batches)
         except ValueError as reason:
             reasons.append(f"seed {seed}: {reason}")
+            continue
+        if not np.isfinite(errors[seed]):
+            reasons.append(f"seed {seed}: the draws do not tell where, or whether, the two cross")
     if reasons or not found:
         return Prediction(curve, below, reason="; ".join(reasons) or "no seed has both cells with a kept state")
-    x = RHO.coordinate(list(found.values()))
-    middle, low, high = float(x.mean()), None, None
-    if len(x) > 1:
-        half = float(student_t.ppf(0.5 + CONFIDENCE / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    x = RHO.coordinate(np.array(list(found.values())))
+    middle, low, high, count = float(x.mean()), None, None, len(x)
+    drawn = float(np.sqrt(np.square(list(errors.values())).sum()) / count)
+    if count > 1:
+        seeds = float(student_t.ppf(0.5 + CONFIDENCE / 2, count - 1) * x.std(ddof=1) / np.sqrt(count))
+        half = float(np.hypot(seeds, norm.ppf(0.5 + CONFIDENCE / 2) * drawn))
         low, high = float(RHO.value(middle + half)), float(RHO.value(middle - half))
-    return Prediction(curve, below, float(RHO.value(middle)), low, high, tuple(found.values()), tuple(found))
+    return Prediction(
+        curve, below, float(RHO.value(middle)), low, high, tuple(found.values()), tuple(found), drawn,
+        min(map(len, leads.values())),
+    )  # fmt: skip
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """One row a curve: predicted ρ with its interval, found onset and midpoint, and the ratios of their 1 − ρ."""
+    """One row per curve: predicted ρ with its interval, found onset and midpoint, and the ratios of their 1 − ρ."""
     rows = []
     for each in predictions:
         onset, midpoint = each.curve.transition.criticals
         row = {
             "curve": each.curve.label, "below": each.below, "rho": each.rho, "low": each.low, "high": each.high,
-            "seeds": len(each.seeds), "reason": each.reason,
+            "seeds": len(each.seeds), "monte_carlo": each.monte_carlo, "batches": each.batches, "reason": each.reason,
         }  # fmt: skip
         for critical in (onset, midpoint):
             known = critical.value is not None and each.rho is not None
             row[critical.kind] = critical.value
             row[f"ratio_{critical.kind}"] = (1 - each.rho) / (1 - critical.value) if known else None  # type: ignore[operator]
         rows.append(row)
-    numbers = ["below", "rho", "low", "high", "onset", "ratio_onset", "midpoint", "ratio_midpoint"]
+    numbers = ["below", "rho", "low", "high", "monte_carlo", "onset", "ratio_onset", "midpoint", "ratio_midpoint"]
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))

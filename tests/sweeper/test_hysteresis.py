@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ import sweeper
 from models.continuation import origin
 from models.registry import cell_id
 from models.training import Stack
+from sweeper.analysis.branches import at_equal_totals
 from sweeper.analysis.curves import curves
 from sweeper.errors import StudyError
 from sweeper.estimate import _cold, _timed_as, estimate
@@ -39,6 +41,34 @@ def test_every_cell_goes_on_from_the_one_before(tiny):
         for name, parameter in stack.params.items():
             assert np.array_equal(kept[f"param/{name}"], parameter[0].detach().numpy())
     assert study.run().before.missing == ()
+
+
+def test_a_branch_stands_beside_cold_starts_of_as_many_steps_in_all(tiny):
+    """At the k-th ρ that is k × 20 steps: what a cold start trained so long, and no longer, has in its history."""
+    study = tiny(cells=BOTH | {"seed": 0}, train={"steps": 20}, evaluation={"every": 20})
+    cold = tiny("cold", cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": 60}, evaluation={"every": 20})
+    for each in (study, cold):
+        each.run()
+    cells, history = (
+        pandas.concat([sweeper.load(each.store, what) for each in (study, cold)]) for what in ("cells", "history")
+    )
+    found = at_equal_totals(cells, history)
+    assert found[["branch", "rho", "total_steps"]].values.tolist() == [
+        ["continue down", 0.8, 60], ["continue down", 0.95, 40], ["continue up", 0.95, 40], ["continue up", 1.0, 60],
+    ]  # fmt: skip
+    for steps in (40, 60):
+        alone = tiny(f"alone {steps}".replace(" ", "_"), cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": steps})
+        alone.run("evaluation.every=20")
+        ended = alone.opened().history().query(f"step == {steps}").merge(alone.opened().cells()[["cell_id", "rho"]])
+        expected = dict(zip(ended["rho"], ended["kl_top"], strict=True))
+        rows = found[found["total_steps"] == steps]
+        assert rows["cold"].tolist() == [expected[rho] for rho in rows["rho"]]
+    values = dict(zip(history["cell_id"] + history["step"].astype(str), history["kl_top"], strict=True))
+    branch = cells[cells["procedure"] != "joint"].set_index(["procedure", "rho"])
+    assert sorted(found["value"]) == sorted(values[f"{name}20"] for name in branch["cell_id"])
+    assert at_equal_totals(study.opened().cells(), study.opened().history())["cold"].isna().all()
+    with pytest.raises(ValueError, match="is not measured along the way"):
+        at_equal_totals(cells, history, "active_units_top")
 
 
 def test_the_cost_of_a_branch_is_its_cells_one_after_the_other(tiny):
