@@ -71,7 +71,12 @@ def test_what_is_set_for_other_programs_reaches_no_row_no_figure_and_no_output(t
 
 
 @pytest.mark.parametrize(
-    "switches", [["-O", "-W", "error", "-X", "dev", "-u"], ["-OO", "-s", "-B", "-P", "-X", "utf8=0"]], ids=" ".join
+    "switches",
+    [
+        ["-O", "-W", "error", "-X", "dev", "-u"],
+        pytest.param(["-OO", "-s", "-B", "-P", "-X", "utf8=0"], marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
 )
 def test_whatever_switches_the_interpreter_is_given(tiny, switches):
     """Without asserts and docstrings, with warnings as errors and in Python's development mode; in an odd locale."""
@@ -86,8 +91,7 @@ def test_whatever_switches_the_interpreter_is_given(tiny, switches):
 # --- folders
 
 FOLDERS = [
-    "with spaces", "Ünïcode ρ", 'quotes \'and\' "more"', "%s {x} $HOME `ls` *", "#hash;&|", "two\nlines", "-dash",
-    os.fsdecode(b"Latin-1 caf\xe9"), "~", "s3:",
+    "Ünïcode ρ 'and' \"more\" %s {x} $HOME `ls` * #;&|", "~/s3:/-dash/two\nlines", os.fsdecode(b"Latin-1 caf\xe9"),
 ]  # fmt: skip
 
 
@@ -151,7 +155,7 @@ def become_unknown():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("home", ["", "/nonexistent"])
+@pytest.mark.parametrize("home", ["", pytest.param("/nonexistent", marks=pytest.mark.slow)])
 def test_a_user_without_a_home_folder_and_without_a_name(tiny, tmp_path, home):
     """The cache is then a private folder among the temporary files, and whoever else has made it is not trusted."""
     study = tiny(**ONE)
@@ -232,11 +236,8 @@ def test_a_merge_of_what_may_not_be_read_says_so_and_takes_the_rest(tiny, sweepe
     for path in (rows[0], kept):
         path.chmod(0o644)
     shown = sweeper_command.run(argv, unprivileged=True)
-    assert (
-        shown.code == 0
-        and same(tmp_path / "all", study.store)
-        and len(list((tmp_path / "all/checkpoints").iterdir())) == 2
-    )
+    assert shown.code == 0 and same(tmp_path / "all", study.store)
+    assert len(list((tmp_path / "all/checkpoints").iterdir())) == 2
 
 
 @pytest.mark.parametrize("reader", ["pandas", "pyarrow", "polars", "duckdb"])
