@@ -12,8 +12,9 @@ every other size's curve, in units of their standard errors,
     S = mean of (y − Y)² / (dy² + dY²)
 
 about 1 where the curves are one within their errors, larger where they are not. Choices that leave fewer than half of
-the points something to be compared with are not considered. The ranges given are from leaving out one seed at a time
-(jackknife, t(S − 1)). They are no 95 % intervals: they hold planted values in 75 to 90 % (docs/analysis.md).
+the points something to be compared with are not considered. The 95 % ranges are from leaving out one seed at a time
+and every fourth point in turn (two jackknives, t(S − 1) and t(3), added in squares): the seeds alone say nothing of
+what the places of the points do to a quality that straight lines between them decide.
 
 This is a plot of scaling, and no claim of a universality class: sizes of networks span no decades, and a small family
 collapses easily.
@@ -28,15 +29,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.stats import t as student_t
 
 from sweeper.analysis.axis import Array
 from sweeper.analysis.critical import FEWEST_SEEDS
-from sweeper.analysis.intervals import CONFIDENCE
+from sweeper.analysis.intervals import CONFIDENCE, quantile
 from sweeper.analysis.trends import Family
 
 FEWEST_SIZES = 4
 FEWEST_POINTS = 4  # of a curve, from the reference to the last point before the collapsed end
+POINT_GROUPS = 4  # of points that are left out in turn
 SHARE = 0.5  # of the points, that have something to be compared with
 BOUNDS = ((0.0, 3.0), (-2.0, 2.0))  # of 1/ν and β/ν
 NO_OVERLAP = 1e12  # in place of a quality
@@ -61,7 +62,7 @@ class Sized:
 class Scaling:
     """The best collapse of curves of different sizes.
 
-    x_c, `stretch` = 1/ν and `lift` = β/ν, each with its range by leaving out seeds, and the `quality` S over the
+    x_c, `stretch` = 1/ν and `lift` = β/ν, each with its 95 % range, and the `quality` S over the
     `points` that could be compared. `edge`: one of the three lies at the end of its range (the grid's, or `BOUNDS`),
     so that there is no best within it."""
 
@@ -94,11 +95,11 @@ def scaling_sentence(family: Family, scaling: Scaling) -> str:
         ("β/ν", scaling.lift, scaling.lift_interval),
     ):
         numbers.append(f"{name} = {value:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]")
-    return f"{said}, {', '.join(numbers)} (ranges by leaving out seeds, too narrow for 95 %)"
+    return f"{said}, {', '.join(numbers)} (95 % ranges, by leaving out seeds and points)"
 
 
 def scaling_table(found: Sequence[tuple[Family, Scaling]]) -> pd.DataFrame:
-    """One row a family: the fields of `Scaling`, its place as a value of the control parameter."""
+    """One row per family: the fields of `Scaling`, its place as a value of the control parameter."""
     rows = []
     for family, scaling in found:
         axis = family.curves[0].axis
@@ -170,15 +171,15 @@ def collapse(sized: Sequence[Sized]) -> Scaling:
         start = min(starts, key=lambda theta: quality(sized, means, theta)[0])
         polished.append(_polish(sized, means, start, bounds))
     theta = min(polished, key=lambda theta: quality(sized, means, theta)[0])
-    count = len(sized[0].y)
-    without = np.array(
-        [
-            _polish(sized, [np.delete(one.y, seed, axis=0).mean(axis=0) for one in sized], theta, bounds)
-            for seed in range(count)
-        ]
-    )
-    error = np.sqrt((count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    half = float(student_t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
+    without_seed = [
+        _polish(sized, [np.delete(one.y, seed, axis=0).mean(axis=0) for one in sized], theta, bounds)
+        for seed in range(len(sized[0].y))
+    ]
+    without_points = []
+    for group in range(POINT_GROUPS):
+        left = [_without_points(one, (group + number) % POINT_GROUPS) for number, one in enumerate(sized)]
+        without_points.append(_polish(left, [one.y.mean(axis=0) for one in left], theta, bounds))
+    half = np.hypot(_jackknife_half_width(without_seed), _jackknife_half_width(without_points))
     places, stretches, lifts = ((float(at - by), float(at + by)) for at, by in zip(theta, half, strict=True))
     best, points = quality(sized, means, theta)
     near = 1e-3 * np.ptp(bounds, axis=1)
@@ -194,6 +195,19 @@ def collapse(sized: Sequence[Sized]) -> Scaling:
         points=points,
         edge=bool((np.abs(np.transpose(bounds) - theta) < near).any()),
     )
+
+
+def _without_points(one: Sized, group: int) -> Sized:
+    """Without the points group, group + `POINT_GROUPS`, …"""
+    kept = np.arange(len(one.x)) % POINT_GROUPS != group
+    return Sized(one.size, one.x[kept], one.y[:, kept], one.dy[kept])
+
+
+def _jackknife_half_width(without: Sequence[Array]) -> Array:
+    """Of the 95 % range of each of the three numbers, from their values without each part of the data in turn."""
+    values, count = np.array(without), len(without)
+    error = np.sqrt((count - 1) / count * ((values - values.mean(axis=0)) ** 2).sum(axis=0))
+    return np.asarray(quantile(0.5 + CONFIDENCE / 2, count - 1) * error)
 
 
 def quality(sized: Sequence[Sized], means: Sequence[Array], theta: Theta | Array) -> tuple[float, int]:

@@ -120,7 +120,10 @@ class Browser:
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression comes to, after the page has been laid out anew."""
-        settled = f"new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done({expression}))))"
+        settled = (
+            "new Promise((done, fail) => requestAnimationFrame(() => requestAnimationFrame("
+            f"() => {{ try {{ done({expression}) }} catch (fault) {{ fail(fault) }} }})))"
+        )
         found = self.ask("Runtime.evaluate", expression=settled, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")

@@ -12,7 +12,7 @@ from sweeper.analysis.html import page_data, render
 from tests.sweeper.browser import DESKTOP, NAMES, PHONE, Browser, find_browser
 from tests.sweeper.page_rows import hostile_page, planted_report
 
-CURVES = "figure[data-block='block-4']"  # the first chart of the page
+CURVES = "figure[data-block='block-5']"  # the first chart of the page
 SHOWN = f'[...document.querySelectorAll("{CURVES} g.series")].map(g => g.dataset.text)'
 
 
