@@ -33,6 +33,9 @@ def become(argv, cwd, out, err, env, tty, unprivileged, faults):
     os.setsid()
     os.chdir(cwd)
     os.environ.update(env)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, handler)  # whatever a shell that runs the tests in the background has set
     if "IGNORED" in env:  # as `nohup` does
         signal.signal(signal.Signals[env["IGNORED"]], signal.SIG_IGN)
     if "PLANTED_KL" in env:

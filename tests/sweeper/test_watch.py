@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from conftest import PATIENCE_S, environment, on_terminal, until
@@ -75,13 +76,20 @@ def test_a_terminal_shows_it_in_place_and_ctrl_c_leaves_the_run_alone(running, s
         os.close(side)
         shown = bytearray()
 
-        def read():
-            shown.extend(os.read(main, 65536))
+        os.set_blocking(main, False)
+
+        def read():  # to the end: a terminal that nobody reads holds back who writes to it
+            with suppress(OSError):
+                shown.extend(os.read(main, 65536))
             return shown.count(b"running: ") >= 3
 
-        until(read)
-        watch.send_signal(signal.SIGINT)
-        assert watch.wait(PATIENCE_S) == 130
+        try:
+            until(read)
+            watch.send_signal(signal.SIGINT)
+            until(lambda: read() and watch.poll() is not None)
+        finally:
+            watch.kill()
+        assert watch.returncode == 130
     os.close(main)
     text = shown.decode()
     assert "\x1b[1A\x1b[2K" in text and text.count("running: ") >= 3
