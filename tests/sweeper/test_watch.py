@@ -72,7 +72,12 @@ def test_a_terminal_shows_it_in_place_and_ctrl_c_leaves_the_run_alone(running, s
     study, run = running
     main, side = os.openpty()
     argv = [sys.executable, "-m", "sweeper", *study.argv("status", "--watch")]
-    with subprocess.Popen(argv, stdin=side, stdout=side, stderr=side, env=environment(TERM="xterm")) as watch:
+
+    def heed():  # where the tests run in a shell's background, that shell has them ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    terminal = {"stdin": side, "stdout": side, "stderr": side, "preexec_fn": heed}
+    with subprocess.Popen(argv, **terminal, env=environment(TERM="xterm")) as watch:
         os.close(side)
         shown = bytearray()
 
