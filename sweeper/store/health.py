@@ -14,6 +14,9 @@ from sweeper.store.rows import Damaged
 from sweeper.store.store import Store
 
 
+LOOKS = 3  # at what seems damaged while a run goes on
+
+
 @dataclass(frozen=True)
 class Health:
     """Counts are of files, but for `cells` and `states`, of cells.
@@ -42,7 +45,7 @@ class Health:
 def health(store: Store) -> Health:
     """Look at all of a store. Raises StoreNewer, StoreUnwritable."""
     paths = store.paths
-    found = store.check()
+    found = _faults(store)
     rows = newest(scan(paths, paths.cells))
     names = {row.name for several in rows.values() for row in several}
     states = store.states()
@@ -73,3 +76,15 @@ def health(store: Store) -> Health:
         damaged=[fault for fault in found if not fault.left_alone],
         left_alone=[fault for fault in found if fault.left_alone],
     )
+
+
+def _faults(store: Store) -> list[Damaged]:
+    """What is wrong with the store's files. A run may replace one while it is read: what is damaged stays so."""
+    found = list(store.check())
+    for _ in range(LOOKS - 1):
+        if all(fault.left_alone for fault in found) or store.holder() is None:
+            break
+        time.sleep(0.1)
+        still = {fault.path for fault in store.check()}
+        found = [fault for fault in found if fault.path in still]
+    return found

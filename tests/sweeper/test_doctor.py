@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ from store_rows import cell_id, history, row
 
 from sweeper.doctor import PACKAGES
 from sweeper.store import Store
+from sweeper.store.health import health
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,3 +137,12 @@ def test_a_run_in_one_process_listens_on_no_port_and_one_that_does_is_seen(docto
         assert {"pid": os.getpid(), "address": "0.0.0.0", "port": port}.items() <= found["run"]["ports"][0].items()
         assert f"listens: 0.0.0.0 port {port}" in words
         assert any("can be reached from elsewhere, without a token" in each for each in found["problems"])
+
+
+def test_what_a_run_replaces_while_it_is_looked_at_is_not_damaged(tiny, sweeper_command):
+    study = tiny(train={"steps": 10**6, "checkpoint_s": 0.01}, evaluation={"every": 0})
+    run = sweeper_command.start(study.argv("run"))
+    until(study.notes)
+    found = [health(study.opened()).damaged for _ in range(100)]
+    run.kill(signal.SIGTERM)
+    assert run.wait() == 143 and found == [[]] * 100
