@@ -13,7 +13,6 @@ from sweeper.store.reading import newest, scan
 from sweeper.store.rows import Damaged
 from sweeper.store.store import Store
 
-
 LOOKS = 3  # at what seems damaged while a run goes on
 
 
