@@ -75,9 +75,9 @@ def run(args: Namespace) -> None:
     header = [
         "",
         "÷ forward products",
-        "CPU µs a chain",
+        "CPU µs per chain",
         "million operations",
-        "s a cell at default",
+        "s per cell at default",
         f"of {STEPS:,} steps",
         "K chains on all images",
     ]

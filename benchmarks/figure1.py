@@ -45,7 +45,7 @@ def run(args: Namespace) -> None:
     header = [
         "precision",
         "minutes of the run",
-        "cell-steps a second",
+        "cell-steps per second",
         "cells",
         "data",
         "critical ρ (with half a step)",

@@ -20,7 +20,7 @@ class Products:
     Every operand is in place before, so this is as fast as the library multiplies these shapes, one cell at a time.
 
     Args:
-        samples: chains an image; by default those of the cell's objective.
+        samples: chains per image; by default those of the cell's objective.
         forward: leave out the gradients.
         cells: multiplied at once.
     """

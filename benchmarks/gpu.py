@@ -67,7 +67,7 @@ def _stacks(model: str, args: Namespace) -> None:
         usual = [seconds / steps[TEXTBOOK] for seconds in times[TEXTBOOK].wall]
         seconds = statistics.median(each)
         rows.append([name, ratio(usual, each), f"{1 / seconds:,.0f}", f"{flops / seconds / 1e12:.2f}"])
-    table([f"{model}, ou", "× textbook (lowest–highest)", "cell-steps a second", "TFLOP/s"], rows)
+    table([f"{model}, ou", "× textbook (lowest–highest)", "cell-steps per second", "TFLOP/s"], rows)
 
 
 def _smoothing(model: str, args: Namespace) -> None:
@@ -113,7 +113,7 @@ def _ways(model: str, args: Namespace) -> None:
         for name in candidates:
             each = [seconds / steps[name] for seconds in times[name].wall]
             rows.append([f"{count}, {name}", ratio(each, base), f"{1e3 * statistics.median(each):.2f}"])
-    table([f"{model}, stack", "time ÷ captured (lowest–highest)", "ms a step"], rows)
+    table([f"{model}, stack", "time ÷ captured (lowest–highest)", "ms per step"], rows)
 
 
 def _stack(model: str, count: int, batch: int, **fields: Any) -> Any:

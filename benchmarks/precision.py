@@ -39,5 +39,5 @@ def run(args: Namespace) -> None:
             ms = 1e3 * statistics.median(times[name].cpu) / args.steps / args.cells
             error = float((first[name] - first["float64"]).norm() / first["float64"].norm())
             rows.append([f"{model}, {name}", wall, cpu, f"{ms:.2f}", f"{error:.1e}"])
-    header = ["step", "wall / float32 (lowest–highest)", "CPU / float32", "CPU ms a cell-step", "gradient's error"]
+    header = ["step", "wall / float32 (lowest–highest)", "CPU / float32", "CPU ms per cell-step", "gradient's error"]
     table(header, rows)

@@ -49,5 +49,5 @@ def run(args: Namespace) -> None:
             ms = 1e3 * statistics.median(each.cpu) / args.steps / args.cells
             wall, cpu = (ratio(a, b) for a, b in ((each.wall, times[PLAIN].wall), (each.cpu, times[PLAIN].cpu)))
             rows.append([f"batch {batch}, {name}", wall, cpu, operations, f"{ms:.2f}"])
-    header = ["step", "wall / plain (lowest–highest)", "CPU / plain", "operations / plain", "CPU ms a cell-step"]
+    header = ["step", "wall / plain (lowest–highest)", "CPU / plain", "operations / plain", "CPU ms per cell-step"]
     table(header, rows)

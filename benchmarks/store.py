@@ -60,7 +60,7 @@ def run(args: Namespace) -> None:
         took = [timed(partial(store.commit, *each)) for each in commits]
         found.append(["`commit()`, flushed", f"{statistics.median(took):.3f}"])
         size = sum(path.stat().st_size for path in store.paths.cells.iterdir()) / len(every)
-    table([f"{args.cells:,} cells, {size:,.0f} bytes a row", "seconds"], found)
+    table([f"{args.cells:,} cells, {size:,.0f} bytes per row", "seconds"], found)
 
 
 def fill(store: Store, cells: Sequence[tuple[str, Cell]], evaluation_id: str = "abcd1234") -> None:

@@ -104,8 +104,8 @@ def _compare(model: str, objective: str, args: Namespace) -> None:
     print(f"copies at {bandwidth / 1e9:.1f} GB/s, so {1e3 * moved_s:.2f} ms of bytes.", *skipped, sep="\n")
     print()
     header = [
-        "cell-steps a second",
-        "CPU ms a cell-step",
+        "cell-steps per second",
+        "CPU ms per cell-step",
         "× textbook (wall)",
         "× textbook (CPU)",
         "GFLOP/s",

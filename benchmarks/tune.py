@@ -1,4 +1,4 @@
-"""The usual sweep: one Ray Tune trial a cell, one core each, against the same cells as stacks by `sweeper run`.
+"""The usual sweep: one Ray Tune trial per cell, one core each, against the same cells as stacks by `sweeper run`.
 
 Both start Ray, train all cells with all cores and end; the time is that of the wall, start included. The usual trial is
 the textbook's loop and saves nothing; ours writes checkpoints and results and evaluates on a few images.
@@ -66,7 +66,12 @@ def run(args: Namespace) -> None:
     work = args.cells * args.steps / cores
     loop = work / (statistics.median(inside) * args.cells / cores)
     rows = [
-        ["one Tune trial a cell", "1.00", f"{work / statistics.median(usual):.1f}", f"{statistics.median(usual):.1f}"],
+        [
+            "one Tune trial per cell",
+            "1.00",
+            f"{work / statistics.median(usual):.1f}",
+            f"{statistics.median(usual):.1f}",
+        ],
         ["of it the loops alone", "", f"{loop:.1f}", ""],
         [
             "`sweeper run`",
@@ -75,7 +80,7 @@ def run(args: Namespace) -> None:
             f"{statistics.median(ours):.1f}",
         ],
     ]
-    table([args.model, "times as fast (lowest–highest)", "cell-steps a second and core", "wall s"], rows)
+    table([args.model, "times as fast (lowest–highest)", "cell-steps per second and core", "wall s"], rows)
 
 
 def _in_a_process(function: Callable[..., Any], *args: Any) -> Any:

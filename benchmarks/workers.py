@@ -27,13 +27,13 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Rounds of one worker and of all of them, in turn."""
-    circumstances(f"Stacks of {args.cells}, one thread a worker, median of {args.repeats} rounds.")
+    circumstances(f"Stacks of {args.cells}, one thread per worker, median of {args.repeats} rounds.")
     rows = []
     for model in args.models:
         alone, together = _times(model, args)
         gain = ratio([args.workers * seconds for seconds in alone], together)
         rows.append([model, gain, f"{args.cells * args.steps / sorted(alone)[len(alone) // 2]:.0f}"])
-    table(["", f"{args.workers} workers ÷ one (lowest–highest)", "cell-steps a second of one"], rows)
+    table(["", f"{args.workers} workers ÷ one (lowest–highest)", "cell-steps per second of one"], rows)
 
 
 def _times(model: str, args: Namespace) -> tuple[list[float], list[float]]:

@@ -30,7 +30,7 @@ class Bound:
     Args:
         zeros: makes a tensor of zeros of shape (C, …), or of another value.
         images, block: N, and the most images in a block.
-        k: chains an image.
+        k: chains per image.
         share: of all images that have K chains.
     """
 

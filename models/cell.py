@@ -263,7 +263,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "kl_weight": _range(0.0, 1e6),
     "kl_weight_start": _range(0.0, 1e6),
     "kl_warmup_steps": _range(0, _MOST),
-    "free_bits": _range(0.0, 1e6, " (nats a layer; 0: off)"),
+    "free_bits": _range(0.0, 1e6, " (nats per layer; 0: off)"),
     "batch_size": _range(1, 1_000_000),
     "learning_rate": _range(1e-12, 1e3),
     "learning_rate_end": _range(1e-12, 1e3),

@@ -64,7 +64,7 @@ class Draws:
     """The draws of a stack: one set a distinct seed, handed to every cell of that seed.
 
     Args:
-        seeds: one a cell.
+        seeds: one per cell.
         device, dtype: of the tensors returned.
 
     Attributes:

@@ -10,7 +10,7 @@ One sweep over whole ancestral chains serves all of it:
 - what the one binarisation adds: a chain more on a second binarisation of the same images. Half its squared difference
   from the ELBO of the first, less the noise of the chains of both, is the variance between binarisations;
 - active units: V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds
-  (MATHEMATICS §4). One chain an image measures V + W instead, and calls dead units alive; both are returned.
+  (MATHEMATICS §4). One chain per image measures V + W instead, and calls dead units alive; both are returned.
 
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
@@ -38,7 +38,7 @@ from models.networks import Terms
 from models.settings import IMAGES, Evaluation
 from models.training import Stack
 
-CHAINS = 10  # a block has so many of each of `IMAGES` images: 1,000 rows a cell
+CHAINS = 10  # a block has so many of each of `IMAGES` images: 1,000 rows per cell
 NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
 SE_OF_A_DEAD_UNIT = 0.0025  # chains are added until V̂ of a dead unit with W = 1 is known this well
 
@@ -52,10 +52,10 @@ def evaluate(
         stack: trained cells; nothing in it is changed.
         settings: split, images, K and the images that have so many chains, seed, threshold.
         quick: take K chains only, too few to tell active from noisy units (then `active_units` is None).
-        between: called before every block, about 1,000 rows a cell; what it raises ends the evaluation.
+        between: called before every block, about 1,000 rows per cell; what it raises ends the evaluation.
 
     Returns:
-        One dict a cell, keyed by the columns of a results row; nats an image, Python numbers and lists.
+        One dict per cell, keyed by the columns of a results row; nats per image, Python numbers and lists.
     """
     images = evaluated_images(stack.dataset, settings)
     k = settings.importance_samples

@@ -6,7 +6,7 @@ is what training at ρ maximises, with the β that its warm-up ends at and witho
 below the critical ρ use the top layer, those of a cell trained at ρ = 1 have lost it. Near ρ = 1 the latter score
 higher, further down the former: where the two cross, the optimum changes hands, and near there the critical ρ is found.
 
-F comes in batches, each an estimate of its own: the plain objective F(1) from `CHAINS` chains an image, and what
+F comes in batches, each an estimate of its own: the plain objective F(1) from `CHAINS` chains per image, and what
 smoothing takes away from it, F(ρ) − F(1), from one of them. Most of the noise is in the former, most of the work in the
 latter, which is done at every ρ. A batch has binarisations and noise that no other batch has.
 """
@@ -36,7 +36,7 @@ def noise_seed(evaluation_seed: int, cell_seed: int) -> int:
 def smoothed_objective(
     stack: Stack, images: Any, rho: Sequence[float], smoothing_samples: int, seed: int, batch: int, ratio: bool = False
 ) -> Tensor:
-    """One batch's estimate of F(ρ) of every cell of a stack at every ρ of a list, nats an image.
+    """One batch's estimate of F(ρ) of every cell of a stack at every ρ of a list, nats per image.
 
     Args:
         stack: trained cells; nothing in it is changed, and their own ρ has no say.

@@ -23,7 +23,7 @@ class Entry:
 
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
-    - `samples`: of an objective, ancestral chains an image in training (1 for the ELBO).
+    - `samples`: of an objective, ancestral chains per image in training (1 for the ELBO).
     - `size`: of a network, `module:function` of (cell, features, samples) → `models.sizes.Size`, importable without
       torch; `max_stack`: most cells it can train in one stack (0: no limit of its own).
     """

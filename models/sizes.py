@@ -65,7 +65,7 @@ def mlp_maps(cell: Cell, features: int, samples: int = 1, lowest: int = 1) -> li
 
 
 def mlp(cell: Cell, features: int, samples: int = 1, lowest: int = 1) -> Size:
-    """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains an image."""
+    """The hierarchical MLP of `models.networks.mlp`, trained with `samples` ancestral chains per image."""
     maps = mlp_maps(cell, features, samples, lowest)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4

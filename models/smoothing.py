@@ -39,7 +39,7 @@ class Smoothing:
         image, whose axis is the one that the samples take.
         """
         if z.shape[1] != 1:
-            raise ValueError(f"smoothing takes one ancestral chain an image, got {z.shape[1]}")
+            raise ValueError(f"smoothing takes one ancestral chain per image, got {z.shape[1]}")
         return perturb(z, mean, deviation, self.rho, self.noise[layer - 2])
 
 

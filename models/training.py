@@ -36,7 +36,7 @@ class Stack:
         step: training steps done, the same for all cells.
         active: (cells,) bool; a diverged cell is masked.
         diverged_at: (cells,) int64, the step at which a cell diverged, or −1.
-        samples: ancestral chains an image in training.
+        samples: ancestral chains per image in training.
     """
 
     def __init__(self, cells: Sequence[Cell], dataset: Dataset, device: torch.device | str = "cpu"):
@@ -118,7 +118,7 @@ class Stack:
         self.objective_steps.add_(self.active)
 
     def mean_objective(self) -> list[float | None]:
-        """Mean training objective of each cell since `restart_mean` (None: no step), nats an image."""
+        """Mean training objective of each cell since `restart_mean` (None: no step), nats per image."""
         totals, steps = self.objective_sum.tolist(), self.objective_steps.tolist()
         return [total / n if n else None for total, n in zip(totals, steps, strict=True)]
 

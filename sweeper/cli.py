@@ -254,7 +254,7 @@ def export_to_optuna(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the cells as trials of Optuna studies, one a curve, for optuna-dashboard."""
+    """Write the cells as trials of Optuna studies, one per curve, for optuna-dashboard."""
     from sweeper.cloud import to_read
     from sweeper.errors import StudyError
     from sweeper.refine.export import export_optuna, open_storage

@@ -37,7 +37,7 @@ Verdict = Literal["within", "outside", "no number", "not in the store"]
 class Beside:
     """One printed number and what the store has of it.
 
-    `value`: measured, one number or one a layer, with `low`, `high` where there are 3 seeds or more; `difference`:
+    `value`: measured, one number or one per layer, with `low`, `high` where there are 3 seeds or more; `difference`:
     measured − published, from the nearer end of an interval (0 inside it); `setting`: what tells these cells from
     others that are meant too; `differs`: conditions that are not those published, in words; `reason`: why there is no
     number.

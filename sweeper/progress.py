@@ -175,5 +175,5 @@ def stack_sentence(note: Mapping[str, Any]) -> str:
         return "compiling, once on this machine"
     if note["phase"] != "training":
         return f"{note['phase']} after step {note['step']:,}"
-    pace = f", {1e3 * note['stack_step_s'] / note['cells']:.1f} ms a cell-step" if note.get("stack_step_s") else ""
+    pace = f", {1e3 * note['stack_step_s'] / note['cells']:.1f} ms per cell-step" if note.get("stack_step_s") else ""
     return f"step {note['step']:,} of {note['steps']:,}{pace}"

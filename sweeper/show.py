@@ -93,7 +93,7 @@ def refinement_dicts(plan: Plan) -> list[dict[str, Any]]:
 
 
 def refinement_lines(curves: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same in words, a line a curve."""
+    """The same in words, one line per curve."""
     lines = []
     for curve in curves:
         now = "no interval yet" if curve["half_width"] is None else f"±{curve['half_width']:.2g}"
@@ -318,7 +318,7 @@ PREDICTION_HEADER = [
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
-    """One row a curve that has a prediction: it, and what was found."""
+    """One row per curve that has a prediction: it, and what was found."""
     rows = []
     for each in predictions:
         if each.rho is None:
@@ -398,7 +398,7 @@ def _other_conditions(compared: Compared) -> list[tuple[str, ...]]:
 
 
 def _numbers(values: Sequence[float]) -> str:
-    """One number, or one a layer as architectures are written."""
+    """One number, or one per layer as architectures are written."""
     return "-".join(map(_number, values))
 
 

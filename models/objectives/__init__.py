@@ -17,7 +17,7 @@ from models.smoothing import Smoothing
 class Objective(Protocol):
     """The objective of the cells of one stack: their numbers as tensors, their formula as code.
 
-    How many ancestral chains an image the network hands it is the `samples` of its registry entry.
+    How many ancestral chains per image the network hands it is the `samples` of its registry entry.
     """
 
     kl_weight: KlWeight
@@ -29,5 +29,5 @@ class Objective(Protocol):
         ...
 
     def value(self, terms: Terms, step: int | Tensor) -> Tensor:
-        """The objective of each cell, (cells,), nats an image, to be maximised."""
+        """The objective of each cell, (cells,), nats per image, to be maximised."""
         ...

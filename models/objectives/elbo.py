@@ -31,7 +31,7 @@ class Vae:
         return None
 
     def value(self, terms: Terms, step: int | Tensor) -> Tensor:
-        """log p(x|z₁) − β Σ_i max(λ, term_i), each averaged over samples and batch; (cells,), nats an image."""
+        """log p(x|z₁) − β Σ_i max(λ, term_i), each averaged over samples and batch; (cells,), nats per image."""
         penalty = sum(self.free_bits(layer.term().mean((1, 2))) for layer in terms.layers)
         return terms.log_px.mean((1, 2)) - self.kl_weight.at(step) * penalty
 

@@ -125,7 +125,7 @@ _KNOWN = {
         Axis("kl_weight_start", "high", "β₀", "KL weight at step 0, β₀"),
         Axis("kl_warmup_steps", "low", "warm-up", "warm-up of the KL weight", unit="steps", off="none"),
         Axis("decoder_variance", "high", "σ²", "decoder variance σ²"),
-        Axis("free_bits", "low", "λ", "free bits λ", unit="nats a layer", off="none"),
+        Axis("free_bits", "low", "λ", "free bits λ", unit="nats per layer", off="none"),
         Axis("smoothing_samples", "low", "S", "samples of the smoothed maps, S"),
         Axis("batch_size", "low", "batch", "batch size", unit="images"),
     )

@@ -79,7 +79,7 @@ class Curve:
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:
-    """The rows that a study asks for (all, if `asked` is None), one a cell: the one with most steps."""
+    """The rows that a study asks for (all, if `asked` is None), one per cell: the one with most steps."""
     rows = cells if asked is None else cells[cells["cell_id"].isin(list(asked))]
     return rows.sort_values(["cell_id", "step"], kind="stable").drop_duplicates("cell_id", keep="last")
 
@@ -91,7 +91,7 @@ def curves(
     axis: Axis = RHO,
     history: pd.DataFrame | None = None,
 ) -> list[Curve]:
-    """All curves of `cells` (one row a cell, the columns of a store), by data set, architecture and variant.
+    """All curves of `cells` (one row per cell, the columns of a store), by data set, architecture and variant.
 
     `order_parameter`: see `sweeper.analysis.order_parameter`; networks without its layer are left out. It is taken from
     `history` where the control parameter is `steps` or it is one on validation images, else from `cells`.
@@ -140,7 +140,7 @@ def at_their_last_step(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFra
 
 
 def _over_steps(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell and evaluated step: what the history measured there, with what the cell is."""
+    """One row per cell and evaluated step: what the history measured there, with what the cell is."""
     measured = history.drop(columns="study").rename(columns={"step": STEPS.name})
     kept = cells[[name for name in cells if name == "cell_id" or name not in measured]]
     return kept.merge(measured, on="cell_id")

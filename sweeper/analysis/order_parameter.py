@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # study files name order parameters, and need no tables for i
 
 QUANTITIES = {  # words, unit, whether the history has it
     "kl": ("KL", "nats", True),
-    "kl_per_unit": ("KL per unit", "nats a unit", True),
+    "kl_per_unit": ("KL per unit", "nats per unit", True),
     "active_units": ("active units", "units", False),
     "relative_activity": ("relative activity", "share of units", False),
 }

@@ -280,7 +280,7 @@ def conditions_line(found: list[Curve]) -> str:
 
 
 def _checks(found: list[Curve], checks: list[Checks]) -> list[str]:
-    """A line a curve, or one in all where there are many."""
+    """One line per curve, or one in all where there are many."""
     if len(found) <= MOST_LINES:
         return [f"{curve.label}: {_checked(curve, each)}" for curve, each in zip(found, checks, strict=True)]
     halves = [each.half_steps.converged for each in checks if each.half_steps is not None]

@@ -1,4 +1,4 @@
-"""The tables of a report: critical values, one row a curve and kind, and the points of the curves behind them."""
+"""The tables of a report: critical values, one row per curve and kind, and the points of the curves behind them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sweeper.analysis.families import Fit, mean_weights, tied
 def critical_table(
     curves: Sequence[Curve], order_parameter: str = "kl_top", history: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """One row a curve and kind (onset, midpoint).
+    """One row per curve and kind (onset, midpoint).
 
     `control` names the control parameter (`rho`), in which are `critical`, its 95 % interval `low`, `high`, and the
     value that counts as uncollapsed, `reference`. `resolved` says whether the grid resolves the curve there; if not,
@@ -122,7 +122,7 @@ def _mean_place(curve: Curve, fits: Sequence[dict[str, Fit]], family: str | None
 
 
 def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
-    """One row a curve and point, its place in the column named as the control parameter (`rho`): mean, standard
+    """One row per curve and point, its place in the column named as the control parameter (`rho`): mean, standard
     deviation and standard error over seeds, and what gave no value."""
     rows = []
     for curve in curves:

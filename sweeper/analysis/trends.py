@@ -116,7 +116,7 @@ def find_trends(curves: Sequence[Curve], same_within: float = SAME_WITHIN) -> li
 
 
 def trends_table(trends: Sequence[Trend]) -> pd.DataFrame:
-    """One row a family: the fields of `Trend`."""
+    """One row per family: the fields of `Trend`."""
     table = pd.DataFrame([vars(trend) | {"seeds": len(trend.seeds)} for trend in trends])
     for name in ("sizes", "left_out", "per_seed"):
         table[name] = table[name].map(list)

@@ -244,7 +244,7 @@ class Worker:
     # what is written -----------------------------------------------------------------------------------------------
 
     def _record_history(self) -> None:
-        """A row of the curves for each cell, from the first validation images and one chain an image."""
+        """A row of the curves for each cell, from the first validation images and one chain per image."""
         stack, order = self.stack, self.order
         if not self.ids:
             return

@@ -1,4 +1,4 @@
-"""A store's rows as Optuna studies, one a curve, for optuna-dashboard and whatever else reads an Optuna storage.
+"""A store's rows as Optuna studies, one per curve, for optuna-dashboard and whatever else reads an Optuna storage.
 
 A trial is a cell: its parameters are ρ and the seed, its value the order parameter, its intermediate values the same
 along the way, its attributes what the evaluation measured. Parquet stays the truth: a storage is written from it anew,
@@ -53,8 +53,8 @@ def export_optuna(
 ) -> list[str]:
     """Write a study for each curve of `rows` into `storage`, and return their names, which begin with `name`.
 
-    rows, history: of a store, one a cell, and one a cell and step. Studies that an earlier export wrote are replaced.
-    Raises ValueError where a study of such a name was not written by an export.
+    rows, history: of a store, one per cell, and one per cell and step. Studies that an earlier export wrote are
+    replaced. Raises ValueError where a study of such a name was not written by an export.
     """
     by_cell = {Cell.from_json(row["cell"]): row for row in rows}
     values, along = _values(pd.DataFrame(list(by_cell.values())), pd.DataFrame(list(history)), order_parameter)

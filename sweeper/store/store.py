@@ -174,19 +174,19 @@ class Store(Checkpoints, Notes):
             return None
 
     def read(self, kind: str) -> tuple[pa.Table, list[Damaged]]:
-        """`cells` (a row a cell, most steps) or `history` (a row a cell and step), ordered by cell id, and the files
-        that could not be used.
+        """`cells` (one row per cell, most steps) or `history` (one row per cell and step), ordered by cell id, and the
+        files that could not be used.
         """
         if kind not in SCHEMAS:
             raise ValueError(f"what to read should be one of {', '.join(SCHEMAS)}, got {kind!r}")
         return reading.read_folder(self.paths, kind)
 
     def cells(self) -> pandas.DataFrame:
-        """One row a cell; columns as in docs/columns.md. Warns, naming them, of files that could not be used."""
+        """One row per cell; columns as in docs/columns.md. Warns, naming them, of files that could not be used."""
         return self._frame("cells")
 
     def history(self) -> pandas.DataFrame:
-        """One row a cell and evaluated step; columns as in docs/columns.md. Warns of files that could not be used."""
+        """One row per cell and evaluated step; columns as in docs/columns.md. Warns of files that could not be used."""
         return self._frame("history")
 
     def _frame(self, kind: str) -> pandas.DataFrame:

@@ -183,7 +183,7 @@ def load_reference(path: Path | str) -> Reference:
         for printed in entry.printed:
             layers = len(parse_sizes(cells["latents"])) if "latents" in cells else 0
             if layers and printed.quantity in PER_LAYER and len(printed.value) != layers:
-                faults.append(f"{place}: {printed.quantity} should have {layers} numbers, one a layer")
+                faults.append(f"{place}: {printed.quantity} should have {layers} numbers, one per layer")
             if printed.quantity not in CRITICAL or "rho" not in cells:
                 published.append(Published(name=entry.name, cells=cells, conditions=conditions, **dict(printed)))
             else:

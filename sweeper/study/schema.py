@@ -80,7 +80,7 @@ class EvaluationSection(Section):
     every: Annotated[Count, Field(description="steps between evaluations along the way; 0: none")] = 1000
     importance_samples: Annotated[
         Positive,
-        Field(description="K of the importance-weighted bound, and the most chains an image of the other averages"),
+        Field(description="K of the importance-weighted bound, and the most chains per image of the other averages"),
     ] = Evaluation.importance_samples
     importance_images: Annotated[
         Count,

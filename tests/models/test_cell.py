@@ -167,7 +167,7 @@ def test_json_brings_the_cell_back():
 
 
 def test_sizes_are_read_from_the_data_up():
-    """One description for all layers, or one a layer."""
+    """One description for all layers, or one per layer."""
     one = cell(latents="64-32-16", hidden="512-256/256-128/128-64")
     assert one.depth == 3 and one.latent_sizes == (64, 32, 16)
     assert one.hidden_sizes == ((512, 256), (256, 128), (128, 64))

@@ -29,7 +29,7 @@ from models.training import Stack
     ],
 )
 def test_operations_and_parameters_are_those_of_a_step(fields, monkeypatch):
-    """torch's own count of a step's matrix products; `vae_3` has three chains an image."""
+    """torch's own count of a step's matrix products; `vae_3` has three chains per image."""
     monkeypatch.setitem(registry.OBJECTIVES, "vae_3", Entry("models.objectives.elbo:Vae", samples=3))
     images = np.zeros((8, 64), np.uint8)
     cell = Cell(data="digits", seed=0, batch_size=4, **fields)

@@ -238,5 +238,5 @@ def test_smoothing_has_a_stream_of_its_own(dataset):
 def test_several_chains_an_image_are_refused():
     """Their axis is that of the smoothing samples: broadcasting would pair chain s with sample s."""
     z = torch.zeros(1, 3, 2, 4)
-    with pytest.raises(ValueError, match="one ancestral chain an image, got 3"):
+    with pytest.raises(ValueError, match="one ancestral chain per image, got 3"):
         Smoothing(torch.full((1, 1, 1, 1), 0.9), [torch.zeros(1, 3, 2, 4)]).samples(2, z, z, z)

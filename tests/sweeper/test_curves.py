@@ -131,7 +131,7 @@ def test_diverged_cells_are_points_without_a_value(rows):
 
 
 def test_critical_table_has_number_or_reason(rows):
-    """One row a curve and kind; columns keep their types where no curve has a number."""
+    """One row per curve and kind; columns keep their types where no curve has a number."""
     table = critical_table(curves(rows[0]))
     assert len(table) == 8 and set(table["kind"]) == {"onset", "midpoint"}
     assert (table["critical"].notna() ^ table["reason"].notna()).all()

@@ -18,7 +18,7 @@ COLOURS = "cividis"  # even in lightness, so it reads the same in grey
 
 
 def activity_data(curve: Curve, cells: pd.DataFrame) -> pd.DataFrame:
-    """One row a layer and point: `layer` (1 … L), the control parameter (`rho`), `units`, `active` (mean over seeds),
+    """One row per layer and point: `layer` (1 … L), the control parameter (`rho`), `units`, `active` (mean over seeds),
     `fraction`, `seeds`."""
     rows = cells.set_index("cell_id")
     found = []

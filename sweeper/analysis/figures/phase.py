@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 3.3, 2.4  # inches a panel
 
 
 def phase_data(curve: Curve) -> pd.DataFrame:
-    """One row a point: its place, in a column named as the control parameter (`rho`), `mean`, and `seed_<seed>` for
+    """One row per point: its place, in a column named as the control parameter (`rho`), `mean`, and `seed_<seed>` for
     each seed (NaN where there is no value)."""
     data = pd.DataFrame(curve.values.T, columns=[f"seed_{seed}" for seed in curve.seeds])
     data.insert(0, "mean", data.mean(axis=1))

@@ -39,7 +39,7 @@ def draw_scaling(axes: Axes, data: pd.DataFrame, scaled: bool) -> None:
 
 
 def scaling_figure(found: Sequence[tuple[Family, Scaling]], order_parameter: str = "kl_top") -> Figure | None:
-    """A row a family: its curves, and their collapse with quality and exponents; None if there is no family."""
+    """One row per family: its curves, and their collapse with quality and exponents; None if there is no family."""
     if not found:
         return None
     axis = found[0][0].curves[0].axis

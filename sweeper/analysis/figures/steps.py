@@ -15,7 +15,7 @@ from sweeper.analysis.figures.page import MARKERS, caption, styled
 
 
 def steps_data(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> pd.DataFrame:
-    """One row a step with an onset: `step`, `critical`, `low`, `high` (95 % interval), `seeds`."""
+    """One row per step with an onset: `step`, `critical`, `low`, `high` (95 % interval), `seeds`."""
     onsets = {step: at.onset for step, at in transitions(curve, history, order_parameter).items()}
     found = [(step, o.value, o.low, o.high, len(o.seeds)) for step, o in onsets.items() if o.value is not None]
     return pd.DataFrame(found, columns=["step", "critical", "low", "high", "seeds"])

@@ -20,8 +20,8 @@ SHOWN = ("elbo", "kl_top")
 
 
 def training_data(curve: Curve, history: pd.DataFrame) -> pd.DataFrame:
-    """One row a point and step: the control parameter (`rho`), `step`, means over seeds of `elbo` and `kl_top` (nats),
-    `seeds`."""
+    """One row per point and step: the control parameter (`rho`), `step`, means over seeds of `elbo` and `kl_top` in
+    nats, `seeds`."""
     value = {name: float(curve.control[j]) for (_, j), name in np.ndenumerate(curve.cell_ids) if name}
     rows = history[history["cell_id"].isin(value)]
     groups = rows.groupby([rows["cell_id"].map(value).rename(curve.axis.name), "step"])

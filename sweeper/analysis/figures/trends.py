@@ -50,7 +50,7 @@ def draw_trend(axes: Axes, data: pd.DataFrame, axis: ControlAxis, label: str, in
 
 
 def trend_figure(curves: Sequence[Curve]) -> Figure | None:
-    """Onsets against depth and against width, a panel each, a line a family; None if no family has three sizes."""
+    """Onsets against depth and against width, a panel each, one line per family; None if no family has three sizes."""
     found = [(family, trend_data(family)) for family in families(curves)]
     found = [(family, data) for family, data in found if len(data) > 1]
     if not found:

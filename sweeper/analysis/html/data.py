@@ -94,7 +94,7 @@ def _curves(report: Report, cells: pd.DataFrame, history: pd.DataFrame) -> Block
 def _files(report: Report, folder: Path) -> Block:
     """Links that hold wherever the whole store is moved to."""
     rows = [
-        (folder.parent / name, f"{words}, Parquet, a file a cell")
+        (folder.parent / name, f"{words}, Parquet, one file per cell")
         for name, words in (("cells", "rows"), ("history", "curves over steps"))
     ]
     named = [(path, path.name) for path in [*report.tables, *report.figures]]

@@ -105,7 +105,7 @@ def estimand(curve: Curve, order_parameter: str) -> str:
 
 
 def steps_chart(curves: Sequence[Curve], history: pd.DataFrame, order_parameter: str) -> Block | None:
-    """The onset against training steps, a line a curve; None where no curve has one at two steps or more."""
+    """The onset against training steps, one line per curve; None where no curve has one at two steps or more."""
     if not parse_order_parameter(order_parameter).in_history:
         return None
     found = [(index, curve, steps_data(curve, history, order_parameter)) for index, curve in enumerate(curves)]

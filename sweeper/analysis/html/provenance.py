@@ -79,7 +79,7 @@ def _machines(cells: pd.DataFrame) -> Block:
         "training",
         "evaluation",
         "unit",
-        "ms a cell-step (median)",
+        "ms per cell-step (median)",
         "peak memory (GB)",
     ]
     return table("Hardware and cost", columns, rows)

@@ -53,7 +53,7 @@ def quantities(order_parameter: str, layers: int) -> list[Quantity]:
     found = [
         Quantity("kl", "KL terms", "KL term (nats)", True, kl, "kl_top"),
         *(Quantity(n, _spoken(n), _spoken(n), False, parts, f"{n}_top") for n, parts in counts.items()),
-        Quantity("bounds", "bounds of log p(x)", "nats an image", False, bounds, "elbo"),
+        Quantity("bounds", "bounds of log p(x)", "nats per image", False, bounds, "elbo"),
     ]
     for place, known in enumerate(found):
         if order_parameter in [part.name for part in known.parts]:

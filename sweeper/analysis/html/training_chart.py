@@ -16,7 +16,7 @@ MOST_POINTS = 40_000  # of all cells: more would make the page heavy, and no cha
 
 
 def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | None:
-    """One line a cell and one a mean over seeds; None where no cell has a history of two steps or more."""
+    """One line per cell and one for each mean over seeds; None where no cell has a history of two steps or more."""
     cells = {str(name) for curve in curves for name in curve.cell_ids.ravel() if name}
     rows = history[history["cell_id"].isin(cells)]
     steps = sorted(int(step) for step in rows["step"].unique())
