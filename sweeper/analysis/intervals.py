@@ -64,6 +64,13 @@ def t_half_width(values: ArrayLike, confidence: float = CONFIDENCE) -> Array:
     return np.asarray(quantile(0.5 + confidence / 2, len(rows) - 1) * error)
 
 
+def jackknife_error(without: ArrayLike) -> Array:
+    """Standard error of an estimate from its values without each of n parts of the data in turn: (n, …) to (…)."""
+    values = np.asarray(without, dtype=np.float64)
+    count = len(values)
+    return np.asarray(np.sqrt((count - 1) / count * np.square(values - values.mean(axis=0)).sum(axis=0)))
+
+
 @lru_cache
 def quantile(level: float, freedom: float) -> float:
     """Of Student's t."""

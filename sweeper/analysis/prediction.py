@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from scipy.stats import t as student_t
 
 from sweeper.analysis.axis import RHO, Array
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.intervals import CONFIDENCE
+from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, t_half_width
 
 POINTS = 33  # at which the objectives are compared
 NEAREST = 0.001  # of 1 − ρ among them; less where the grid has less
@@ -83,8 +82,7 @@ def error(rho: Array, leads: Array) -> float:
         found = []
     if not found:
         return float("inf")
-    x = RHO.coordinate(np.array(found))
-    return float(np.sqrt((count - 1) / count * np.square(x - x.mean()).sum()))
+    return float(jackknife_error(RHO.coordinate(np.array(found))))
 
 
 def settled(rho: Array, leads: Array) -> bool:
@@ -119,8 +117,7 @@ def predict(curve: Curve, below: float, leads: Mapping[int, Array]) -> Predictio
     middle, low, high, count = float(x.mean()), None, None, len(x)
     drawn = float(np.sqrt(np.square(list(errors.values())).sum()) / count)
     if count > 1:
-        seeds = float(student_t.ppf(0.5 + CONFIDENCE / 2, count - 1) * x.std(ddof=1) / np.sqrt(count))
-        half = float(np.hypot(seeds, norm.ppf(0.5 + CONFIDENCE / 2) * drawn))
+        half = float(np.hypot(t_half_width(x), norm.ppf(0.5 + CONFIDENCE / 2) * drawn))
         low, high = float(RHO.value(middle + half)), float(RHO.value(middle - half))
     return Prediction(
         curve, below, float(RHO.value(middle)), low, high, tuple(found.values()), tuple(found), drawn,

@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 
 from sweeper.analysis.axis import Array
 from sweeper.analysis.critical import FEWEST_SEEDS
-from sweeper.analysis.intervals import CONFIDENCE, quantile
+from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, quantile
 from sweeper.analysis.trends import Family
 
 FEWEST_SIZES = 4
@@ -205,9 +205,7 @@ def _without_points(one: Sized, group: int) -> Sized:
 
 def _jackknife_half_width(without: Sequence[Array]) -> Array:
     """Of the 95 % range of each of the three numbers, from their values without each part of the data in turn."""
-    values, count = np.array(without), len(without)
-    error = np.sqrt((count - 1) / count * ((values - values.mean(axis=0)) ** 2).sum(axis=0))
-    return np.asarray(quantile(0.5 + CONFIDENCE / 2, count - 1) * error)
+    return np.asarray(quantile(0.5 + CONFIDENCE / 2, len(without) - 1) * jackknife_error(without))
 
 
 def quality(sized: Sequence[Sized], means: Sequence[Array], theta: Theta | Array) -> tuple[float, int]:
