@@ -641,6 +641,7 @@ def main() -> None:
     finally:
         for stream in (sys.stdout, sys.stderr):
             flush(stream)  # what other writers left there, as bars on a terminal that was closed
+        gc.freeze()  # the interpreter would search all of PyTorch and Ray for garbage before it ends: 1.5 seconds
 
 
 def _fail(message: str, code: int) -> None:
