@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.registry import cell_size, find
-from models.sizes import mlp_maps
+from models.cell.registry import cell_size, find
+from models.cell.size import mlp_maps
 
 COPIED_BYTES = 64 << 20  # more than a core's share of any cache
 

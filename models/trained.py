@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 
 import models.data
-from models import registry
-from models.cell import Cell
+from models.cell import Cell, registry
 from models.data.dataset import SPLITS, Dataset
-from models.draws import Purpose, draws_on
-from models.evaluation import CHAINS, evaluated_images
-from models.layers import column
+from models.draws.draws import Purpose, draws_on
+from models.evaluation.evaluate import CHAINS, evaluated_images
+from models.evaluation.settings import IMAGES, Evaluation
+from models.kernels.layers import column
 from models.networks import Network, Terms
-from models.settings import IMAGES, Evaluation
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from models.cell import CONTINUE, Cell
-from models.continuation import COLD, Passed, branch, cold_start
-from models.registry import cell_id, cell_size
+from models.cell.continuation import COLD, Passed, branch, cold_start
+from models.cell.registry import cell_id, cell_size
 from sweeper.errors import StoreDamaged
 from sweeper.plan import Item, Order, Plan
 from sweeper.store import Store
@@ -125,8 +125,8 @@ def _probe(order: Order) -> float:
     import torch
 
     from models.data import load
-    from models.heap import keep_freed_memory
-    from models.training import Stack
+    from models.stack.heap import keep_freed_memory
+    from models.stack.stack import Stack
 
     before = torch.get_num_threads()
     torch.set_num_threads(order.threads)

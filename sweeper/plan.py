@@ -19,9 +19,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.cell import CONTINUE, Cell
-from models.continuation import Passed, origin
-from models.registry import cell_id, cell_size, find
-from models.settings import Evaluation
+from models.cell.continuation import Passed, origin
+from models.cell.registry import cell_id, cell_size, find
+from models.evaluation.settings import Evaluation
 from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from models.compiled import compiler
+from models.kernels.compiled import compiler
 from sweeper.estimate import Cost
 from sweeper.plan import Item, Plan
 from sweeper.progress import living, share_of_work, stack_sentence

@@ -19,12 +19,11 @@ from matplotlib.image import imread
 
 import models.data
 import sweeper
-from models import registry
-from models.cell import Cell
-from models.evaluation import evaluate
-from models.registry import Entry, cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.cell import Cell, registry
+from models.cell.registry import Entry, cell_size
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table, write_table
 from sweeper.study import load_study

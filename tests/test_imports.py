@@ -70,9 +70,9 @@ LAYERS = {
     "sweeper.store": ("sweeper.errors",),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
     "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
-    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
+    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.cell.continuation"),
     "sweeper.settled": ("sweeper.store", "sweeper.study"),
-    "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
+    "sweeper.refine": ("sweeper.analysis", "models.cell", "models.cell.registry"),
     "sweeper.export": ("sweeper.errors",),
     "sweeper.plan": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
@@ -86,10 +86,10 @@ LAYERS = {
 
 WITHOUT_TORCH = (
     "models.cell",
-    "models.continuation",
-    "models.registry",
-    "models.settings",
-    "models.sizes",
+    "models.cell.continuation",
+    "models.cell.registry",
+    "models.evaluation.settings",
+    "models.cell.size",
     "models.data",
     "sweeper",
 )
@@ -176,7 +176,7 @@ def test_importing_sweeper_loads_nothing():
 
 def test_the_reader_of_imports_sees_them():
     """It follows chains, and tells imports that run at once from those in functions and for types alone."""
-    assert {"torch", "models.training", "numpy"} <= loaded_by("sweeper.driver.worker")
+    assert {"torch", "models.stack.stack", "numpy"} <= loaded_by("sweeper.driver.worker")
     assert ("ray", False) in imports("sweeper.driver.tune")
     assert ("pandas", False) in imports("sweeper")
     assert ("models.data", False) in imports("sweeper.run")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from models.layers import Parameter
-from models.smoothing import Smoothing
+from models.kernels.layers import Parameter
+
+if TYPE_CHECKING:
+    from models.objectives.smoothing import Smoothing
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,19 @@ z_i and z_{i+1} as independent: another, looser objective that collapses the upp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.layers import Parameter, bernoulli_log_prob, normal_kl, normal_log_prob, standard_normal_log_prob
+from models.kernels.layers import Parameter, bernoulli_log_prob, normal_kl, normal_log_prob, standard_normal_log_prob
+from models.kernels.perceptron import Perceptron
 from models.networks import Layer, Terms
-from models.perceptron import Perceptron
-from models.smoothing import Smoothing
+
+if TYPE_CHECKING:
+    from models.objectives.smoothing import Smoothing
 
 _INFERENCE, _GENERATIVE = 0, 1 << 16  # places of parameters' draws: never renumbered
 

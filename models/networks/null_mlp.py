@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from models.cell import Cell
-from models.layers import Parameter
+from models.kernels.layers import Parameter
 from models.networks.mlp import HierarchicalMLP
 
 

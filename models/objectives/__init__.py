@@ -8,10 +8,10 @@ from typing import Protocol
 from torch import Tensor
 
 from models.cell import Cell
-from models.draws import Draws
+from models.draws.draws import Draws
 from models.networks import Terms
 from models.objectives.parts import KlWeight
-from models.smoothing import Smoothing
+from models.objectives.smoothing import Smoothing
 
 
 class Objective(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 
 class Procedure(Protocol):

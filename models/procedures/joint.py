@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.captured import Captured
-from models.draws import Purpose
+from models.draws.draws import Purpose
+from models.stack.cuda_graph import Captured
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 
 class Joint:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from models.cell import CONTINUE, Cell, canonical_json
-from models.continuation import branch, cold_start
+from models.cell.continuation import branch, cold_start
 from sweeper.analysis.axis import RHO, STEPS, Array, Axis
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families, nearer

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from models.heap import give_freed_memory_back, keep_freed_memory
+from models.stack.heap import give_freed_memory_back, keep_freed_memory
 from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
 from sweeper.errors import StoreUnwritable, SweeperError
 from sweeper.plan import Order, fitting_key
@@ -34,7 +34,7 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
             lost to this process; another may go on from the checkpoint.
     """
     torch.set_num_threads(order.threads)
-    torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.products`
+    torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.kernels.products`
     keep_freed_memory()
     most = len(order.cells)
     died = max((int(note.get("cells", 0)) for note in store.forget_progress(attempt)), default=0)

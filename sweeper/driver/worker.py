@@ -24,14 +24,14 @@ import numpy as np
 import torch
 
 import models.data
-from models import compiled, elementwise, registry
-from models.cell import Cell
-from models.continuation import Passed, origin
-from models.evaluation import evaluate
-from models.pictures import draw_pictures
-from models.registry import cell_id, cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.cell import Cell, registry
+from models.cell.continuation import Passed, origin
+from models.cell.registry import cell_id, cell_size
+from models.evaluation.evaluate import evaluate
+from models.evaluation.pictures import draw_pictures
+from models.evaluation.settings import Evaluation
+from models.kernels import compiled, elementwise
+from models.stack.stack import Stack
 from sweeper.errors import StoreDamaged
 from sweeper.plan import Order
 from sweeper.provenance import processor, provenance

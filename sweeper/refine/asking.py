@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from models.cell import Cell
-from models.registry import cell_id
+from models.cell.registry import cell_id
 from sweeper.refine.lines import Line, points_of
 from sweeper.refine.proposal import Advice, Goal
 from sweeper.refine.sampler import OnsetSampler

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, create_model, model_validator
 
 from models.cell import Cell, parse_sizes
-from models.registry import REGISTRIES
+from models.cell.registry import REGISTRIES
 from sweeper.errors import StudyError
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import NAME, Count, Number, Positive, Section, Text, field_type

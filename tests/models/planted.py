@@ -20,8 +20,8 @@ from torch import Tensor
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.layers import SIGMA_FLOOR
-from models.training import Stack
+from models.kernels.layers import SIGMA_FLOOR
+from models.stack.stack import Stack
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import registry
-from models.cell import RANGES, Cell, CellError, canonical_json, nine_digits
-from models.registry import UnknownName, cell_id
+from models.cell import RANGES, Cell, CellError, canonical_json, nine_digits, registry
+from models.cell.registry import UnknownName, cell_id
 
 FROZEN = Path(__file__).parents[1] / "fixtures" / "cell_ids_0.1.0.json"
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from models.cell import Cell
-from models.continuation import Passed, branch, branches, cold_start, origin
-from models.registry import UnknownName, cell_id
+from models.cell.continuation import Passed, branch, branches, cold_start, origin
+from models.cell.registry import UnknownName, cell_id
 
 LIKE = Cell("digits", "5-3", 0, objective="ou", rho=0.9, smoothing_samples=3, procedure="continue")
 RHOS = (0.8, 0.95, 1.0)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from models import evaluation
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.draws import Draws
-from models.evaluation import chains_needed, evaluate, weighed_images
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Draws
+from models.evaluation import evaluate as evaluation
+from models.evaluation.evaluate import chains_needed, evaluate, weighed_images
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 from tests.models.planted import THREE, TWO, LinearGaussian, plant, stack_of
 
 X = 1.3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.smoothing import Smoothing
+from models.objectives.smoothing import Smoothing
 from tests.models.planted import THREE, TWO, LinearGaussian, corners, stack_of
 
 X = 1.3

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from models.block import Block
-from models.perceptron import Perceptron
+from models.kernels.perceptron import Perceptron
+from models.stack.block import Block
 
 SHAPE = C, S, B, I, O = 3, 4, 5, 6, 3  # noqa: E741
 

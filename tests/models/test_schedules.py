@@ -9,7 +9,7 @@ import torch
 from models.cell import Cell
 from models.objectives.elbo import Vae
 from models.objectives.parts import FreeBits, KlWeight
-from models.optimizer import Adam
+from models.stack.adam import Adam
 from tests.models.planted import TWO, LinearGaussian, corners, stack_of
 
 LIKE = torch.zeros(1, dtype=torch.float64)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import registry
-from models.cell import Cell
+from models.cell import Cell, registry
+from models.cell.registry import Entry, cell_size
 from models.data.dataset import Dataset
-from models.evaluation import NUMBERS, evaluate
-from models.registry import Entry, cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.evaluation.evaluate import NUMBERS, evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.draws import Draws, Purpose, generator
-from models.evaluation import evaluate
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Draws, Purpose, generator
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 
 
 @pytest.fixture(scope="module")

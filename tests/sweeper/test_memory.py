@@ -100,7 +100,8 @@ from sweeper.run import run_study
 from sweeper.store import Store
 from sweeper.study import load_study
 import sweeper.driver.tries
-from models import compiled, data
+from models import data
+from models.kernels import compiled
 
 torch.set_num_threads(1)
 data.load("digits"), compiled.library()

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 from conftest import same, table
 
-from models.compiled import compiler
+from models.cell.registry import cell_id
+from models.kernels.compiled import compiler
 from models.procedures.joint import Joint
-from models.registry import cell_id
 from sweeper.driver import worker
 from sweeper.store.paths import parse_row
 

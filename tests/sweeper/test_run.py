@@ -18,11 +18,11 @@ import pytest
 import torch
 from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
-from models.compiled import compiler
+from models.cell.registry import cell_id
 from models.data import load
+from models.kernels.compiled import compiler
 from models.procedures.joint import Joint
-from models.registry import cell_id
-from models.training import Stack
+from models.stack.stack import Stack
 from sweeper import progress
 from sweeper.driver import SIGNALS
 from sweeper.driver.tries import ATTEMPTS, carry_out

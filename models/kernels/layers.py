@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.elementwise import bernoulli, mean_softplus
+from models.kernels.elementwise import bernoulli, mean_softplus
 
 SIGMA_FLOOR = 1e-6
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)

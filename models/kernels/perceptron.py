@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.block import home_of_gradient
-from models.elementwise import (
+from models.kernels.elementwise import (
     activation_gradient,
     add_gradient_of_mean,
     affine,
@@ -28,8 +27,9 @@ from models.elementwise import (
     mean_samples,
     sum_rows,
 )
-from models.layers import Parameter, affine_parameters, sigma
-from models.products import add_product, product
+from models.kernels.layers import Parameter, affine_parameters, sigma
+from models.kernels.products import add_product, product
+from models.stack.block import home_of_gradient
 
 _HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
 

@@ -197,7 +197,7 @@ class Cell:
         """The cell's id: SHA-256 of what decides its training, cut to 24 hexadecimal digits.
 
         `digest` is that of the decoded data; `semantics` the numbers of the network, objective and procedure, raised
-        when the same fields come to mean another computation. `models.registry.cell_id` supplies both.
+        when the same fields come to mean another computation. `models.cell.registry.cell_id` supplies both.
         """
         cell = self.canonical()
         chosen = {name: value for name, default in _DEFAULTS.items() if (value := getattr(cell, name)) != default}
@@ -235,7 +235,9 @@ SHAPE_FIELDS = (
     "procedure", "batch_size", "precision",
 )  # fmt: skip
 
-CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `models.continuation`
+CONTINUE = (
+    "continue"  # first word of a procedure that takes over another cell's weights: see `models.cell.continuation`
+)
 
 UNSMOOTHED = {"ou": "vae"}  # objectives that smooth, and what each is at ρ = 1; no other takes a ρ
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.draws import Purpose, draws_on
-from models.evaluation import binarised
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Purpose, draws_on
+from models.evaluation.evaluate import binarised
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 
 Pictures = dict[str, npt.NDArray[np.uint8]]
 

@@ -15,7 +15,7 @@ One sweep over whole ancestral chains serves all of it:
 Images and chains are taken in blocks of fixed size and summed in float64, and a few cells at a time, so that memory is
 bounded for any K and any stack. A cell's numbers do not depend on the cells evaluated beside it. Noise and
 binarisation follow from the settings' seed alone and are the same for all cells. The compiled passes of
-`models.elementwise` are used as in training, where this process has them.
+`models.kernels.elementwise` are used as in training, where this process has them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.bound import Bound
 from models.data.dataset import Dataset
-from models.draws import Draws, Purpose, draws_on, generator
+from models.draws.draws import Draws, Purpose, draws_on, generator
+from models.evaluation.bound import Bound
+from models.evaluation.settings import IMAGES, Evaluation
 from models.networks import Terms
-from models.settings import IMAGES, Evaluation
-from models.training import Stack
+from models.stack.stack import Stack
 
 CHAINS = 10  # a block has so many of each of `IMAGES` images: 1,000 rows per cell
 NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time

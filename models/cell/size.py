@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from models.cell import Cell
+from models.cell.cell import Cell
 
 
 @dataclass(frozen=True)

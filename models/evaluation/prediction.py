@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose, draws_on, generator
+from models.draws.draws import Draws, Purpose, draws_on, generator
+from models.evaluation.settings import IMAGES
 from models.networks import Terms
-from models.settings import IMAGES
-from models.smoothing import Smoothing
-from models.training import Stack
+from models.objectives.smoothing import Smoothing
+from models.stack.stack import Stack
 
 CHAINS = 10  # an image of the plain objective, in a batch
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.layers import column
+from models.kernels.layers import column
 
 
 class Adam:

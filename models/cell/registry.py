@@ -13,8 +13,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from models.cell import Cell
-from models.sizes import Size
+from models.cell.cell import Cell
+from models.cell.size import Size
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Entry:
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
     - `samples`: of an objective, ancestral chains per image in training (1 for the ELBO).
-    - `size`: of a network, `module:function` of (cell, features, samples) → `models.sizes.Size`, importable without
+    - `size`: of a network, `module:function` of (cell, features, samples) → `models.cell.size.Size`, importable without
       torch; `max_stack`: most cells it can train in one stack (0: no limit of its own).
     """
 
@@ -85,8 +85,8 @@ DATASETS: dict[str, Entry] = {
 }
 
 NETWORKS: dict[str, Entry] = {
-    "mlp": Entry("models.networks.mlp:HierarchicalMLP", size="models.sizes:mlp"),
-    "null_mlp": Entry("models.networks.null_mlp:NullMLP", size="models.sizes:null_mlp"),
+    "mlp": Entry("models.networks.mlp:HierarchicalMLP", size="models.cell.size:mlp"),
+    "null_mlp": Entry("models.networks.null_mlp:NullMLP", size="models.cell.size:null_mlp"),
 }
 
 OBJECTIVES: dict[str, Entry] = {
@@ -96,7 +96,7 @@ OBJECTIVES: dict[str, Entry] = {
 
 PROCEDURES: dict[str, Entry] = {
     "joint": Entry("models.procedures.joint:Joint"),
-    "continue": Entry("models.procedures.joint:Joint"),  # from another cell's weights: see `models.continuation`
+    "continue": Entry("models.procedures.joint:Joint"),  # from another cell's weights: see `models.cell.continuation`
 }
 
 REGISTRIES = {"data": DATASETS, "network": NETWORKS, "objective": OBJECTIVES, "procedure": PROCEDURES}

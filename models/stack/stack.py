@@ -11,17 +11,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from models import registry
-from models.block import Block
-from models.cell import Cell
+from models.cell import Cell, registry
 from models.data.dataset import Dataset
-from models.draws import Purpose, draws_on
-from models.layers import column
+from models.draws.draws import Purpose, draws_on
+from models.kernels.layers import column
+from models.kernels.products import precision
 from models.networks import Network
 from models.objectives import Objective
-from models.optimizer import Adam
 from models.procedures import Procedure
-from models.products import precision
+from models.stack.adam import Adam
+from models.stack.block import Block
 
 
 class Stack:
