@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.measure import Seconds, circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, cells, images
-from models.cell.registry import cell_size
+from models.cell import cell_size
 
 TEXTBOOK = "nn.Linear, DataLoader, torch.optim.Adam"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.measure import circumstances, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.cell.registry import cell_size
+from models.cell import cell_size
 
 STACKS = {"4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48)}
 BATCHES = (64, 128)

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
 from benchmarks.workload import advance, as_in_a_worker, cells, images
-from models.cell.registry import cell_size
+from models.cell import cell_size
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ρ = 1": dict(rho=1.0),

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.cell.registry import cell_size
+from models.cell import cell_size
 
 TEXTBOOK, PRODUCTS, COPY = "nn.Linear, DataLoader, torch.optim.Adam", "matrix products alone", "copy"
 OBJECTIVES: dict[str, dict[str, Any]] = {"ou": dict(objective="ou"), "vae": dict(objective="vae")}

@@ -530,7 +530,7 @@ def _analysed(study: Study, store: Store, folder: Path | None) -> Report:
     """The store's rows analysed; tables, figures and the page go into `folder`, if one is given."""
     from dataclasses import replace
 
-    from models.cell.registry import cell_id
+    from models.cell import cell_id
     from sweeper.analysis.html import page_data, render
     from sweeper.analysis.report import report as analyse
     from sweeper.plan import asked_cells

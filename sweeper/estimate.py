@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.cell import CONTINUE, Cell
+from models.cell import CONTINUE, Cell, cell_id, cell_size
 from models.cell.continuation import COLD, Passed, branch, cold_start
-from models.cell.registry import cell_id, cell_size
 from sweeper.errors import StoreDamaged
 from sweeper.plan import Item, Order, Plan
 from sweeper.store import Store

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from models.cell import CONTINUE, Cell
+from models.cell import CONTINUE, Cell, cell_id, cell_size
 from models.cell.continuation import Passed, origin
-from models.cell.registry import cell_id, cell_size, find
+from models.cell.registry import find
 from models.evaluation.settings import Evaluation
 from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError

@@ -32,7 +32,7 @@ def predictions(
     line about each seed to `say`. A seed without both states is left out; a curve without any gets the reason. Raises
     StoreDamaged where a kept state was altered.
     """
-    from models.cell.registry import cell_id
+    from models.cell import cell_id
 
     rows = store.cells()
     kept = select(rows, {cell_id(cell) for cell in study.cells})
@@ -90,7 +90,7 @@ def _stack(study: Study, store: Store, name: str) -> Stack:
     import torch
 
     import models.data
-    from models.cell.registry import cell_id
+    from models.cell import cell_id
     from models.stack.stack import Stack
 
     cell = next(cell for cell in study.cells if cell_id(cell) == name)

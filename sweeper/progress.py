@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from models.cell.registry import cell_size
+from models.cell import cell_size
 from sweeper.estimate import relative_work
 from sweeper.plan import Plan
 from sweeper.store import Store

@@ -19,8 +19,8 @@ from matplotlib.image import imread
 
 import models.data
 import sweeper
-from models.cell import Cell, registry
-from models.cell.registry import Entry, cell_size
+from models.cell import Cell, cell_size, registry
+from models.cell.registry import Entry
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
@@ -86,7 +86,7 @@ def test_the_added_bound_is_log_p_under_the_exact_posterior(added, model):
         stack = stack_of(model, images.numpy(), objective="iwae_5")
         noise = [torch.from_numpy(rng.standard_normal((1, k, 2, 1))) for _ in model.b]
         x = images.double().view(1, 1, 2, 1)
-        terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
+        terms = stack.network.terms(stack.params, x, noise)
         assert stack.objective.value(terms, 0).item() == pytest.approx(expected, abs=1e-5)
 
 

@@ -3,23 +3,39 @@
 from models.cell.cell import (
     CHOICES,
     CONTINUE,
+    FIELDS,
     RANGES,
     UNSMOOTHED,
     Cell,
     CellError,
     canonical_json,
     nine_digits,
-    parse_sizes,
+    options_of_role,
 )
+from models.cell.fields import Option, option, parse_sizes
+from models.cell.identity import cell_id, cell_size
+from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
 
 __all__ = [
     "CHOICES",
     "CONTINUE",
+    "DATASETS",
+    "FIELDS",
     "RANGES",
+    "REGISTRIES",
+    "ROLES",
     "UNSMOOTHED",
     "Cell",
     "CellError",
+    "Entry",
+    "Option",
+    "UnknownName",
     "canonical_json",
+    "cell_id",
+    "cell_size",
+    "find",
     "nine_digits",
+    "option",
+    "options_of_role",
     "parse_sizes",
 ]

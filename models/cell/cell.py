@@ -3,6 +3,9 @@
 Everything that decides what a cell's training does is a field here, and nothing else is: not the grid it came from,
 the stack it is trained in, the device, the number of steps or the evaluation. So a cell keeps its id, and with it
 its finished work, when a study grows, shrinks, is reordered or moves to another machine.
+
+A cell names one part for each role (`models.cell.registry.ROLES`). Its other fields are the options of these parts,
+each declared once, beside the part that reads it (`models.cell.fields.option`), and two options of its own.
 """
 
 from __future__ import annotations
@@ -10,197 +13,263 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, make_dataclass, replace
+from functools import cached_property, lru_cache
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from models.cell.fields import REQUIRED, Option, merged, option, options_of
+from models.cell.registry import REGISTRIES, ROLES, Entry, UnknownName, find
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
-
-
-def nine_digits(value: float) -> float:
-    """`value` rounded to 9 significant digits, the precision in which numbers are hashed and trained."""
-    return float(f"{float(value):.9g}")
-
-
-def parse_sizes(text: str | int, what: str = "sizes") -> tuple[int, ...]:
-    """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError, naming `what`, unless every size is a whole number ≥ 1."""
-    parts = str(text).split("-")
-    if not all(re.fullmatch(r"[1-9][0-9]{0,6}", part) for part in parts):
-        raise ValueError(f"{what} are whole numbers in [1, 9999999] joined by '-', as in 40-40-40-40; got {text!r}")
-    return tuple(int(part) for part in parts)
-
-
-def parse_hidden(text: str | int, depth: int) -> tuple[tuple[int, ...], ...]:
-    """Hidden sizes of each layer's maps: `"200-200"` for all layers alike, `"512-512/256-256"` layer by layer.
-
-    Returns one tuple a stochastic layer, from the data up. Raises ValueError if the number of layers does not match.
-    """
-    layers = tuple(parse_sizes(part, "hidden: sizes") for part in str(text).split("/"))
-    if len(layers) == 1:
-        return layers * depth
-    if len(layers) != depth:
-        raise ValueError(f"hidden {text!r} describes {len(layers)} layers, latents {depth}")
-    return layers
+CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `continuation.py`
+FIRST = ("data", "latents", "seed")  # of a cell, in this order, where its fields are given without names
+ALWAYS_WRITTEN = 2  # fields of this version of the columns or before are written of every cell, whatever its parts
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One configuration to train. Defaults are frozen: a later field's default is the behaviour before it existed.
+class OwnOptions:
+    """Options of every cell, whatever its parts."""
 
-    Fields, by topic (the value that switches a feature off in brackets):
+    seed: int = option(REQUIRED, "seed of the cell's initialisation, batches and noise", low=0, high=2**63 - 1)
+    precision: str = option(
+        "float32", "`float32`, `float64`, or of matrix products `tf32` or `bfloat16`; of training", shape=True,
+        choices=("float32", "float64", "tf32", "bfloat16"),
+    )  # fmt: skip
 
-    - `data`: name of a registered data set; `likelihood`: `bernoulli` or `gaussian` with fixed `decoder_variance`.
-    - `network`: registered network; `latents`: units of each stochastic layer from the data up, `"40-40-40-40"`;
-      `hidden`: hidden sizes of the maps (see `parse_hidden`); `activation`: `tanh`, `relu`, `leaky_relu`, `elu`
-      or `identity`.
-    - `objective`: `vae` or `ou`; `rho` in [0, 1], the strength of smoothing [1]; `smoothing_samples`, S;
-      `smoothing`: what is averaged, `moments` (mean and deviation) or `ratio` (mean / deviation, and deviation).
-    - `kl_weight`, reached linearly from `kl_weight_start` over `kl_warmup_steps` steps [0];
-      `free_bits`: floor of each layer's term, nats [0].
-    - `procedure`: registered training procedure; `seed`; `batch_size`; `precision`: `float32`, `float64`, or, of
-      the operands of training's matrix products alone, `tf32` (10 bits) or `bfloat16` (7 bits).
-    - `learning_rate`, decaying geometrically to `learning_rate_end` over `learning_rate_decay_steps` steps [0];
-      Adam's `adam_beta1`, `adam_beta2`, `adam_epsilon`; `gradient_clip`: largest norm of a cell's gradient [0].
+
+def _declared() -> dict[str, Option]:
+    """Every field of a cell: those of `FIRST`, then each role, followed by the options of its parts."""
+    found: dict[str, Option] = {}
+
+    def add(each: Option) -> None:
+        if each.name in found:
+            raise ValueError(f"two roles declare {each.name}")
+        found[each.name] = each
+
+    for name, role in ROLES.items():
+        add(Option(name, "str", role.default or REQUIRED, role.meaning, shape=True, since=role.since))
+        for each in merged({part: entry.declared() for part, entry in role.parts.items()}).values():
+            add(each)
+    for each in options_of(OwnOptions).values():
+        add(each)
+    return {name: found[name] for name in FIRST} | found
+
+
+FIELDS = _declared()
+OPTIONS = {name: each for name, each in FIELDS.items() if name not in ROLES}  # the others name the parts
+RANGES = {
+    name: (each.low, each.high, each.range)
+    for name, each in OPTIONS.items()
+    if each.low is not None and each.high is not None
+}
+CHOICES = {name: each.choices for name, each in OPTIONS.items() if each.choices}
+
+
+class _Layout(NamedTuple):
+    """Which options the cells of some parts have, and which belong to other parts."""
+
+    present: dict[str, Option]
+    absent: dict[str, Option]
+
+
+@lru_cache(maxsize=4096)
+def _layout(parts: tuple[Entry | None, ...]) -> _Layout:
+    """parts: those that a cell names, by role; None for a name that is not registered, which may have any option."""
+    present = dict(options_of(OwnOptions))
+    for role, entry in zip(ROLES.values(), parts, strict=True):
+        for each in [entry] if entry else role.parts.values():
+            present |= each.declared()
+    return _Layout(present, {name: each for name, each in OPTIONS.items() if name not in present})
+
+
+class CellError(ValueError):
+    """Fields of a cell out of range. `faults` maps each field's name to one sentence."""
+
+    def __init__(self, faults: Mapping[str, str]):
+        super().__init__("; ".join(faults.values()))
+        self.faults = dict(faults)
+
+
+class _Cell:
+    """One configuration to train. `models.cell.FIELDS` says what each field means, its range and its default.
+
+    Defaults are frozen: a later field's default is the behaviour before it existed. An option of a part that the cell
+    does not name has no effect and cannot be set; as an attribute it is at its default, or None if it came later than
+    version 2 of the columns of results.
     """
 
-    data: str
-    latents: str
-    seed: int
-    likelihood: str = "bernoulli"
-    decoder_variance: float = 1.0
-    network: str = "mlp"
-    hidden: str = "200-200"
-    activation: str = "tanh"
-    objective: str = "vae"
-    rho: float = 1.0
-    smoothing_samples: int = 5
-    smoothing: str = "moments"
-    kl_weight: float = 1.0
-    kl_weight_start: float = 0.0
-    kl_warmup_steps: int = 0
-    free_bits: float = 0.0
-    procedure: str = "joint"
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    learning_rate_end: float = 1e-4
-    learning_rate_decay_steps: int = 0
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-8
-    gradient_clip: float = 0.0
-    precision: str = "float32"
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+        def __init__(self, data: str, latents: Any = None, seed: Any = None, **options: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __post_init__(self) -> None:
-        """Check ranges and round numbers; raises ValueError with every fault, each naming its field and value."""
-        faults: dict[str, str] = {}
-        for name, kind in _KINDS:
-            value = getattr(self, name)
-            try:
-                if kind in ("float", "int") and (isinstance(value, bool) or not isinstance(value, Real)):
-                    raise ValueError("should be a number")
-                if kind == "float":
-                    value = nine_digits(value)
-                    if not math.isfinite(value):
-                        raise ValueError("should be a finite number")
-                elif kind == "int":
-                    if int(value) != value:
-                        raise ValueError("should be a whole number")
-                    value = int(value)
-                elif name in ("latents", "hidden"):
-                    value = str(value)
-                elif not isinstance(value, str):
-                    raise ValueError("should be a name")
-            except (TypeError, ValueError, OverflowError) as fault:
-                faults[name] = f"{name}: {fault}, got {getattr(self, name)!r}"
-                continue
-            object.__setattr__(self, name, value)
-        for name, (low, high, note) in RANGES.items():
-            if name not in faults and not low <= getattr(self, name) <= high:
-                faults[name] = f"{name} should be {note}, got {getattr(self, name)!r}"
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                faults[name] = f"{name} should be one of {', '.join(choices)}, got {getattr(self, name)!r}"
-        sizes = "latents"
-        try:
-            depth = len(parse_sizes(self.latents, "latents: sizes"))
-            sizes = "hidden"
-            parse_hidden(self.hidden, depth)
-        except ValueError as fault:
-            faults[sizes] = str(fault)
+        """Check ranges and round numbers; raises CellError with every fault, each naming its field and value."""
+        values, faults = self.__dict__, {}
+        for role in ROLES:
+            if not isinstance(values[role], str):
+                faults[role] = f"{role}: should be a name, got {values[role]!r}"
         if faults:
             raise CellError(faults)
+        layout = self._layout
+        for name, each in layout.present.items():
+            if values[name] is None and not each.required and each.since > ALWAYS_WRITTEN:
+                values[name] = each.default  # null in a row from before the option
+            try:
+                values[name] = _checked(each, values[name])
+            except ValueError as fault:
+                faults[name] = str(fault)
+        for name, each in layout.absent.items():
+            if values[name] not in (None, each.default):
+                faults[name] = f"{name} is an option of {owners(name)}: {self._named(name)} has none"
+            values[name] = each.default if each.since <= ALWAYS_WRITTEN and not each.required else None
+        for role in ROLES:
+            options: Any = None if faults else self._options_or_none(role)
+            if hasattr(options, "faults"):
+                faults |= options.faults()
+        if faults:
+            raise CellError(faults)
+
+    @property
+    def _layout(self) -> _Layout:
+        named = (REGISTRIES[role].get(getattr(self, role).split(" ")[0]) for role in ROLES)
+        return _layout(tuple(named))
+
+    def _named(self, name: str) -> str:
+        """What this cell has in the role whose parts have the option `name`: `objective vae`."""
+        role = role_of(name)
+        return f"{role} {getattr(self, role)}"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Cell:
+        """The cell of these values, less those of options that its parts do not have."""
+        named = tuple(REGISTRIES[role].get(str(values.get(role, FIELDS[role].default)).split(" ")[0]) for role in ROLES)
+        absent = _layout(named).absent
+        return Cell(**{name: value for name, value in values.items() if name not in absent})
+
+    def options(self, role: str) -> Any:
+        """The options of the part that the cell names for `role`, as the dataclass that declares them.
+
+        Raises UnknownName where no such part is registered.
+        """
+        made: dict[str, Any] = self.__dict__.setdefault("_options", {})
+        if role not in made:
+            declared = find(role, getattr(self, role)).options
+            made[role] = declared(**{name: getattr(self, name) for name in options_of(declared)})
+        return made[role]
+
+    def _options_or_none(self, role: str) -> Any:
+        """The same; None where no such part is registered."""
+        try:
+            return self.options(role)
+        except UnknownName:
+            return None
+
+    def has(self, name: str) -> bool:
+        """Whether the cell has the field `name`: its parts have such an option, or it is no part's."""
+        return name in self._layout.present or name in ROLES
 
     @property
     def depth(self) -> int:
         """Number of stochastic layers, L."""
         return len(self.latent_sizes)
 
-    @cached_property
+    @property
     def latent_sizes(self) -> tuple[int, ...]:
         """Units of layers 1 … L."""
-        return parse_sizes(self.latents)
+        sizes: tuple[int, ...] = self.options("network").latent_sizes
+        return sizes
 
-    @cached_property
+    @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
         """Hidden sizes of the maps of layers 1 … L."""
-        return parse_hidden(self.hidden, self.depth)
+        sizes: tuple[tuple[int, ...], ...] = self.options("network").hidden_sizes
+        return sizes
 
     @property
     def architecture(self) -> str:
-        """The network in words: `mlp 40-40-40-40 (200-200)`, with the activation where it is not tanh."""
-        activation = "" if self.activation == "tanh" else f" {self.activation}"
-        return f"{self.network} {self.latents} ({self.hidden}){activation}"
+        """The network in words: `mlp 40-40-40-40 (200-200)`."""
+        words: str = self.options("network").words(self.network)
+        return words
+
+    @property
+    def training_chains(self) -> int:
+        """Ancestral chains per image in training."""
+        return int(getattr(self.options("objective"), "chains", 1))
 
     @property
     def smoothed(self) -> bool:
         """Whether training smooths the generative networks."""
         return self.objective in UNSMOOTHED
 
+    @property
+    def continues(self) -> bool:
+        """Whether the cell takes over another one's weights."""
+        return str(self.procedure).startswith(CONTINUE)
+
     def canonical(self) -> Cell:
         """The same training with every field that has no effect at its default: `ou` at ρ = 1 is `vae`."""
-        return replace(self, **self._without_effect) if self._without_effect else self
+        changes = self._without_effect
+        return replace(self, **changes) if changes else self  # type: ignore[return-value]
 
     @cached_property
     def _without_effect(self) -> dict[str, Any]:
         """What `canonical` changes. As `_shape`, the same for all seeds."""
-        off: list[str] = []
-        nothing_smoothed = self.rho == 1.0 or self.depth == 1  # p(x|z₁) never is
-        if self.procedure.startswith(CONTINUE):  # at ρ = 1 too it stays one of its branch, whose others are smoothed
-            nothing_smoothed = False
-        objective = UNSMOOTHED.get(self.objective, self.objective) if nothing_smoothed else self.objective
-        if objective not in UNSMOOTHED:
-            off += ["rho", "smoothing_samples", "smoothing"]
-        if self.likelihood == "bernoulli":
-            off += ["decoder_variance"]
-        if self.kl_warmup_steps == 0:
-            off += ["kl_weight_start"]
-        if self.learning_rate_decay_steps == 0:
-            off += ["learning_rate_end"]
-        changes: dict[str, Any] = {name: _DEFAULTS[name] for name in off} | {"objective": objective}
-        if len(set(self.hidden_sizes)) == 1:
-            changes["hidden"] = self.hidden.split("/")[0]
+        changes: dict[str, Any] = {}
+        for name, each in self._layout.present.items():
+            if each.needs and not getattr(self, each.needs):
+                changes[name] = each.default
+        for role in ROLES:
+            entry = REGISTRIES[role].get(getattr(self, role).split(" ")[0])
+            if entry is None:
+                continue
+            options = self.options(role)
+            if entry.smooths and options.plain(self):
+                plain = find(role, entry.smooths).declared()
+                changes[role] = entry.smooths
+                changes |= {name: OPTIONS[name].default for name in entry.declared() if name not in plain}
+                changes |= {name: each.default for name, each in plain.items() if name not in entry.declared()}
+            if hasattr(options, "canonical"):
+                changes |= asdict(options.canonical())
         return {name: value for name, value in changes.items() if getattr(self, name) != value}
 
+    def flat(self) -> dict[str, Any]:
+        """Every field of any cell by its name, as a row of results has it."""
+        return asdict(self)
+
     def to_json(self) -> str:
-        """All fields as canonical JSON: sorted keys, no white space, shortest numbers."""
-        return canonical_json(asdict(self))
+        """The fields as canonical JSON: sorted keys, no white space, shortest numbers.
+
+        Those that came later than version 2 of the columns are there where they are not at their default.
+        """
+        said = {
+            name: value
+            for name, value in self.flat().items()
+            if FIELDS[name].since <= ALWAYS_WRITTEN or value not in (None, FIELDS[name].default)
+        }
+        return canonical_json(said)
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
         """The cell that `to_json` wrote; unknown fields (of a newer version) raise TypeError."""
-        return cls(**json.loads(text))
+        return Cell(**json.loads(text))
 
     def id(self, digest: str, semantics: Mapping[str, int]) -> str:
         """The cell's id: SHA-256 of what decides its training, cut to 24 hexadecimal digits.
 
         `digest` is that of the decoded data; `semantics` the numbers of the network, objective and procedure, raised
-        when the same fields come to mean another computation. `models.cell.registry.cell_id` supplies both.
+        when the same fields come to mean another computation. `models.cell.identity.cell_id` supplies both.
         """
         cell = self.canonical()
-        chosen = {name: value for name, default in _DEFAULTS.items() if (value := getattr(cell, name)) != default}
+        chosen = {
+            name: value
+            for name, each in FIELDS.items()
+            if (value := getattr(cell, name)) is not None and value != each.default
+        }
         identity = {"cell": chosen, "data": digest, "semantics": dict(semantics)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:ID_LENGTH]
 
@@ -213,68 +282,87 @@ class Cell:
         cell = self.canonical()
         return tuple(
             cell.procedure.split(" ")[0] if name == "procedure" else getattr(cell, name)
-            for name in SHAPE_FIELDS
-            if cell.smoothed or name not in ("smoothing_samples", "smoothing")
+            for name, each in FIELDS.items()
+            if each.shape and cell.has(name)
         )
 
 
-_KINDS = [(field.name, str(field.type)) for field in fields(Cell)]
-_DEFAULTS = {field.name: field.default for field in fields(Cell)}
+if TYPE_CHECKING:
+
+    class Cell(_Cell):
+        """See `_Cell`."""
+
+else:
+    Cell = make_dataclass(
+        "Cell",
+        [
+            (name, each.kind, field() if name == "data" else field(default=None if each.required else each.default))
+            for name, each in FIELDS.items()
+        ],
+        bases=(_Cell,),
+        namespace={"__doc__": _Cell.__doc__},
+        frozen=True,
+    )
+    Cell.__module__ = __name__
+
+UNSMOOTHED = {name: entry.smooths for name, entry in REGISTRIES["objective"].items() if entry.smooths}
 
 
-class CellError(ValueError):
-    """Fields of a cell out of range. `faults` maps each field's name to one sentence."""
-
-    def __init__(self, faults: Mapping[str, str]):
-        super().__init__("; ".join(faults.values()))
-        self.faults = dict(faults)
+def options_of_role(role: str) -> list[str]:
+    """The options of all parts of a role, in their order among the fields."""
+    declared = {name for entry in REGISTRIES[role].values() for name in entry.declared()}
+    return [name for name in FIELDS if name in declared]
 
 
-SHAPE_FIELDS = (
-    "data", "likelihood", "network", "latents", "hidden", "activation", "objective", "smoothing_samples", "smoothing",
-    "procedure", "batch_size", "precision",
-)  # fmt: skip
-
-CONTINUE = (
-    "continue"  # first word of a procedure that takes over another cell's weights: see `models.cell.continuation`
-)
-
-UNSMOOTHED = {"ou": "vae"}  # objectives that smooth, and what each is at ρ = 1; no other takes a ρ
-
-CHOICES = {
-    "likelihood": ("bernoulli", "gaussian"),
-    "activation": ("tanh", "relu", "leaky_relu", "elu", "identity"),
-    "smoothing": ("moments", "ratio"),
-    "precision": ("float32", "float64", "tf32", "bfloat16"),
-}
+def role_of(name: str) -> str:
+    """The role whose parts have the option `name`, "" for an option of the cell's own."""
+    parts = {role: [name in entry.declared() for entry in parts.values()] for role, parts in REGISTRIES.items()}
+    return next((role for role, has in parts.items() if any(has)), "")
 
 
-def _range(low: float, high: float, more: str = "") -> tuple[float, float, str]:
-    """The ends of a field's values, which belong to them, and the range in words."""
-    ends = ["2^63 - 1" if end == 2**63 - 1 else f"{end:.12g}" for end in (low, high)]
-    whole = "a whole number " if isinstance(high, int) else ""
-    return low, high, f"{whole}in [{', '.join(ends)}]{more}"
+def owners(name: str) -> str:
+    """The parts that have the option `name`, in words: `objective ou`."""
+    role = role_of(name)
+    return f"{role} {' or '.join(part for part, entry in REGISTRIES[role].items() if name in entry.declared())}"
 
 
-_MOST = 10**9
-RANGES: dict[str, tuple[float, float, str]] = {
-    "rho": _range(0.0, 1.0),
-    "seed": _range(0, 2**63 - 1),
-    "decoder_variance": _range(1e-9, 1e9),
-    "smoothing_samples": _range(1, 10_000),
-    "kl_weight": _range(0.0, 1e6),
-    "kl_weight_start": _range(0.0, 1e6),
-    "kl_warmup_steps": _range(0, _MOST),
-    "free_bits": _range(0.0, 1e6, " (nats per layer; 0: off)"),
-    "batch_size": _range(1, 1_000_000),
-    "learning_rate": _range(1e-12, 1e3),
-    "learning_rate_end": _range(1e-12, 1e3),
-    "learning_rate_decay_steps": _range(0, _MOST),
-    "adam_beta1": _range(0.0, 0.999999),
-    "adam_beta2": _range(0.0, 0.999999999),
-    "adam_epsilon": _range(1e-30, 1.0),
-    "gradient_clip": _range(0.0, 1e9, " (0: off)"),
-}
+def _checked(each: Option, value: Any) -> Any:
+    """The value of an option as a cell has it. Raises ValueError with a sentence that names option and value."""
+    name, given = each.name, value
+    if value is None and each.required:
+        raise ValueError(f"{name} is missing")
+    try:
+        if each.kind in ("float", "int") and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise ValueError("should be a number")
+        if each.kind == "float":
+            value = nine_digits(value)
+            if not math.isfinite(value):
+                raise ValueError("should be a finite number")
+        elif each.kind == "int":
+            if int(value) != value:
+                raise ValueError("should be a whole number")
+            value = int(value)
+        elif each.check is not None:
+            value = str(value)
+        elif not isinstance(value, str):
+            raise ValueError("should be a name")
+    except (TypeError, ValueError, OverflowError) as fault:
+        raise ValueError(f"{name}: {fault}, got {given!r}") from None
+    if each.low is not None and each.high is not None and not each.low <= value <= each.high:
+        raise ValueError(f"{name} should be {each.range}, got {value!r}")
+    if each.choices and value not in each.choices:
+        raise ValueError(f"{name} should be one of {', '.join(each.choices)}, got {value!r}")
+    if each.check is not None:
+        try:
+            each.check(value)
+        except ValueError as fault:
+            raise ValueError(f"{name}: {fault}") from None
+    return value
+
+
+def nine_digits(value: float) -> float:
+    """`value` rounded to 9 significant digits, the precision in which numbers are hashed and trained."""
+    return float(f"{float(value):.9g}")
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)

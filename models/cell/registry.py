@@ -1,56 +1,63 @@
-"""The names a cell may use: data sets, networks, objectives and procedures.
+"""The names a cell may use, by role: data sets, networks, likelihoods, objectives, procedures, optimisers and so on.
 
 An entry says where the code lives (imported when first asked for, so that planning never loads torch) and carries what
 a cell's identity needs: a data set's digest, or a `semantics` number, raised whenever the same fields of a cell come to
-mean another computation. Adding one is one new file and one line here: see docs/adding.md.
+mean another computation. Adding one is one new file, its options beside it, and one line here: see docs/adding.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from models.cell.cell import Cell
+from models.cell.fields import Option, options_of
 from models.cell.size import Size
+from models.likelihoods.spec import GaussianOptions
+from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.objectives.spec import OuOptions, VaeOptions
+from models.procedures.spec import JointOptions
+from models.stack.spec import AdamOptions
 
 
 @dataclass(frozen=True)
+class NoOptions:
+    """Of a part that has none."""
+
+
+@dataclass(frozen=True, eq=False)  # one of a kind, and a key of what is remembered about it
 class Entry:
     """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
 
+    - `options`: the dataclass of its options (`models.cell.fields.option`), which are fields of the cells that name it.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
-    - `samples`: of an objective, ancestral chains per image in training (1 for the ELBO).
-    - `size`: of a network, `module:function` of (cell, features, samples) → `models.cell.size.Size`, importable without
-      torch; `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
+      `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `smooths`: of an objective, the name of what it is where nothing is smoothed.
     """
 
     target: str
+    options: type = NoOptions
     semantics: int = 1
     digest: str = ""
     features: int = 0
     validation: int = 0
     test: int = 0
-    samples: int = 1
-    size: str = ""
+    size: Callable[[Any, int], Size] | None = None
     max_stack: int = 0
+    smooths: str = ""
 
     def load(self) -> Any:
         """Import and return the registered object."""
-        return _imported(self.target)
+        module, attribute = self.target.split(":")
+        return getattr(import_module(module), attribute)
 
-    def measure(self, cell: Cell, features: int, samples: int) -> Size:
-        """What one cell of this network needs."""
-        size: Size = _imported(self.size)(cell, features, samples)
-        return size
-
-
-def _imported(target: str) -> Any:
-    module, attribute = target.split(":")
-    return getattr(import_module(module), attribute)
+    def declared(self) -> dict[str, Option]:
+        """The options of its cells, in order."""
+        return options_of(self.options)
 
 
 DATASETS: dict[str, Entry] = {
@@ -85,21 +92,57 @@ DATASETS: dict[str, Entry] = {
 }
 
 NETWORKS: dict[str, Entry] = {
-    "mlp": Entry("models.networks.mlp:HierarchicalMLP", size="models.cell.size:mlp"),
-    "null_mlp": Entry("models.networks.null_mlp:NullMLP", size="models.cell.size:null_mlp"),
+    "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
+    "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+}
+
+PRIORS: dict[str, Entry] = {"normal": Entry("models.priors.normal:StandardNormal")}
+
+POSTERIORS: dict[str, Entry] = {"gaussian": Entry("models.posteriors.gaussian:Gaussian")}
+
+LIKELIHOODS: dict[str, Entry] = {
+    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
+    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions),
 }
 
 OBJECTIVES: dict[str, Entry] = {
-    "vae": Entry("models.objectives.elbo:Vae"),
-    "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck"),
+    "vae": Entry("models.objectives.elbo:Vae", VaeOptions),
+    "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck", OuOptions, smooths="vae"),
 }
 
 PROCEDURES: dict[str, Entry] = {
-    "joint": Entry("models.procedures.joint:Joint"),
-    "continue": Entry("models.procedures.joint:Joint"),  # from another cell's weights: see `models.cell.continuation`
+    "joint": Entry("models.procedures.joint:Joint", JointOptions),
+    "continue": Entry("models.procedures.joint:Joint", JointOptions),  # from another cell's weights: `continuation.py`
 }
 
-REGISTRIES = {"data": DATASETS, "network": NETWORKS, "objective": OBJECTIVES, "procedure": PROCEDURES}
+OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the parts of one registry are to a cell: a field whose value is one of their names.
+
+    `default`: the name that a cell has without saying so ("": it says one); `since`: as of an `Option`.
+    """
+
+    parts: dict[str, Entry]
+    meaning: str
+    default: str = ""
+    since: int = 1
+
+
+ROLES: dict[str, Role] = {
+    "data": Role(DATASETS, "data set"),
+    "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
+    "network": Role(NETWORKS, "registered network", "mlp"),
+    "prior": Role(PRIORS, "prior of the top layer: `normal`", "normal", since=3),
+    "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
+    "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
+    "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
+    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
+}
+
+REGISTRIES = {name: role.parts for name, role in ROLES.items()}
 
 
 class UnknownName(ValueError):
@@ -116,23 +159,3 @@ def find(field: str, name: str) -> Entry:
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise UnknownName(f"{field}: no {name!r} here{hint} (there are {', '.join(registry)})")
     return registry[name]
-
-
-@lru_cache(maxsize=65536)
-def cell_id(cell: Cell) -> str:
-    """The cell's id, with the digest and the semantics numbers of the names it uses. Raises UnknownName."""
-    cell = cell.canonical()
-    semantics = {field: find(field, getattr(cell, field)).semantics for field in ("network", "objective", "procedure")}
-    return cell.id(find("data", cell.data).digest, semantics)
-
-
-def cell_size(cell: Cell) -> Size:
-    """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
-    shape, objective = cell.shape(), find("objective", cell.objective)
-    if shape not in _SIZES:  # of ten thousand cells a few shapes are measured
-        features = find("data", cell.data).features
-        _SIZES[shape] = find("network", cell.network).measure(cell, features, objective.samples)
-    return _SIZES[shape]
-
-
-_SIZES: dict[tuple[Any, ...], Size] = {}

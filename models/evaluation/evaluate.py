@@ -35,7 +35,7 @@ from models.data.dataset import Dataset
 from models.draws.draws import Draws, Purpose, draws_on, generator
 from models.evaluation.bound import Bound
 from models.evaluation.settings import IMAGES, Evaluation
-from models.networks import Terms
+from models.networks.network import Network, Terms
 from models.stack.stack import Stack
 
 CHAINS = 10  # a block has so many of each of `IMAGES` images: 1,000 rows per cell
@@ -63,7 +63,7 @@ def evaluate(
     weighed = weighed_images(len(images), settings.importance_images)
     again = not quick and stack.dataset.levels > 1
     parts = _parts(stack)
-    sums = [_Sums(stack, len(variance), weighed, k, again) for _, variance in parts]
+    sums = [_Sums(stack, cells, weighed, k, again) for _, _, cells in parts]
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for first in range(0, len(images), IMAGES):
@@ -76,8 +76,8 @@ def evaluate(
                     source.normal(Purpose.EVALUATE_LATENT, (len(chain), x.shape[2], units), first, layer, block)
                     for layer, units in enumerate(stack.network.latents, start=1)
                 ]
-                for (params, variance), own in zip(parts, sums, strict=True):
-                    terms = stack.network.terms(params, x[: len(variance)], noise, None, variance)
+                for (network, params, cells), own in zip(parts, sums, strict=True):
+                    terms = network.terms(params, x[:cells], noise)
                     own.add(terms, first, chain, average=chain[0] < averaged, weigh=weigh)
             if again:
                 between()
@@ -86,8 +86,8 @@ def evaluate(
                     source.normal(Purpose.EVALUATE_LATENT_AGAIN, (1, x.shape[2], units), first, layer)
                     for layer, units in enumerate(stack.network.latents, start=1)
                 ]
-                for (params, variance), own in zip(parts, sums, strict=True):
-                    own.add_again(stack.network.terms(params, x[: len(variance)], noise, None, variance), first)
+                for (network, params, cells), own in zip(parts, sums, strict=True):
+                    own.add_again(network.terms(params, x[:cells], noise), first)
             for own in sums:
                 own.end_of_images(first, x.shape[2], averaged, chains, weigh)
     some = len(images) < len(getattr(stack.dataset, settings.split))
@@ -114,13 +114,13 @@ def spread(images: int, wanted: int) -> npt.NDArray[np.int64]:
     return places
 
 
-def _parts(stack: Stack) -> list[tuple[dict[str, Tensor], Tensor]]:
-    """Parameters and decoder variances of the cells that are evaluated at a time."""
-    variance, cells = stack.decoder_variance, len(stack.cells)
+def _parts(stack: Stack) -> list[tuple[Network, dict[str, Tensor], int]]:
+    """Network, parameters and number of the cells that are evaluated at a time."""
+    cells = len(stack.cells)
     widest = max(param.shape[-1] for param in stack.params.values())
-    few = max(1, NUMBERS[variance.device.type] // (IMAGES * CHAINS * widest))
+    few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
     cuts = [slice(first, first + few) for first in range(0, cells, few)]
-    return [({name: param[cut] for name, param in stack.params.items()}, variance[cut]) for cut in cuts]
+    return [(*stack.part(cut), len(stack.cells[cut])) for cut in cuts]
 
 
 def chains_needed(images: int) -> int:
@@ -148,10 +148,8 @@ def binarised(
     stack: Stack, images: Any, source: Draws, first: int, purpose: Purpose = Purpose.EVALUATE_BINARISE
 ) -> Tensor:
     """Images as the network sees them, binarised once and for all cells alike: (cells, 1, images, features)."""
-    x = torch.tensor(images).to(stack.device)
-    levels = stack.dataset.levels
-    if levels > 1:
-        x = source.uniform(purpose, x.shape, first)[0] * levels < x
+    rows = torch.tensor(images).to(stack.device)
+    x: Tensor = stack.dataset.observe(rows, lambda: source.uniform(purpose, rows.shape, first)[0])
     return x.to(stack.dtype).expand(len(stack.cells), 1, *x.shape)
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from models.cell import Cell
 from models.draws.draws import Draws, Purpose
-from models.kernels.layers import column
-from models.networks import Terms
+from models.networks.network import Terms
 from models.objectives.parts import FreeBits, KlWeight
 from models.objectives.smoothing import Smoothing
+from models.parameters import column
 
 
 class Vae:

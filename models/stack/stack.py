@@ -11,20 +11,19 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from models.cell import Cell, registry
+from models.cell import Cell, find
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose, draws_on
-from models.kernels.layers import column
 from models.kernels.products import precision
-from models.networks import Network
-from models.objectives import Objective
-from models.procedures import Procedure
+from models.networks.network import Network, network_of
+from models.objectives.objective import Objective
+from models.procedures.procedure import Procedure
 from models.stack.adam import Adam
 from models.stack.block import Block
 
 
 class Stack:
-    """Parameters, optimiser and counters of cells in training.
+    """Parameters, optimiser and state of cells in training.
 
     Args:
         cells: of one `Cell.shape()`.
@@ -33,9 +32,9 @@ class Stack:
 
     Attributes:
         step: training steps done, the same for all cells.
-        active: (cells,) bool; a diverged cell is masked.
-        diverged_at: (cells,) int64, the step at which a cell diverged, or −1.
         samples: ancestral chains per image in training.
+        state: what is known of each cell besides its parameters and the optimiser's moments, by name, (cells, …): the
+            entries of `first_state` and those of the procedure.
     """
 
     def __init__(self, cells: Sequence[Cell], dataset: Dataset, device: torch.device | str = "cpu"):
@@ -44,19 +43,18 @@ class Stack:
         self.cells, self.dataset, self.device = tuple(cell.canonical() for cell in cells), dataset, torch.device(device)
         first = self.cells[0]
         self.dtype = torch.float64 if first.precision == "float64" else torch.float32
-        self.batch_size, self.step = first.batch_size, 0
-        network = registry.find("network", first.network).load()
-        self.network: Network = network(first, dataset.features, dataset.mean_pixel)
-        self.samples = registry.find("objective", first.objective).samples
-        self.procedure: Procedure = registry.find("procedure", first.procedure).load()()
+        self.batch_size, self.step, self.samples = first.batch_size, 0, first.training_chains
+        self.procedure: Procedure = find("procedure", first.procedure).load()()
         self.images = torch.tensor(dataset.train).to(self.device)
-        self.block = Block({p.name: p.first(self._first_draws) for p in self.network.parameters()})
+        self.network = self._network_of(self.cells)
+        if first.smoothed and not self.network.posterior.gaussian:
+            raise ValueError(f"objective {first.objective} smooths maps of a Gaussian, got posterior {first.posterior}")
+        parameters = self.network.parameters()
+        tensors = {parameter.name: parameter.first(self._first_draws) for parameter in parameters}
+        self.block = Block(tensors, {parameter.name: parameter.group for parameter in parameters})
+        state = self.procedure.state(len(cells), self.device)
+        self.state: dict[str, Tensor] = first_state(len(cells), self.device) | state
         self._number()
-        count = len(cells)
-        self.active = torch.ones(count, dtype=torch.bool, device=self.device)
-        self.diverged_at = torch.full((count,), -1, dtype=torch.int64, device=self.device)
-        self.objective_sum = torch.zeros(count, dtype=torch.float64, device=self.device)
-        self.objective_steps = torch.zeros(count, dtype=torch.int64, device=self.device)
 
     def _first_draws(self, shape: Sequence[int], layer: int, inner: int) -> Tensor:
         draws = draws_on(self.device, [cell.seed for cell in self.cells], self.dtype)
@@ -67,14 +65,34 @@ class Stack:
         """Trained tensors by name, (cells, …)."""
         return self.block.params
 
+    def _network_of(self, cells: Sequence[Cell]) -> Network:
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        return network_of(cells, self.dataset.features, self.dataset.mean_pixel, like)
+
     def _number(self) -> None:
         """What follows from the cells and parameters alone: draws, numbers as tensors, a fresh optimiser."""
-        like = self.block.values
         self.draws = draws_on(self.device, [cell.seed for cell in self.cells], self.dtype)
         self._own_draws = draws_on(self.device, self.draws.distinct, self.dtype)  # of cells of one seed, made once
-        self.objective: Objective = registry.find("objective", self.cells[0].objective).load()(self.cells, like)
-        self.optimizer = Adam(self.cells, self.block.values)
-        self.decoder_variance = column([cell.decoder_variance for cell in self.cells], like, 4)
+        self.network = self._network_of(self.cells)
+        first = self.cells[0]
+        self.objective: Objective = find("objective", first.objective).load()(self.cells, self.block.values)
+        self.optimizer: Adam = find("optimizer", first.optimizer).load()(self.cells, self.block)
+
+    @property
+    def active(self) -> Tensor:
+        """(cells,) bool; a diverged cell is masked."""
+        return self.state["active"]
+
+    @property
+    def diverged_at(self) -> Tensor:
+        """(cells,) int64, the step at which a cell diverged, or −1."""
+        return self.state["diverged_at"]
+
+    def part(self, places: slice) -> tuple[Network, dict[str, Tensor]]:
+        """Network and parameters of the cells at these places, in order."""
+        if len(self.cells[places]) == len(self.cells):
+            return self.network, self.params
+        return self._network_of(self.cells[places]), {name: param[places] for name, param in self.params.items()}
 
     @property
     def parameters_per_cell(self) -> int:
@@ -94,10 +112,8 @@ class Stack:
         """The images of a step, binarised anew, (cells, 1, batch, features)."""
         own, data = self._own_draws, self.dataset
         places = own.batch(step, len(self.images), self.batch_size)
-        x = self.images.index_select(0, places.flatten()).view(*places.shape, -1)  # 10 × as fast as `images[places]`
-        if data.levels > 1:
-            u = own.uniform(Purpose.BINARISE, (self.batch_size, data.features), step)
-            x = u.mul_(data.levels) < x
+        rows = self.images.index_select(0, places.flatten()).view(*places.shape, -1)  # 10 × as fast as `images[places]`
+        x: Tensor = data.observe(rows, lambda: own.uniform(Purpose.BINARISE, (self.batch_size, data.features), step))
         return self.draws.to_cells(x.to(self.dtype).unsqueeze(1))
 
     def train(self, steps: int) -> None:
@@ -113,41 +129,60 @@ class Stack:
 
     def count(self, value: Tensor) -> None:
         """Add the objective of this step, (cells,), to the running mean of active cells."""
-        self.objective_sum.add_(torch.where(self.active, value.double(), 0.0))
-        self.objective_steps.add_(self.active)
+        self.state["objective_sum"].add_(torch.where(self.active, value.double(), 0.0))
+        self.state["objective_steps"].add_(self.active)
 
     def mean_objective(self) -> list[float | None]:
         """Mean training objective of each cell since `restart_mean` (None: no step), nats per image."""
-        totals, steps = self.objective_sum.tolist(), self.objective_steps.tolist()
+        totals, steps = self.state["objective_sum"].tolist(), self.state["objective_steps"].tolist()
         return [total / n if n else None for total, n in zip(totals, steps, strict=True)]
 
     def restart_mean(self) -> None:
         """Begin a new mean of the training objective."""
-        self.objective_sum.zero_()
-        self.objective_steps.zero_()
+        self.state["objective_sum"].zero_()
+        self.state["objective_steps"].zero_()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The whole state but `step`, every tensor with its leading axis of cells: what a checkpoint holds."""
-        blocks = {"param": self.block.values, "adam.m": self.optimizer.first, "adam.v": self.optimizer.second}
-        state = {f"{kind}/{name}": t for kind, block in blocks.items() for name, t in self.block.views(block).items()}
-        counters = ("active", "diverged_at", "objective_sum", "objective_steps")
-        return state | {name: getattr(self, name) for name in counters}
+        """All that training goes on from but `step`, each with its leading axis of cells: what a checkpoint holds."""
+        blocks = {"param": self.block.values} | self.optimizer.moments()
+        views = {f"{kind}/{name}": t for kind, block in blocks.items() for name, t in self.block.views(block).items()}
+        state: dict[str, Tensor] = views | self.optimizer.state() | self.state
+        return state
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Take over the state that `tensors` wrote at `step`; raises ValueError if names or shapes differ."""
+        """Take over the state that `tensors` wrote at `step`; raises ValueError if names or shapes differ.
+
+        Where it was written before updates were counted, every parameter was updated at each step.
+        """
         mine = self.tensors()
-        if set(mine) != set(tensors) or any(tuple(mine[k].shape) != tuple(tensors[k].shape) for k in mine):
+        uncounted = self.optimizer.state().keys() - tensors.keys()
+        if set(mine) - uncounted != set(tensors) or any(
+            tuple(mine[name].shape) != tuple(tensor.shape) for name, tensor in tensors.items()
+        ):
             raise ValueError("the checkpoint holds other tensors than these cells have")
         for name, tensor in mine.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(tensors[name]) if name in tensors else tensor.fill_(step)
         self.step = step
 
     def select(self, places: Sequence[int]) -> None:
         """Keep the cells at these places, in this order, and let go of the others."""
         kept, step = {name: t[list(places)].clone() for name, t in self.tensors().items()}, self.step
         self.cells = tuple(self.cells[i] for i in places)
-        self.block = Block({name: kept[f"param/{name}"] for name in self.params})
-        for name in ("active", "diverged_at", "objective_sum", "objective_steps"):
-            setattr(self, name, kept[name])
+        self.block = Block({name: kept[f"param/{name}"] for name in self.params}, self.block.groups)
+        self.state = {name: kept[name] for name in self.state}
         self._number()
         self.load(kept, step)
+
+
+def first_state(cells: int, device: torch.device) -> dict[str, Tensor]:
+    """What is known of every cell at step 0, whatever its procedure.
+
+    `active`: (cells,) bool; `diverged_at`: see `Stack`; `objective_sum`, `objective_steps`: of the training objective
+    since the last evaluation, for its mean.
+    """
+    return {
+        "active": torch.ones(cells, dtype=torch.bool, device=device),
+        "diverged_at": torch.full((cells,), -1, dtype=torch.int64, device=device),
+        "objective_sum": torch.zeros(cells, dtype=torch.float64, device=device),
+        "objective_steps": torch.zeros(cells, dtype=torch.int64, device=device),
+    }

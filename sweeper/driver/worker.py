@@ -24,9 +24,8 @@ import numpy as np
 import torch
 
 import models.data
-from models.cell import Cell, registry
+from models.cell import Cell, cell_id, cell_size, registry
 from models.cell.continuation import Passed, origin
-from models.cell.registry import cell_id, cell_size
 from models.evaluation.evaluate import evaluate
 from models.evaluation.pictures import draw_pictures
 from models.evaluation.settings import Evaluation

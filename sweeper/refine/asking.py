@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from models.cell import Cell
-from models.cell.registry import cell_id
+from models.cell import Cell, cell_id
 from sweeper.refine.lines import Line, points_of
 from sweeper.refine.proposal import Advice, Goal
 from sweeper.refine.sampler import OnsetSampler

@@ -67,7 +67,7 @@ class BlockBase(BaseModel):
     @staticmethod
     def _cell(values: Mapping[str, Any]) -> Cell:
         try:
-            return Cell(**values).canonical()
+            return Cell.of(values).canonical()
         except CellError as fault:  # single values are checked by now: what is left are hidden sizes against latents
             raise _fault("; ".join(fault.faults.values()), "hidden") from None
 

@@ -15,7 +15,7 @@ from models.cell import registry
 )
 def test_describing_cells_needs_no_torch(module):
     """In a fresh process; neither does computing an id or a size."""
-    code = f"import {module}, sys; from models.cell import Cell; from models.cell.registry import cell_id, cell_size;"
+    code = f"import {module}, sys; from models.cell import Cell, cell_id, cell_size;"
     code += " c = Cell(data='mnist', latents='4-4', seed=0); cell_id(c); cell_size(c);"
     code += " sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

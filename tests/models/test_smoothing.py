@@ -10,7 +10,7 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.kernels.layers import sigma
+from models.kernels.densities import sigma
 from models.objectives.elbo import OrnsteinUhlenbeck
 from models.objectives.smoothing import Smoothing, perturb
 from models.stack.stack import Stack

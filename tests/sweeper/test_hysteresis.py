@@ -9,8 +9,8 @@ import torch
 
 import models.data
 import sweeper
+from models.cell import cell_id
 from models.cell.continuation import origin
-from models.cell.registry import cell_id
 from models.stack.stack import Stack
 from sweeper.analysis.branches import at_equal_totals
 from sweeper.analysis.curves import curves

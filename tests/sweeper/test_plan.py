@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import environment
 
-from models.cell.registry import cell_id, cell_size
+from models.cell import cell_id, cell_size
 from models.evaluation.settings import Evaluation
 from sweeper import estimate
 from sweeper.errors import StudyError

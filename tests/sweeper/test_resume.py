@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from conftest import same, table
 
-from models.cell.registry import cell_id
+from models.cell import cell_id
 from models.kernels.compiled import compiler
 from models.procedures.joint import Joint
 from sweeper.driver import worker

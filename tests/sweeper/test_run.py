@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
-from models.cell.registry import cell_id
+from models.cell import cell_id
 from models.data import load
 from models.kernels.compiled import compiler
 from models.procedures.joint import Joint

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.cell import Cell
-from models.cell.registry import cell_id
+from models.cell import Cell, cell_id
 from models.evaluation.settings import Evaluation
 from sweeper.errors import StudyError
 from sweeper.study import Study, load_study
