@@ -241,17 +241,18 @@ class _Cell:
         """Every field of any cell by its name, as a row of results has it."""
         return asdict(self)
 
-    def to_json(self) -> str:
-        """The fields as canonical JSON: sorted keys, no white space, shortest numbers.
-
-        Those that came later than version 2 of the columns are there where they are not at their default.
-        """
-        said = {
+    def written(self) -> dict[str, Any]:
+        """The fields that say what the cell is: all that there were in version 2 of the columns, and those that came
+        later where they are not at their default."""
+        return {
             name: value
             for name, value in self.flat().items()
             if FIELDS[name].since <= ALWAYS_WRITTEN or value not in (None, FIELDS[name].default)
         }
-        return canonical_json(said)
+
+    def to_json(self) -> str:
+        """What is `written` as canonical JSON: sorted keys, no white space, shortest numbers."""
+        return canonical_json(self.written())
 
     @classmethod
     def from_json(cls, text: str) -> Cell:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -171,7 +171,7 @@ def _end_key(row: Any, axis: Axis) -> str | None:
     if axis.end is None or axis.name == STEPS.name:
         return None
     end = Cell(**{**json.loads(row.cell), axis.name: axis.end}).canonical()
-    return _key(row.data_digest, asdict(end), axis)
+    return _key(row.data_digest, end.written(), axis)
 
 
 def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float) -> Curve:
