@@ -124,6 +124,10 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     found: Report | None = None
     try:
         found = _report(loaded, opened)
+    except KeyboardInterrupt:
+        _say("interrupted: the results are whole, their report was not written")
+        _say(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+        raise
     except Exception as error:  # the results are safe, and which cells failed is still to be said
         unreported: Exception | None = error
     else:
