@@ -24,6 +24,7 @@ from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, SCHEMA_VERSION
 
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "models", "sweeper", "tests")
+IMAGES = ("cluster/Dockerfile", "cluster/kuberay.yaml", "docs/cluster.md")  # they name the container with its version
 SHIPPED = {".py", ".c", ".css", ".js", ".mplstyle", ".typed"}  # of the two packages' files
 
 
@@ -99,6 +100,11 @@ def test_the_wheel_has_every_file_of_both_packages_and_no_other(wheel):
     assert sum(name.endswith(".dist-info/licenses/LICENSE") for name in names) == 1
 
 
+def test_the_container_is_built_from_the_files_that_the_wheel_is_built_from():
+    copied = [line.split()[2:-1] for line in read("cluster/Dockerfile").splitlines() if line.startswith("COPY ")]
+    assert {name for names in copied for name in names} == {*PACKAGED, "constraints.txt"} - {"tests"}
+
+
 def test_the_wheel_says_what_it_is(metadata):
     assert metadata["License-Expression"] == "MIT" and metadata["Author"] == "the sweeper authors"
     assert metadata["Requires-Python"] == ">=3.11" and metadata.get_payload().startswith("# sweeper\n")
@@ -107,10 +113,12 @@ def test_the_wheel_says_what_it_is(metadata):
 
 
 def test_there_is_one_version(metadata, installed, tmp_path):
-    """That of sweeper/__init__.py; the wheel, the command and the citation say the same."""
+    """That of sweeper/__init__.py; the wheel, the command, the citation and the container's tag say the same."""
     assert "version" not in tomllib.loads(read("pyproject.toml"))["project"]
     assert metadata["Version"] == yaml("CITATION.cff")["version"] == sweeper.__version__
     assert re.search(rf"^## {re.escape(sweeper.__version__)}\b", read("CHANGELOG.md"), re.MULTILINE)
+    images = [re.findall(r"/sweeper:(\S+)", read(name)) for name in IMAGES]
+    assert all(images) and {tag for tags in images for tag in tags} == {sweeper.__version__}
     shown = python(installed, "-m", "sweeper", "--version", where=tmp_path)
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"sweeper {sweeper.__version__}\n", "")
 
