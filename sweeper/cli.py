@@ -82,6 +82,23 @@ def _debug(on: bool) -> None:
         os.environ["SWEEPER_DEBUG"] = "1"
 
 
+def _version(on: bool) -> None:
+    if on:
+        from sweeper import __version__
+
+        _print(f"sweeper {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 @app.command()
 def run(
     study: StudyPath,
