@@ -82,6 +82,23 @@ def _debug(on: bool) -> None:
         os.environ["SWEEPER_DEBUG"] = "1"
 
 
+def _version(on: bool) -> None:
+    if on:
+        from sweeper import __version__
+
+        _print(f"sweeper {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 @app.command()
 def run(
     study: StudyPath,
@@ -124,6 +141,10 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     found: Report | None = None
     try:
         found = _report(loaded, opened)
+    except KeyboardInterrupt:
+        _say("interrupted: the results are whole, their report was not written")
+        _say(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+        raise
     except Exception as error:  # the results are safe, and which cells failed is still to be said
         unreported: Exception | None = error
     else:

@@ -144,6 +144,8 @@ def axis_of(name: str, collapsed: End | None = None) -> Axis:
         near = get_close_matches(name, CONTROLS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(CONTROLS)}"
         raise ValueError(f"control should be a numeric field of a cell, or steps; got {name!r}: {hint}")
+    if collapsed not in (None, "low", "high"):
+        raise ValueError(f"collapsed should be low or high, got {collapsed!r}")
     known = _KNOWN.get(name)
     if known is not None:
         return known if collapsed in (None, known.collapsed) else replace(known, collapsed=collapsed, reference=None)

@@ -192,6 +192,7 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
             ids[place] = row.cell_id
             if not lost:
                 steps.append(int(row.step))
+    values[np.isinf(values)] = np.nan  # what overflowed is no value, here as in the transition
     diverged &= np.isnan(values)  # over steps a cell has values up to its divergence
     return Curve(
         data=first.data,

@@ -154,9 +154,12 @@ def parse(text: str, name: str, place: str | None = None) -> Node:
         mark = fault.problem_mark or fault.context_mark
         where = reader.where(mark.line, mark.column) if mark else name
         why = "; ".join(str(part) for part in (fault.context, fault.problem) if part)
+        if "'\\t'" in why:
+            why = "a tab: YAML wants spaces, to indent and after a colon"
         raise StudyError(f"{where}: not valid YAML: {why}") from None
-    except YAMLError as fault:
-        raise StudyError(f"{place or name}: not valid YAML: {' '.join(str(fault).split())}") from None
+    except (YAMLError, AssertionError, ValueError, OverflowError) as fault:
+        # the latter of its own checks: `%YAML 1.3`, or an escape that is no character, as "\\U00110000"
+        raise StudyError(f"{place or name}: not valid YAML: {' '.join(str(fault).split())[:200]}") from None
     if reader.faults:
         raise StudyError(reader.faults)
     return tree

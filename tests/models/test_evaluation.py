@@ -11,8 +11,8 @@ import torch
 from models.cell import Cell
 from models.data.dataset import Dataset
 from models.draws.draws import Draws
-from models.evaluation import evaluate as evaluation
 from models.evaluation.evaluate import chains_needed, evaluate, weighed_images
+from models.evaluation.evaluate import evaluate as evaluation
 from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
 from tests.models.planted import THREE, TWO, LinearGaussian, plant, stack_of

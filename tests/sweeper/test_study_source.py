@@ -118,6 +118,22 @@ def test_no_text_raises_anything_but_a_study_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("%YAML 1.3\n---\na: 1\n", "not valid YAML: version minor part can only be 2 or 1"),
+        ("%YAML 1." + "9" * 5000 + "\n---\na: 1\n", "not valid YAML: "),
+        ('a: "\\U00110000"\n', "not valid YAML: "), ('a: "\\UFFFFFFFF"\n', "not valid YAML: "),
+        ("a:\n\tb: 1\n", "s.yaml:2:1: not valid YAML: a tab: YAML wants spaces"),
+        ("a:\t1\n", "s.yaml:1:3: not valid YAML: a tab: YAML wants spaces"),
+    ],
+)  # fmt: skip
+def test_what_the_yaml_library_asserts_is_a_study_error_too(text: str, fault: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse(text, "s.yaml")
+    assert str(error.value).startswith("s.yaml:") and fault in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
     ("encoding", "named"),
     [
         ("utf-16", "UTF-16,"), ("utf-16-le", "UTF-16 (little-endian"), ("utf-16-be", "UTF-16 (big-endian"),
