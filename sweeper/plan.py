@@ -22,9 +22,9 @@ from models.cell import CONTINUE, Cell
 from models.continuation import Passed, origin
 from models.registry import cell_id, cell_size, find
 from models.settings import Evaluation
-from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
+from sweeper.parameters.control import RHO
 from sweeper.settled import settled
 from sweeper.store import Committed, Store
 from sweeper.store.records import read_record, record_paths

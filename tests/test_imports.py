@@ -69,13 +69,14 @@ LAYERS = {
     "sweeper.machine": ("sweeper.limits",),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
-    "sweeper.study": ("sweeper.errors", "sweeper.analysis.axis", "sweeper.analysis.order_parameter", "models"),
-    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "models.cell", "models.continuation"),
+    "sweeper.parameters": ("models.cell",),
+    "sweeper.study": ("sweeper.errors", "sweeper.parameters", "models"),
+    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "sweeper.parameters", "models.cell", "models.continuation"),
     "sweeper.settled": ("sweeper.store", "sweeper.study"),
-    "sweeper.refine": ("sweeper.analysis", "models.cell", "models.registry"),
+    "sweeper.refine": ("sweeper.analysis", "sweeper.parameters", "models.cell", "models.registry"),
     "sweeper.export": ("sweeper.errors",),
     "sweeper.plan": (
-        "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.analysis.axis",
+        "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.parameters",
         "sweeper.refine", "sweeper.settled", "models",
     ),
     "sweeper.driver": (

@@ -8,7 +8,7 @@ import pandas as pd
 from models.cell import parse_sizes
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.order import parse_order_parameter
 
 
 def transitions(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> dict[int, Transition]:

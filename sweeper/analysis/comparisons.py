@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json
-from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
 from sweeper.analysis.curves import SHOWN, Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
+from sweeper.parameters.control import RHO, STEPS, Axis
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
 SEEDS_ALONE = ("low_seeds", "high_seeds")

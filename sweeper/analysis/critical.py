@@ -1,8 +1,8 @@
 """Where the order parameter vanishes: onset and midpoint of one curve, with an interval or the reason for none.
 
 A curve is the order parameter (top-layer KL, nats) over a control parameter (ρ), once per seed. All is done in the
-axis's coordinate x, which ascends away from collapse (`sweeper.analysis.axis`): for ρ, x = log u with u = 1 − ρ, and
-ρ = 1 (x = −∞) is the collapsed end:
+axis's coordinate x, which ascends away from collapse (`sweeper.parameters.control`): for ρ, x = log u with
+u = 1 − ρ, and ρ = 1 (x = −∞) is the collapsed end:
 
     level     floor + q (value at the reference − floor), q = 0.1 for the onset, 0.5 for the midpoint; per seed
     place     where the seed's monotone curve passes the level
@@ -48,10 +48,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sweeper.analysis.axis import RHO, Array, Axis
 from sweeper.analysis.intervals import Interval, Known, hull_of, quantile, t_half_width
 from sweeper.analysis.modes import Groups, groups
 from sweeper.analysis.monotone import Monotone, Passage
+from sweeper.parameters.control import RHO, Array, Axis
 
 FRACTIONS = {"onset": 0.10, "midpoint": 0.50}  # of the way from the floor to the value at the reference
 BAND = (0.05, 0.20)  # other levels at which an onset could be said to be

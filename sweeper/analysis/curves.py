@@ -21,10 +21,10 @@ import pandas as pd
 
 from models.cell import CONTINUE, Cell, canonical_json
 from models.continuation import branch, cold_start
-from sweeper.analysis.axis import RHO, STEPS, Array, Axis
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families, nearer
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.control import RHO, STEPS, Array, Axis
+from sweeper.parameters.order import parse_order_parameter
 
 MEASURED = ["kl_top", "kl_total", "kl_per_layer"]  # what an order parameter needs of the history
 SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
@@ -93,7 +93,7 @@ def curves(
 ) -> list[Curve]:
     """All curves of `cells` (one row per cell, the columns of a store), by data set, architecture and variant.
 
-    `order_parameter`: see `sweeper.analysis.order_parameter`; networks without its layer are left out. It is taken from
+    `order_parameter`: see `sweeper.parameters.order`; networks without its layer are left out. It is taken from
     `history` where the control parameter is `steps` or it is one on validation images, else from `cells`.
     `reference` [the axis's, 0.8 for ρ]: the control parameter's value that counts as uncollapsed.
     Raises ValueError if there is no such order parameter, no reference, or no history where it is taken from that.

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from sweeper.analysis.axis import RHO, Array, Axis
+from sweeper.parameters.control import RHO, Array, Axis
 
 FEWEST_POINTS = 6  # five free numbers are the most that a shape has
 SCALES = (0.02, 3.0)  # w of the logistic, in log u

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 CONFIDENCE = 0.95
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 MIN_APART = 0.25  # in x, a ratio of 1.28 in 1 − ρ
 MIN_APART_IN_SCATTER = 3.0  # standard deviations within the groups

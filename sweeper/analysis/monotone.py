@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis import figures
-from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.checks import PLACES, Checks, check
 from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN, comparison_lines
 from sweeper.analysis.critical import DROP, FRACTIONS, Critical
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import CONFIDENCE
-from sweeper.analysis.order_parameter import parse_order_parameter, second_of
 from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.tables import critical_table, points_table, write_table
+from sweeper.parameters.control import RHO, STEPS, Axis
+from sweeper.parameters.order import parse_order_parameter, second_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def report(
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
-    order_parameter: see `sweeper.analysis.order_parameter`, taken from `history` over steps; second_order_parameter:
+    order_parameter: see `sweeper.parameters.order`, taken from `history` over steps; second_order_parameter:
     reported beside it [of a KL, the active units of its layer]. Figures that the rows do not allow are left out.
     Raises ValueError on an unknown order parameter and OSError if a file cannot be written."""
     kept = select(cells, asked) if len(cells) else cells

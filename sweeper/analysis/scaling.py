@@ -30,10 +30,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from sweeper.analysis.axis import Array
 from sweeper.analysis.critical import FEWEST_SEEDS
 from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, quantile
 from sweeper.analysis.trends import Family
+from sweeper.parameters.control import Array
 
 FEWEST_SIZES = 4
 FEWEST_POINTS = 4  # of a curve, from the reference to the last point before the collapsed end

@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json, parse_sizes
-from sweeper.analysis.axis import Array
 from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, places, scale_of, seeds_alone
 from sweeper.analysis.critical import FEWEST_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import judge
 from sweeper.analysis.intervals import Known
+from sweeper.parameters.control import Array
 
 FEWEST_SIZES = 3
 

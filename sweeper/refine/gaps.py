@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeper.analysis.axis import Axis
 from sweeper.analysis.monotone import Monotone
+from sweeper.parameters.control import Axis
 
 REACH = math.log(16)  # taken for the width of a gap that ends at x = −∞
 EVEN = 0.25  # share of belief that stays spread evenly over a gap of whose place other seeds say something

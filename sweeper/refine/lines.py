@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from models.cell import Cell, canonical_json
-from sweeper.analysis.axis import Axis
+from sweeper.parameters.control import Axis
 from sweeper.refine.proposal import Point
 
 NAMED = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture

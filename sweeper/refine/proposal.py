@@ -34,7 +34,6 @@ import numpy as np
 from scipy.special import stdtrit
 
 from models.cell import nine_digits
-from sweeper.analysis.axis import RHO, Array, Axis
 from sweeper.analysis.critical import (
     FEWEST_POINTS,
     FEWEST_SEEDS,
@@ -44,6 +43,7 @@ from sweeper.analysis.critical import (
     find_transition,
 )
 from sweeper.analysis.intervals import CONFIDENCE
+from sweeper.parameters.control import RHO, Array, Axis
 from sweeper.refine.gaps import Gap, crossing, evenly, short_values, with_neighbours
 
 Point = tuple[float, int]  # value of the control parameter, seed

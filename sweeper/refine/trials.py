@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.cell import RANGES
-from sweeper.analysis.axis import Axis
+from sweeper.parameters.control import Axis
 from sweeper.refine.proposal import Point
 
 LARGEST_SEED = 2**53  # Optuna keeps whole numbers as floating-point ones

@@ -24,8 +24,8 @@ from pydantic_core import PydanticCustomError
 from models.cell import CHOICES, RANGES, Cell, parse_sizes
 from models.registry import REGISTRIES, find
 from models.settings import Evaluation
-from sweeper.analysis.axis import CONTROLS, RHO, STEPS, Axis, axis_of
-from sweeper.analysis.order_parameter import PATTERN, parse_order_parameter
+from sweeper.parameters.control import CONTROLS, RHO, STEPS, Axis, axis_of
+from sweeper.parameters.order import PATTERN, parse_order_parameter
 from sweeper.study.blocks import BlockBase, joined
 from sweeper.study.grid import grid_type
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sweeper.analysis.axis import RHO
 from sweeper.analysis.critical import FRACTIONS, Critical, find_transition
 from sweeper.analysis.families import fit_families, mean_weights
+from sweeper.parameters.control import RHO
 from tests.sweeper.synthetic import (
     GRID,
     Shape,

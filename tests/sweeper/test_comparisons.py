@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sweeper.analysis.axis import axis_of
 from sweeper.analysis.comparisons import (
     MOST_LINES,
     compare_curves,
@@ -18,6 +17,7 @@ from sweeper.analysis.comparisons import (
 from sweeper.analysis.curves import curves
 from sweeper.analysis.equivalence import ACROSS, COARSE, judge
 from sweeper.analysis.intervals import Known
+from sweeper.parameters.control import axis_of
 from tests.sweeper.planted_curves import even_grid, planted_curve, step_function
 from tests.sweeper.synthetic import GRID, broken, flat, jump, store
 

@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sweeper.analysis import figures
-from sweeper.analysis.axis import RHO
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.activity import activity_data, activity_grid_data, draw_activity
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.phase import draw_phase, phase_data
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.figures.training import training_data
+from sweeper.parameters.control import RHO
 from tests.sweeper.synthetic import GRID, flat, store
 
 

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sweeper.analysis.axis import axis_of
+from sweeper.parameters.control import axis_of
 from sweeper.refine.proposal import Goal, Points, propose, transition_of
 from tests.sweeper.synthetic import broken, flat, jump, logistic, onset, planted
 

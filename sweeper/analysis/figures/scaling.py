@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.analysis.axis import Axis
 from sweeper.analysis.figures.page import MARKERS, caption, quantity, styled, wrapped
 from sweeper.analysis.scaling import Scaling
 from sweeper.analysis.trends import Family
+from sweeper.parameters.control import Axis
 
 LETTERS = {"depth": "L", "width": "W"}
 

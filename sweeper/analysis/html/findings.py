@@ -15,7 +15,7 @@ from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.html.blocks import Block, card, cards, chart, rounded, table
 from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.intervals import CONFIDENCE
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.order import parse_order_parameter
 
 MOST_CARDS = 4  # with more curves the table says it better
 PERCENT = f"{100 * CONFIDENCE:g}\u00a0%"
