@@ -52,7 +52,7 @@ OWNERS = {
     "mlflow": ("sweeper.export.mlflow",),
     "pandas": ("sweeper",),
     "psutil": ("sweeper.machine", "sweeper.doctor", "sweeper.driver.session", "sweeper.driver.ray_logs"),
-    "certifi": ("models.data.download",),
+    "certifi": ("models.data.transfer",),
     "PIL": ("models.data",),
     "numpy": ("models", "sweeper"),
 }

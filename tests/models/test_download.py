@@ -16,7 +16,7 @@ import pytest
 from web import Web
 
 from models.data import DataMissing, mnist, sources
-from models.data import download as module
+from models.data import transfer as module
 from models.data.download import DownloadFailed, download
 
 pytestmark = pytest.mark.fault
