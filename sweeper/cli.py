@@ -263,7 +263,7 @@ def export_to_optuna(
 
     opened = Store.open(to_read(store))
     study = load_study(opened.paths.study) if opened.paths.study.exists() else None
-    place = storage or str(opened.paths.analysis / "optuna.journal")
+    place = storage or str(opened.paths.analysis_file("optuna.journal"))
     opened.paths.analysis.mkdir(exist_ok=True)
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
     order_parameter = study.analysis.order_parameter if study else "kl_top"
@@ -324,7 +324,7 @@ def _export(
     except StudyError:  # of another version: its rows can be exported all the same
         name = opened.paths.root.name
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
-    place = output or opened.paths.analysis / tool
+    place = output or opened.paths.analysis_file(tool)
     written = write(runs_of(rows, history), place, name)
     if as_json:
         _print_json({"output": str(place), "runs": len(rows), "written": written})

@@ -108,8 +108,8 @@ class Notes:
             remove(path)
 
     def _failure_files(self) -> list[Path]:
-        folder = self.paths.failures
-        return [folder / e.name for e in self.paths.entries(folder) if CELL_ID.fullmatch(e.name.removesuffix(".json"))]
+        entries = self.paths.entries(self.paths.failures)
+        return [Path(entry) for entry in entries if CELL_ID.fullmatch(entry.name.removesuffix(".json"))]
 
 
 def _note(path: Path) -> dict[str, Any] | None:

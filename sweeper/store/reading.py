@@ -87,16 +87,15 @@ def read_folder(paths: StorePaths, kind: str) -> tuple[pa.Table, list[Damaged]]:
 def _read(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, list[Damaged]]:
     import pyarrow.compute as pc  # its import takes as long as all else that planning needs of pyarrow
 
-    folder = paths.rows(kind)
     cached, stamps = _cached(paths, kind)
     tables, damaged, found, fresh = [], [], {}, 0
     keep = set()
     for name in names:
-        path = folder / name
+        path = paths.row(kind, name)
         try:
             now = stamp(path)
         except FileNotFoundError:
-            if not (paths.cells / name).exists():
+            if not paths.row("cells", name).exists():
                 raise  # superseded meanwhile
             damaged.append(Damaged(path, "missing"))
             continue

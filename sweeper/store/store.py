@@ -135,15 +135,15 @@ class Store(Checkpoints, Notes):
 
         The history comes first, the row makes all of them count, then the cell's older rows go.
         """
-        write_bytes(self.paths.history / name, history)
+        write_bytes(self.paths.row("history", name), history)
         if pictures is not None:
             make_folder(self.paths.pictures)  # a store of an earlier version has none
             write_bytes(self.paths.picture(name), pictures)
-        if not write_bytes(self.paths.cells / name, row, exclusive=True):
+        if not write_bytes(self.paths.row("cells", name), row, exclusive=True):
             return False
-        if not (self.paths.history / name).exists():
+        if not self.paths.row("history", name).exists():
             # This process was stopped for so long that a later run took the history for a killed commit's.
-            write_bytes(self.paths.history / name, history)
+            write_bytes(self.paths.row("history", name), history)
         healing.supersede(self.paths, cell_id, keep=name)
         remove(self.paths.failure(cell_id))
         return True
