@@ -23,9 +23,10 @@ import pandas as pd
 
 from models.cell import canonical_json
 from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
-from sweeper.analysis.curves import SHOWN, Curve
+from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
+from sweeper.analysis.variants import NAMED, differing, in_both, in_words
 from sweeper.parameters.control import RHO, STEPS, Axis
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
@@ -170,8 +171,8 @@ def _identity(curve: Curve, subject: Subject) -> str:
     if subject == "data":
         return curve.data
     if subject == "architecture":
-        return canonical_json([curve.fields[name] for name in SHOWN if name != "data"])
-    return canonical_json({name: value for name, value in curve.fields.items() if name not in SHOWN})
+        return canonical_json([curve.fields[name] for name in NAMED if name != "data"])
+    return canonical_json({name: value for name, value in curve.fields.items() if name not in NAMED})
 
 
 def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_within: float) -> Comparison:
@@ -216,11 +217,10 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
 
 def _names(first: Curve, second: Curve, subject: Subject) -> tuple[str, str, str]:
     """How the two differ, and what they share."""
-    other = second.variant.split(", ")
-    common = ", ".join(word for word in first.variant.split(", ") if word in other)
+    common = in_both(first.variant, second.variant)
     if subject == "method":
-        different = [name for name in first.fields if first.fields[name] != second.fields.get(name)]
-        said = [", ".join(f"{n.replace('_', ' ')} {c.fields.get(n)}" for n in different) for c in (first, second)]
+        different = differing([first.fields, second.fields])
+        said = [in_words(curve.fields, different) for curve in (first, second)]
         parts = [first.data, first.architecture, common]
     else:
         said = [getattr(curve, subject) for curve in (first, second)]

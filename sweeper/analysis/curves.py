@@ -23,11 +23,11 @@ from models.cell import CONTINUE, Cell, canonical_json
 from models.continuation import branch, cold_start
 from sweeper.analysis.critical import Transition, find_transition
 from sweeper.analysis.families import Fit, fit_families, nearer
+from sweeper.analysis.variants import NAMED, variants
 from sweeper.parameters.control import RHO, STEPS, Array, Axis
 from sweeper.parameters.order import parse_order_parameter
 
 MEASURED = ["kl_top", "kl_total", "kl_per_layer"]  # what an order parameter needs of the history
-SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,14 +212,14 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
 
 def _with_variants(found: Sequence[Curve]) -> list[Curve]:
     """Each curve with the fields that differ among those of its data set and architecture put into words."""
-    named = []
+    alike: dict[tuple[str, str], list[Curve]] = {}
     for curve in found:
-        alike = [c.fields for c in found if (c.data, c.architecture) == (curve.data, curve.architecture)]
-        names = sorted({name for fields in alike for name in fields} - set(SHOWN))
-        different = [name for name in names if len({canonical_json(fields.get(name)) for fields in alike}) > 1]
-        said = [f"{name.replace('_', ' ')} {curve.fields.get(name)}" for name in different]
-        named.append(replace(curve, variant=", ".join(said)))
-    return named
+        alike.setdefault((curve.data, curve.architecture), []).append(curve)
+    return [
+        replace(curve, variant=words)
+        for some in alike.values()
+        for curve, words in zip(some, variants([each.fields for each in some], NAMED), strict=True)
+    ]
 
 
 def _natural(text: str) -> tuple[int, list[tuple[int, str]]]:
