@@ -39,7 +39,7 @@ OWNERS = {
     "safetensors": ("sweeper.store",),
     "filelock": ("sweeper.store", "sweeper.cloud", "sweeper.driver.session"),
     "obstore": ("sweeper.cloud.objects",),
-    "ruamel": ("sweeper.study.source",),
+    "ruamel": ("sweeper.study.tree",),
     "pydantic": ("sweeper.study",),
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),

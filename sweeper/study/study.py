@@ -10,8 +10,8 @@ from typing import Any
 from models.cell import Cell
 from models.registry import find
 from models.settings import Evaluation
+from sweeper.study.scalars import flow
 from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Refine, Run, Train
-from sweeper.study.source import flow
 
 
 @dataclass(frozen=True)
