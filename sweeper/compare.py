@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models.cell import canonical_json
-from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import t_half_width
 from sweeper.analysis.variants import variants
@@ -149,7 +149,7 @@ def _of_cells(published: Published, rows: Sequence[Mapping[str, Any]], setting: 
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mean = table.mean(axis=0)
-    if len(table) >= FEWEST_SEEDS:
+    if len(table) >= MIN_SEEDS:
         half = t_half_width(table)
         low, high = tuple((mean - half).tolist()), tuple((mean + half).tolist())
     return _judged(published, tuple(mean.tolist()), low, high, len(table), setting, done)

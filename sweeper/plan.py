@@ -31,7 +31,7 @@ from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
 
 if TYPE_CHECKING:
-    from sweeper.refine.asking import Proposal
+    from sweeper.refine.ask import Proposal
 
 # Beyond these a stack on a CPU is hardly faster, and a finished cell waits longer for its commit: small cells need more
 # company to make a step's fixed cost small (`benchmarks train`).
@@ -204,7 +204,7 @@ def asked_cells(study: Study, store: Store | None) -> tuple[Cell, ...]:
 
 def _proposals(study: Study, store: Store | None, items: Sequence[Item], failed: Collection[str]) -> list[Proposal]:
     """What refinement asks for next, given what is finished of the cells asked for so far."""
-    from sweeper.refine.asking import ask
+    from sweeper.refine.ask import ask
     from sweeper.refine.lines import lines_of
     from sweeper.refine.proposal import Goal
 

@@ -28,7 +28,7 @@ SILENCE_S = 20.0  # to connect, and between two pieces
 TRIES = 3  # in a row that bring nothing new
 PAUSE_S = 1.0  # before a try after one that did; doubled with each that did not
 PIECE = 1 << 16  # bytes
-SLOWEST = 1000.0  # bytes a second; slower over `PATIENCE_S` is given up
+MIN_SPEED = 1000.0  # bytes per second; slower over `PATIENCE_S` is given up
 PATIENCE_S = 60.0
 SAY_EVERY_S = 5.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # the only hosts whose http is as good as https
@@ -140,8 +140,8 @@ def _receive(answer: Any, part: IO[bytes], start: int, total: int | None) -> Non
         have += len(piece)
         now = time.monotonic()
         if now - window[0] >= PATIENCE_S:
-            if have - window[1] < SLOWEST * (now - window[0]):
-                raise DownloadFailed(f"too slow: {(have - window[1]) / (now - window[0]):.0f} bytes a second")
+            if have - window[1] < MIN_SPEED * (now - window[0]):
+                raise DownloadFailed(f"too slow: {(have - window[1]) / (now - window[0]):.0f} bytes per second")
             window = (now, have)
         if now - said >= SAY_EVERY_S:
             said = now

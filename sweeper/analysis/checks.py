@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.along import transitions
+from sweeper.analysis.by_step import transitions
 from sweeper.analysis.critical import Critical
 from sweeper.analysis.curves import Curve
 from sweeper.parameters.control import Array

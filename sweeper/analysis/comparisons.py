@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json
-from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
+from sweeper.analysis.critical import FRACTIONS, MIN_SEEDS, Critical
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
@@ -32,7 +32,7 @@ from sweeper.parameters.control import RHO, STEPS, Axis
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
 SEEDS_ALONE = ("low_seeds", "high_seeds")
 ENDS = ("low", "high", "low_wide", "high_wide", *SEEDS_ALONE)
-MOST_LINES = 6  # pairs of a kind that a headline spells out
+MAX_LINES = 6  # pairs of a kind that a headline spells out
 
 Subject = Literal["data", "method", "architecture"]
 SUBJECTS: dict[Subject, str] = {"data": "data sets", "method": "methods", "architecture": "architectures"}
@@ -122,7 +122,7 @@ def comparison_lines(comparisons: Sequence[Comparison], subjects: Collection[Sub
         if subjects and subject not in subjects:
             continue
         found = [one for one in comparisons if one.subject == subject and one.kind == "onset"]
-        if len(found) <= MOST_LINES:
+        if len(found) <= MAX_LINES:
             lines += [one.sentence() for one in found]
         else:
             verdicts = [one.verdict for one in found]
@@ -135,7 +135,7 @@ def comparison_lines(comparisons: Sequence[Comparison], subjects: Collection[Sub
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a pair and kind: the fields of `Comparison`."""
+    """One row per pair and kind: the fields of `Comparison`."""
     table = pd.DataFrame([vars(one) | {"seeds": len(one.seeds)} for one in comparisons])
     table["per_seed"] = table["per_seed"].map(list)
     return table.astype(dict.fromkeys(("ratio", *ENDS, "p"), "float64"))
@@ -193,8 +193,8 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
     if not np.isfinite(shift):
         return refused("S = 1 does not smooth")
     shared = sorted(set(a.seeds) & set(b.seeds))
-    if len(shared) < FEWEST_SEEDS:
-        return refused(f"fewer than {FEWEST_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
+    if len(shared) < MIN_SEEDS:
+        return refused(f"fewer than {MIN_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
     between = places(first, a, shared) - places(second, b, shared)
     differences = Known(between.estimates + shift, between.lows + shift, between.highs + shift)
     judged = judge(differences, float(np.log(same_within)))

@@ -55,11 +55,11 @@ from sweeper.parameters.control import RHO, Array, Axis
 
 FRACTIONS = {"onset": 0.10, "midpoint": 0.50}  # of the way from the floor to the value at the reference
 BAND = (0.05, 0.20)  # other levels at which an onset could be said to be
-FEWEST_SEEDS = 3
-FEWEST_POINTS = 4  # of a seed's curve within the window
-MOST_FLOOR = 0.05  # of the value at the reference: above it the floor has not collapsed
+MIN_SEEDS = 3
+MIN_POINTS = 4  # of a seed's curve within the window
+MAX_FLOOR = 0.05  # of the value at the reference: above it the floor has not collapsed
 TOLERANCE = 0.005  # of the drop: how far above the collapsed end a collapsed point may lie without noise
-MOST_TAIL = 0.025  # of the drop: how far it may lie at most
+MAX_TAIL = 0.025  # of the drop: how far it may lie at most
 FLAT_LEVEL = 0.99  # one-sided t test that the value at the reference lies above the floor
 MIN_DROP_IN_NOISE = 5.0  # or each seed's drop exceeds its curve's noise by this factor
 MAX_FALL = 0.10  # of the mean curve's range: how far it may fall on its way up
@@ -200,12 +200,12 @@ def _transition(
         return refused(f"reference outside the grid: {axis.at(reference)} is not within {_span(axis, control, x)}")
     window = x <= x_ref
     height = np.array([_at(x, row, x_ref) for row in values])
-    enough = np.isfinite(values[:, window]).sum(1) >= FEWEST_POINTS
+    enough = np.isfinite(values[:, window]).sum(1) >= MIN_POINTS
     usable = np.isfinite(values[:, 0]) & np.isfinite(height) & enough
-    if usable.sum() < FEWEST_SEEDS:
+    if usable.sum() < MIN_SEEDS:
         return refused(
-            f"fewer than {FEWEST_SEEDS} usable seeds: {int(usable.sum())} of {len(names)} have a value at "
-            f"{axis.at(control[0])}, at the reference {axis.at(reference)} and at {FEWEST_POINTS} points or more "
+            f"fewer than {MIN_SEEDS} usable seeds: {int(usable.sum())} of {len(names)} have a value at "
+            f"{axis.at(control[0])}, at the reference {axis.at(reference)} and at {MIN_POINTS} points or more "
             f"from there to the collapsed end"
         )
     names = tuple(name for name, use in zip(names, usable, strict=True) if use)
@@ -227,18 +227,18 @@ def _transition(
             f"{floor.mean():.3g} in every seed and by more than the noise of the curves or the scatter of the seeds",
             **known,
         )
-    if floor.mean() > MOST_FLOOR * height.mean():
+    if floor.mean() > MAX_FLOOR * height.mean():
         farther = np.nanmean(curves[:, x > x_ref], axis=0) if (x > x_ref).any() else np.zeros(0)
-        if len(farther) and np.nanmax(farther) * MOST_FLOOR >= floor.mean():
-            at = axis.at(control[x > x_ref][int(np.argmax(farther * MOST_FLOOR >= floor.mean()))])
+        if len(farther) and np.nanmax(farther) * MAX_FLOOR >= floor.mean():
+            at = axis.at(control[x > x_ref][int(np.argmax(farther * MAX_FLOOR >= floor.mean()))])
             near = f"reference too near the transition: {height.mean():.3g} at {axis.at(reference)} is less than "
-            return refused(f"{near}{1 / MOST_FLOOR:.0f} times the floor {floor.mean():.3g}; take {at}", **known)
+            return refused(f"{near}{1 / MAX_FLOOR:.0f} times the floor {floor.mean():.3g}; take {at}", **known)
         return refused(
             f"no collapsed floor: {floor.mean():.3g} at {axis.at(control[0])} is {floor.mean() / height.mean():.0%} of "
-            f"{height.mean():.3g} at the reference {axis.at(reference)} (at most {MOST_FLOOR:.0%})",
+            f"{height.mean():.3g} at the reference {axis.at(reference)} (at most {MAX_FLOOR:.0%})",
             **known,
         )
-    allowed = MOST_TAIL * float(drop.mean())
+    allowed = MAX_TAIL * float(drop.mean())
     n_tail = _collapsed(curves[:, window], allowed + min(_noise(curves[:, 0]), allowed))
     known["tail"] = tuple(control[:n_tail][np.isfinite(curves[:, :n_tail]).any(axis=0)].tolist())
     onset, midpoint = (
@@ -307,7 +307,7 @@ def _flat(drop: Array, curves: Array, monotone: Sequence[Monotone]) -> bool:
 def _tolerance(end: Array, height: Array) -> float:
     """How far above the end a collapsed point may lie; see *Floor* above. end, height: (seeds,)."""
     drop = height.mean() - end.mean()
-    return float(min(max(_noise(end), TOLERANCE * drop), MOST_TAIL * drop))
+    return float(min(max(_noise(end), TOLERANCE * drop), MAX_TAIL * drop))
 
 
 def _noise(end: Array) -> float:
@@ -334,7 +334,7 @@ def _critical(
 ) -> Critical:
     """The critical value of one kind from where the seeds' curves pass their levels, or the reason for none.
 
-    x: (points,), of the whole grid. on_floor: how many points with a value from the end on lie within MOST_TAIL of the
+    x: (points,), of the whole grid. on_floor: how many points with a value from the end on lie within MAX_TAIL of the
     drop above it.
     """
     blank, count = Critical(kind), len(passages)
@@ -363,7 +363,7 @@ def _critical(
         return replace(blank, reason=f"fewer than 2 grid points below the {kind}, on its collapsed side")
     if on_floor < 2:
         between = " and ".join(axis.at(float(axis.value(each))) for each in (x[1], x[0]))
-        still = f"between {between} the order parameter still falls, by more than {MOST_TAIL:.1%} of its drop"
+        still = f"between {between} the order parameter still falls, by more than {MAX_TAIL:.1%} of its drop"
         return replace(blank, reason=f"no floor: {still}")
     apart = groups(gaps.estimates, float((gaps.highs - gaps.lows).max()))
     if apart is not None and not apart.single:

@@ -22,7 +22,7 @@ import pandas as pd
 from models.cell import CONTINUE, Cell, canonical_json
 from models.continuation import branch, cold_start
 from sweeper.analysis.critical import Transition, find_transition
-from sweeper.analysis.families import Fit, fit_families, nearer
+from sweeper.analysis.shapes import Fit, fit_shapes, nearer
 from sweeper.analysis.variants import NAMED, variants
 from sweeper.parameters.control import RHO, STEPS, Array, Axis
 from sweeper.parameters.order import parse_order_parameter
@@ -69,13 +69,13 @@ class Curve:
     @cached_property
     def fits(self) -> list[dict[str, Fit]]:
         """The families fitted to each seed; {} for a seed with too few points."""
-        return [fit_families(self.control, row, self.reference, self.axis) for row in self.values]
+        return [fit_shapes(self.control, row, self.reference, self.axis) for row in self.values]
 
     @cached_property
     def fits_near(self) -> list[dict[str, Fit]]:
         """The same with the window's far points left out."""
         reference = nearer(self.control, self.reference, self.axis)
-        return [fit_families(self.control, row, reference, self.axis) for row in self.values]
+        return [fit_shapes(self.control, row, reference, self.axis) for row in self.values]
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:

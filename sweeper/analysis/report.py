@@ -12,7 +12,7 @@ import pandas as pd
 
 from sweeper.analysis import figures
 from sweeper.analysis.checks import PLACES, Checks, check
-from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN, comparison_lines
+from sweeper.analysis.comparisons import MAX_LINES, SAME_WITHIN, comparison_lines
 from sweeper.analysis.critical import DROP, FRACTIONS, Critical
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import CONFIDENCE
@@ -281,7 +281,7 @@ def conditions_line(found: list[Curve]) -> str:
 
 def _checks(found: list[Curve], checks: list[Checks]) -> list[str]:
     """One line per curve, or one in all where there are many."""
-    if len(found) <= MOST_LINES:
+    if len(found) <= MAX_LINES:
         return [f"{curve.label}: {_checked(curve, each)}" for curve, each in zip(found, checks, strict=True)]
     halves = [each.half_steps.converged for each in checks if each.half_steps is not None]
     counts = f"not converged {halves.count(False)}, converged {halves.count(True)}, cannot tell "

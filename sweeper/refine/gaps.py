@@ -17,7 +17,7 @@ from sweeper.parameters.control import Axis
 
 REACH = math.log(16)  # taken for the width of a gap that ends at x = −∞
 EVEN = 0.25  # share of belief that stays spread evenly over a gap of whose place other seeds say something
-MOST_DECIMALS = 9
+MAX_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def short_values(gap: Gap, axis: Axis) -> Iterator[list[float]]:
     """Values of the control parameter inside a gap: all that have few decimals, then those with one more, and so on."""
     low, high = sorted(float(value) for value in axis.value([gap.start, gap.high]))
     first = -math.floor(math.log10(high - low))
-    for decimals in range(first, MOST_DECIMALS + 1):
+    for decimals in range(first, MAX_DECIMALS + 1):
         unit = 10.0**-decimals
         numbers = range(math.floor(low / unit), math.ceil(high / unit) + 1)
         values = [round(number * unit, max(decimals, 0)) for number in numbers]

@@ -35,10 +35,10 @@ from scipy.special import stdtrit
 
 from models.cell import nine_digits
 from sweeper.analysis.critical import (
-    FEWEST_POINTS,
-    FEWEST_SEEDS,
     FRACTIONS,
-    MOST_FLOOR,
+    MAX_FLOOR,
+    MIN_POINTS,
+    MIN_SEEDS,
     Transition,
     find_transition,
 )
@@ -49,13 +49,13 @@ from sweeper.refine.gaps import Gap, crossing, evenly, short_values, with_neighb
 Point = tuple[float, int]  # value of the control parameter, seed
 
 ENOUGH = 0.9  # share of the best gain for which a shorter number, or one that other seeds have, is taken
-LEAST_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
+MIN_GAIN = 0.2  # in log width a cell; for less, workers rather wait for the points in training
 STEP_SHARE = 0.25  # of the wanted half-width that is left to the step, where the step and the seeds add up
 TYPICAL_STEP = 0.1  # in x: a first seed's gap narrower than this says little of where other seeds' places are
 FINE = 0.06  # half-width, twice what seeds typically scatter: below it the seeds decide when the target is met …
 SEEDS_IF_FINE = 5  # … and the interval of three or four that lie close by chance would be believed too often
 SPARE = 3  # cells kept to find the place of a further seed, whose unfinished gap would undo the number there is
-MOST_SEEDS = 1000  # that the interval may be found to need
+MAX_SEEDS = 1000  # that the interval may be found to need
 _SLACK = 1 + 1e-9
 
 
@@ -135,7 +135,7 @@ class _Look:
         self.paired = sorted({seed for _, seed in coarse})
         self.coarse = coarse | {(value, seed) for value in (self.end, self.reference) for seed in self.paired}
         self.allowed = None if points.allowed is None else [nine_digits(value) for value in points.allowed]
-        self.fewest = FEWEST_SEEDS if goal.half_width >= FINE else SEEDS_IF_FINE
+        self.fewest = MIN_SEEDS if goal.half_width >= FINE else SEEDS_IF_FINE
         self.left = goal.cells - len(self.asked)
         self.short = False  # something was not proposed because too little is left
 
@@ -177,9 +177,9 @@ class _Look:
         wanted = self.wanted[0] * _SLACK
         least = max(2 * wanted, TYPICAL_STEP)
         searching = any(gap.width > least for seed, gap in self.gaps.items() if seed in self.paired)
-        if len(self.gaps) < FEWEST_SEEDS and searching:
+        if len(self.gaps) < MIN_SEEDS and searching:
             yield from (self._certain, self._nearer) if self.pending else (self._nearer, self._more_seeds)
-        elif len(self.gaps) < FEWEST_SEEDS or step / 2 < self.halves[len(self.gaps)] or step <= 2 * wanted:
+        elif len(self.gaps) < MIN_SEEDS or step / 2 < self.halves[len(self.gaps)] or step <= 2 * wanted:
             yield from (self._more_seeds, self._nearer)
         else:
             yield self._nearer
@@ -250,7 +250,7 @@ class _Look:
         for seed, row in self.rows.items():
             floor = float(np.mean([value for x, value in row.items() if x in collapsed]))
             top = row[self._x(self.reference)]
-            if top > floor and (seed in self.paired or len(row) >= FEWEST_POINTS):
+            if top > floor and (seed in self.paired or len(row) >= MIN_POINTS):
                 found[seed] = crossing(row, floor + FRACTIONS["onset"] * (top - floor))
         return found
 
@@ -271,8 +271,8 @@ class _Look:
 
     @cached_property
     def halves(self) -> Array:
-        """t standard errors of 0, 1, … `MOST_SEEDS` seeds that scatter as the known ones do."""
-        seeds = np.arange(2, MOST_SEEDS + 1)
+        """t standard errors of 0, 1, … `MAX_SEEDS` seeds that scatter as the known ones do."""
+        seeds = np.arange(2, MAX_SEEDS + 1)
         spread = float(np.std(self.places, ddof=1)) if len(self.places) > 1 else 0.0
         half = stdtrit(seeds - 1, 0.5 + CONFIDENCE / 2) * spread / np.sqrt(seeds)
         return np.concatenate([[np.inf, np.inf], half])
@@ -288,7 +288,7 @@ class _Look:
         at = f"at {self.axis.at(self.end)}", f"at the reference {self.axis.at(self.reference)}"
         if high <= low:
             return f"flat: {high:.3g} {at[1]}, {low:.3g} {at[0]}"
-        return f"no collapsed floor: {low:.3g} {at[0]}, {high:.3g} {at[1]}" if low > MOST_FLOOR * high else ""
+        return f"no collapsed floor: {low:.3g} {at[0]}, {high:.3g} {at[1]}" if low > MAX_FLOOR * high else ""
 
     # --- the floor
 
@@ -320,7 +320,7 @@ class _Look:
             return None
         widest = gaps[max(gaps, key=lambda seed: (gaps[seed].width, -seed))]
         gain, points = self._best(widest, gaps)
-        if not points or (self.pending and gain < LEAST_GAIN):
+        if not points or (self.pending and gain < MIN_GAIN):
             return None
         return self._affordable("place", self._between(widest), points, self._reserve(points))
 
@@ -367,10 +367,10 @@ class _Look:
 
     def _wanted_seeds(self) -> int:
         """How many would narrow the interval enough."""
-        if len(self.places) < FEWEST_SEEDS:
-            return FEWEST_SEEDS
+        if len(self.places) < MIN_SEEDS:
+            return MIN_SEEDS
         enough = np.flatnonzero(self.halves <= self.wanted[1] * _SLACK)
-        return max(int(enough[0]) if len(enough) else MOST_SEEDS, self.fewest)
+        return max(int(enough[0]) if len(enough) else MAX_SEEDS, self.fewest)
 
     def _more_seeds(self) -> Advice | None:
         """What a seed of too few points still needs, or the points of a new one."""
@@ -382,7 +382,7 @@ class _Look:
         wanted = self._wanted_seeds()
         if len(alive) >= wanted:
             return None
-        spare = SPARE if len(alive) >= FEWEST_SEEDS else 0
+        spare = SPARE if len(alive) >= MIN_SEEDS else 0
         return self._affordable("seeds", f"{wanted} seeds, {len(alive)} so far", self._needed(self._new_seed()), spare)
 
     def _affordable(self, state: str, why: str, points: Sequence[Point], spare: int = 0) -> Advice | None:
@@ -408,7 +408,7 @@ class _Look:
         above = sorted((v for v in others if self._x(v) > centre), key=self._x)
         nearest = sorted(others, key=lambda v: abs(self._x(v) - centre))
         for value in [*below[:1], *above[:1], *nearest]:
-            if len(held) + len(needed) >= FEWEST_POINTS:
+            if len(held) + len(needed) >= MIN_POINTS:
                 break
             if value not in held and value not in lost and value not in needed:
                 needed.append(value)
@@ -417,18 +417,18 @@ class _Look:
     def _reserve(self, points: Sequence[Point]) -> int:
         """Cells to keep, once `points` are asked, for the seeds without which there is no number."""
         asked = [seed for _, seed in [*self.asked, *points]]
-        short = [FEWEST_POINTS - asked.count(seed) for seed in self._alive()]
-        new = max(FEWEST_SEEDS - len(short), 0)
+        short = [MIN_POINTS - asked.count(seed) for seed in self._alive()]
+        new = max(MIN_SEEDS - len(short), 0)
         inside = {value for value, _ in [*self.asked, *points]} - {self.end, self.reference}
-        spare = new if len(inside) > FEWEST_POINTS - 2 else 0  # a cell each for those whose place lies beside the gap
-        return sum(max(n, 0) for n in short) + FEWEST_POINTS * new + spare
+        spare = new if len(inside) > MIN_POINTS - 2 else 0  # a cell each for those whose place lies beside the gap
+        return sum(max(n, 0) for n in short) + MIN_POINTS * new + spare
 
     def _certain(self) -> Advice | None:
         """The ends of a seed that will be needed wherever the place is: work for those who would wait."""
-        if len(self._alive()) >= FEWEST_SEEDS:
+        if len(self._alive()) >= MIN_SEEDS:
             return None
         points = self._sorted([(value, self._new_seed()) for value in (self.end, self.reference)])
-        return self._affordable("seeds", f"{FEWEST_SEEDS} seeds are needed wherever the onset lies", points)
+        return self._affordable("seeds", f"{MIN_SEEDS} seeds are needed wherever the onset lies", points)
 
 
 def _tidy(point: Point) -> Point:

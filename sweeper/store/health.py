@@ -63,7 +63,7 @@ def health(store: Store) -> Health:
         states=len(states),
         unfinished=len(paths.subfolders(paths.running, ATTEMPT)),
         superseded=len(scan(paths, paths.superseded_rows("cells"))),
-        aside=len(store.aside()),
+        aside=len(store.quarantined()),
         histories_alone=sum(row.name not in names for row in scan(paths, paths.history)),
         states_alone=len(states.keys() - rows.keys()),
         temporary=len(ages),

@@ -195,8 +195,8 @@ class StorePaths:
         """Where the pictures go that belong to the row's file called `row`, when that is replaced."""
         return self.superseded / "pictures" / picture_name(row)
 
-    def set_aside(self, path: Path) -> Path:
-        """A free place in `aside/` for the store's file `path`: its folder and name, numbered where that is taken."""
+    def quarantined(self, path: Path) -> Path:
+        """A free name in the quarantine, `aside/`, for the store's file `path`: its folder and name, else numbered."""
         name = f"{path.parent.name}-{path.name}"
         target, number = self.aside / name, 1
         while target.exists():
@@ -205,7 +205,7 @@ class StorePaths:
         return target
 
     def reason(self, aside: Path) -> Path:
-        """The note beside a file in `aside/` that says where it was and why it is there."""
+        """The note beside a file in quarantine that says where it was and why it was moved."""
         return aside.with_name(f"{aside.name}{REASON}")
 
     def compacted(self, kind: str) -> Path:

@@ -134,7 +134,7 @@ def _named(table: pa.Table, name: str) -> pa.Table:
 
 
 def _merged(tables: list[pa.Table], batch: int = 256) -> list[pa.Table]:
-    """The tables with few chunks, merged as they go: ten thousand chunks a column are slow to work with."""
+    """The tables with few chunks, merged as they go: ten thousand chunks per column are slow to work with."""
     return [pa.concat_tables(tables[i : i + batch]).combine_chunks() for i in range(0, len(tables), batch)]
 
 

@@ -133,8 +133,8 @@ class ReferenceFile(Section):
 class Published:
     """A printed number with all that is known of it.
 
-    `value` has one number, a number a layer (from the data up), or none where only an `interval` is printed. `cells`
-    and `conditions` are those of entry and file together.
+    `value` has one number, one number per layer (from the data up), or none where only an `interval` is printed.
+    `cells` and `conditions` are those of entry and file together.
     """
 
     name: str

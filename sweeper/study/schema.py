@@ -223,7 +223,7 @@ class Run(Section):
         Literal["ray", "inline"], Field(description="ray: workers of Ray Tune; inline: this process")
     ] = "ray"
     workers: Annotated[Count, Field(description="stacks trained at a time; 0: as many as the machine holds")] = 0
-    threads: Annotated[Positive, Field(description="CPU threads a worker; 1 gives bitwise reproducible results")] = 1
+    threads: Annotated[Positive, Field(description="CPU threads per worker; 1 gives bitwise reproducible results")] = 1
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto: a GPU where there is one")] = "auto"
     max_stack: Annotated[Count, Field(description="most cells trained in one stack; 0: as memory allows")] = 0
     memory_gb: Annotated[Number, Field(ge=0, description="memory for a stack, GB; 0: from the machine")] = 0.0

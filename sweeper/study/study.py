@@ -75,7 +75,7 @@ class Study:
         }
 
     def diff(self, other: Study) -> list[str]:
-        """What changed from this study to `other`, a line each: `train.steps: 1000 → 2000`. Empty if they are equal."""
+        """What changed from this study to `other`, one line per change, as `train.steps: 1000 → 2000`; else empty."""
         lines = []
         before, after = self._resolved(), other._resolved()
         for key in dict.fromkeys([*before, *after]):

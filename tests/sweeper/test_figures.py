@@ -122,7 +122,7 @@ def test_files_hold_labels_and_are_not_blank(planted, tmp_path):
     words = {
         "phase": ["KL of the top layer (nats)", "omniglot · mlp 20-20-20 (64-64)", "n = 3 seeds", "onset 0.9"],
         "layers": ["layer (units)", "fraction active", "2 (of 20)"],
-        "grid": ["ρ = 1 (no smoothing)", "ρ = 0.8", "units a layer"],
+        "grid": ["ρ = 1 (no smoothing)", "ρ = 0.8", "units per layer"],
         "training": ["ELBO (nats)", "training steps", "validation"],
         "steps": ["critical ρ, onset", "mnist · mlp 10-10 (64-64)"],
     }

@@ -93,7 +93,7 @@ def test_a_file_is_put_aside_under_a_name_that_is_free(tmp_path):
     paths.aside.mkdir()
     torn = paths.inside("cells/torn")
     for expected in ("cells-torn", "cells-torn.2", "cells-torn.3"):
-        target = paths.set_aside(torn)
+        target = paths.quarantined(torn)
         assert (target.name, paths.reason(target).name) == (expected, f"{expected}.reason.json")
         target.touch()
 

@@ -18,7 +18,7 @@ LETTERS = {"depth": "L", "width": "W"}
 
 
 def scaling_data(scaling: Scaling) -> pd.DataFrame:
-    """One row a size and point: `size`, `x` and `mean` with its `error` as measured, and `x_scaled`, `mean_scaled`,
+    """One row per size and point: `size`, `x` and `mean` with its `error` as measured, and `x_scaled`, `mean_scaled`,
     `error_scaled`."""
     rows = []
     for one, scaled in zip(scaling.sized, scaling.scaled(), strict=True):

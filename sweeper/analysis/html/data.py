@@ -21,7 +21,7 @@ from sweeper.analysis.html.training_chart import training_chart
 from sweeper.analysis.report import Report, conditions_line
 from sweeper.analysis.tables import points_table
 from sweeper.parameters.control import STEPS
-from sweeper.store.notes import Failure
+from sweeper.store.status import Failure
 
 
 def page_data(

@@ -1,4 +1,4 @@
-"""Verifying a store's files, and setting aside what is torn or altered so that its cell is trained again."""
+"""Verifies a store's files, and quarantines what is torn or altered, so that its cell is trained again."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ def _move_pictures(paths: StorePaths, row: str) -> None:
     move(paths.picture(row), paths.superseded_picture(row))
 
 
-def set_aside(paths: StorePaths, path: Path, reason: str) -> Damaged:
-    """Move a file to `aside/`, with the reason beside it; returns where it was and why."""
-    target = paths.set_aside(path)
+def quarantine(paths: StorePaths, path: Path, reason: str) -> Damaged:
+    """Move a file to the quarantine, `aside/`, with the reason beside it; returns where it was and why."""
+    target = paths.quarantined(path)
     note = {"path": str(path.relative_to(paths.root)), "reason": reason}
     write_bytes(paths.reason(target), json.dumps(note).encode())
     move(path, target)
     return Damaged(path, reason)
 
 
-def were_set_aside(paths: StorePaths) -> list[Damaged]:
-    """What lies in `aside/`: where each file was and why it was moved."""
+def quarantined(paths: StorePaths) -> list[Damaged]:
+    """The files in quarantine: where each was and why it was moved."""
     found = []
     for entry in paths.entries(paths.aside):
         if entry.name.endswith(REASON):
@@ -123,8 +123,8 @@ def damaged_rows(
             yield Damaged(paths.row("history", name), "missing")
 
 
-def heal(paths: StorePaths) -> list[Damaged]:
-    """Finish what a killed run left half done and set aside what is damaged: only under the lock, before any worker.
+def repair(paths: StorePaths) -> list[Damaged]:
+    """Finish what a killed run left half done and quarantine what is damaged: only under the lock, before any worker.
 
     A row and its history are one commit: when either is damaged both leave, and the planner sees the cell as missing.
     Files of an earlier schema version get this one's columns.
@@ -140,11 +140,11 @@ def heal(paths: StorePaths) -> list[Damaged]:
     damaged = list(damaged_rows(paths, verified, earlier))
     for fault in (each for each in damaged if not each.left_alone):
         if fault.path.exists() or fault.path.is_symlink():
-            set_aside(paths, fault.path, fault.reason)
+            quarantine(paths, fault.path, fault.reason)
         kind = fault.path.parent.name
         twin = paths.row("history" if kind == "cells" else "cells", fault.path.name)
         if ROW_FILE.fullmatch(twin.name) and twin.exists():
-            set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
+            quarantine(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
     upgrade(earlier, verified)
     alone = sorted(verified["history"].keys() - verified["cells"].keys())
     now = _clock(paths) if alone else 0
@@ -183,7 +183,7 @@ def upgrade(files: Sequence[Path], verified: dict[str, Verified]) -> None:
     """
     for path in sorted(files):
         kind = path.parent.name
-        with suppress(FileNotFoundError):  # set aside
+        with suppress(FileNotFoundError):  # it is in quarantine
             write_bytes(path, upgraded(path.read_bytes(), kind, path.name))
             verified[kind][path.name] = stamp(path)
 
