@@ -206,7 +206,7 @@ def _proposals(study: Study, store: Store | None, items: Sequence[Item], failed:
     """What refinement asks for next, given what is finished of the cells asked for so far."""
     from sweeper.refine.ask import ask
     from sweeper.refine.lines import lines_of
-    from sweeper.refine.proposal import Goal
+    from sweeper.refine.points import Goal
 
     assert study.refine is not None
     lines = lines_of(study.cells, RHO)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from models.cell import parse_sizes
-from sweeper.analysis.critical import Transition, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import Curve
+from sweeper.analysis.transition import Transition
 from sweeper.parameters.order import parse_order_parameter
 
 

@@ -1,10 +1,10 @@
 """Two curves side by side: is the critical value the same for two data sets, two architectures, two methods?
 
 Compared are curves that differ in exactly one of the three. Cells of one seed share batches and noise as far as their
-shapes allow, so differences are taken seed by seed, over the seeds that have a place on both sides, and the ratio of
+shapes allow, so differences are taken seed by seed, over the seeds that have a crossing on both sides, and the ratio of
 1 − ρ (of the value itself on other axes) is judged by `sweeper.analysis.equivalence`. Nothing is told where a side has
-no critical value, where fewer than 3 seeds are shared, or where the curves were trained for different numbers of
-steps, because the place moves with steps. Each verdict stands alone: of many pairs that lie at the margin, about one in
+no critical value, where fewer than 3 seeds are shared, or where the curves were trained for different numbers of steps,
+because the crossing moves with steps. Each verdict stands alone: of many pairs that lie at the margin, about one in
 twenty is called the same.
 
 Where two smoothed curves differ in S, the ratio is that of (1 − ρ)(1 − 1/S): near ρ = 1 S fresh samples smooth by that
@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json
-from sweeper.analysis.critical import FRACTIONS, MIN_SEEDS, Critical
+from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
+from sweeper.analysis.transition import FRACTIONS, Critical
 from sweeper.analysis.variants import NAMED, differing, in_both, in_words
 from sweeper.parameters.control import RHO, STEPS, Axis
 
@@ -146,7 +147,7 @@ def scale_of(axis: Axis) -> str:
     return f"1 − {axis.symbol}" if axis.complement else axis.symbol
 
 
-def places(curve: Curve, critical: Critical, seeds: Sequence[int]) -> Known:
+def crossings(curve: Curve, critical: Critical, seeds: Sequence[int]) -> Known:
     """Logarithms of 1 − ρ (of the value, on other axes) at the critical values of these seeds, (seeds,), each between
     the logarithms at the grid points around it."""
     rows = [critical.seeds.index(seed) for seed in seeds]
@@ -195,11 +196,11 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
     shared = sorted(set(a.seeds) & set(b.seeds))
     if len(shared) < MIN_SEEDS:
         return refused(f"fewer than {MIN_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
-    between = places(first, a, shared) - places(second, b, shared)
+    between = crossings(first, a, shared) - crossings(second, b, shared)
     differences = Known(between.estimates + shift, between.lows + shift, between.highs + shift)
     judged = judge(differences, float(np.log(same_within)))
     numbers: dict[str, float | None] = {name: float(np.exp(getattr(judged, name))) for name in ENDS}
-    if not (a.resolved and b.resolved):  # the middles of gaps do not scatter as the places in them do
+    if not (a.resolved and b.resolved):  # the middles of gaps do not scatter as the crossings in them do
         numbers |= dict.fromkeys(SEEDS_ALONE)
     return Comparison(
         **vars(blank)

@@ -21,8 +21,9 @@ import pandas as pd
 
 from models.cell import CONTINUE, Cell, canonical_json
 from models.continuation import branch, cold_start
-from sweeper.analysis.critical import Transition, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import Fit, fit_shapes, nearer
+from sweeper.analysis.transition import Transition
 from sweeper.analysis.variants import NAMED, variants
 from sweeper.parameters.control import RHO, STEPS, Array, Axis
 from sweeper.parameters.order import parse_order_parameter

@@ -13,11 +13,12 @@ import pandas as pd
 from sweeper.analysis import figures
 from sweeper.analysis.checks import PLACES, Checks, check
 from sweeper.analysis.comparisons import MAX_LINES, SAME_WITHIN, comparison_lines
-from sweeper.analysis.critical import DROP, FRACTIONS, Critical
+from sweeper.analysis.critical_value import DROP
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import CONFIDENCE
 from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.tables import critical_table, points_table, write_table
+from sweeper.analysis.transition import FRACTIONS, Critical
 from sweeper.parameters.control import RHO, STEPS, Axis
 from sweeper.parameters.order import parse_order_parameter, second_of
 

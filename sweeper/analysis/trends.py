@@ -4,9 +4,9 @@ A family holds curves that differ in nothing but the number of layers, or nothin
 three sizes with a critical value (onset) on:
 
     slope     least squares of log(1 − ρ) (of the logarithm of the value, on other axes) over the number of layers, or
-              over log₂ of the width, seed by seed, over the seeds that have a place at every size. As a ratio: by how
-              much 1 − ρ is multiplied per layer, or for twice the width
-    interval  95 %, over seeds, joined with what the grids leave open: each place lies between two points of its grid
+              over log₂ of the width, seed by seed, over the seeds that have a crossing at every size. As a ratio: by
+              how much 1 − ρ is multiplied per layer, or for twice the width
+    interval  95 %, over seeds, joined with what the grids leave open: each crossing lies between two points of its grid
     rising, falling   the interval of the slope leaves out 0: of the critical value itself, so that ρ rises where
               1 − ρ falls
     none      otherwise, and the change from the smallest size to the largest is within the margin of equivalence
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json, parse_sizes
-from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, places, scale_of, seeds_alone
+from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, crossings, scale_of, seeds_alone
 from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import judge
@@ -159,11 +159,12 @@ def _trend(family: Family, same_within: float) -> Trend:
     at = size_scale(family.along, sizes)
     span = float(at[-1] - at[0])
     weights = (at - at.mean()) / ((at - at.mean()) ** 2).sum() * span
-    known = [places(family.curves[index], onsets[index], shared) for index in here]
+    known = [crossings(family.curves[index], onsets[index], shared) for index in here]
     estimates, lows, highs = (
         np.stack([getattr(one, name) for one in known]) for name in ("estimates", "lows", "highs")
     )
-    up, down = np.maximum(weights, 0), np.minimum(weights, 0)  # a slope is least where places on the right are lowest
+    # A slope is least where the crossings of large sizes are lowest.
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
     changes = Known(
         weights @ estimates, up @ lows + down @ highs, up @ highs + down @ lows
     )  # (sizes,) @ (sizes, seeds)

@@ -10,7 +10,7 @@ from typing import Any
 from models.cell import Cell, canonical_json
 from sweeper.analysis.variants import NAMED, variants
 from sweeper.parameters.control import Axis
-from sweeper.refine.proposal import Point
+from sweeper.refine.points import Point
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.cell import RANGES
 from sweeper.parameters.control import Axis
-from sweeper.refine.proposal import Point
+from sweeper.refine.points import Point
 
 LARGEST_SEED = 2**53  # Optuna keeps whole numbers as floating-point ones
 

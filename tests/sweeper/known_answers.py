@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sweeper.analysis.critical import FRACTIONS, Critical, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import fit_shapes, mean_weights
+from sweeper.analysis.transition import FRACTIONS, Critical
 from sweeper.parameters.control import RHO
 from tests.sweeper.synthetic import (
     GRID,

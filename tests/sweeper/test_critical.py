@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sweeper.analysis.critical import FRACTIONS, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import fit_shapes, mean_weights
+from sweeper.analysis.transition import FRACTIONS
 from tests.sweeper.synthetic import GRID, broken, logistic, onset, planted, sample
 
 SHAPES = {"broken": (broken, 0.05), "onset": (onset, 0.045), "logistic": (logistic, 0.085)}

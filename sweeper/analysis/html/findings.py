@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeper.analysis.critical import FRACTIONS, Critical
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import quantity
@@ -15,6 +14,7 @@ from sweeper.analysis.html.blocks import Block, card, cards, chart, rounded, tab
 from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.intervals import CONFIDENCE
 from sweeper.analysis.shapes import mean_weights, tied
+from sweeper.analysis.transition import FRACTIONS, Critical
 from sweeper.parameters.order import parse_order_parameter
 
 MAX_CARDS = 4  # with more curves the table says it better
