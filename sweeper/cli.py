@@ -435,8 +435,8 @@ def compare(
     from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.store import Store
     from sweeper.study import load_study
+    from sweeper.study.analysis import Analysis
     from sweeper.study.reference import load_reference
-    from sweeper.study.schema import Analysis
 
     published = load_reference(reference)
     opened = Store.open(to_read(store))

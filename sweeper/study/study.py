@@ -10,8 +10,10 @@ from typing import Any
 from models.cell import Cell
 from models.registry import find
 from models.settings import Evaluation
+from sweeper.study.analysis import Analysis
 from sweeper.study.scalars import flow
-from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Refine, Run, Train
+from sweeper.study.schema import SECTIONS
+from sweeper.study.sections import EvaluationSection, Refine, Run, Train
 
 
 @dataclass(frozen=True)
