@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
     from models.settings import IMAGES, Evaluation
     from models.sizes import mlp_maps
     from models.training import Stack
-    from sweeper.study.schema import EvaluationSection
+    from sweeper.study.sections import EvaluationSection
 
     as_in_a_worker()
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, median of {args.repeats} rounds, one thread.")

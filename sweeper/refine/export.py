@@ -21,9 +21,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, Axis
 from sweeper.analysis.curves import at_their_last_step
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.control import RHO, Axis
+from sweeper.parameters.order import parse_order_parameter
 from sweeper.refine.lines import Line, lines_of, points_of
 from sweeper.refine.trials import trial_at
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from models.cell import UNSMOOTHED, Cell, CellError
 
-MOST_CELLS = 1_000_000
+MAX_CELLS = 1_000_000
 
 
 class BlockBase(BaseModel):
@@ -100,13 +100,13 @@ def _fault(why: str, *at: str | int) -> PydanticCustomError:
 
 
 def joined(blocks: list[BlockBase]) -> tuple[Cell, ...]:
-    """The cells of all `blocks`, each once. Refuses more than `MOST_CELLS` before forming any."""
+    """The cells of all `blocks`, each once. Refuses more than `MAX_CELLS` before forming any."""
     total = 0
     for index, block in enumerate(blocks):
         total += block.count
-        if total > MOST_CELLS:
+        if total > MAX_CELLS:
             before = f", {total:,} with the grids before" if index else ""
-            raise _fault(f"{block.count:,} cells ({block.sizes()}){before}; the most is {MOST_CELLS:,}", index)
+            raise _fault(f"{block.count:,} cells ({block.sizes()}){before}; the most is {MAX_CELLS:,}", index)
     cells: dict[Cell, None] = {}
     faults = []
     for index, block in enumerate(blocks):

@@ -28,9 +28,11 @@ from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, cre
 from models.cell import Cell, parse_sizes
 from models.registry import REGISTRIES
 from sweeper.errors import StudyError
+from sweeper.study.cell_block import field_type
 from sweeper.study.faults import faults_of
-from sweeper.study.schema import NAME, Count, Number, Positive, Section, Text, field_type
+from sweeper.study.schema import NAME
 from sweeper.study.source import read_tree
+from sweeper.study.types import Count, Number, Positive, Section, Text
 
 SOME = "some"
 CRITICAL = ("onset", "midpoint")  # quantities of a curve over ρ; all others are columns of a store's cells
@@ -133,8 +135,8 @@ class ReferenceFile(Section):
 class Published:
     """A printed number with all that is known of it.
 
-    `value` has one number, a number a layer (from the data up), or none where only an `interval` is printed. `cells`
-    and `conditions` are those of entry and file together.
+    `value` has one number, one number per layer (from the data up), or none where only an `interval` is printed.
+    `cells` and `conditions` are those of entry and file together.
     """
 
     name: str

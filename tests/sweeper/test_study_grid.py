@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from sweeper.study.cell_block import field_type
 from sweeper.study.grid import grid_type
-from sweeper.study.schema import field_type
 
 RHO = TypeAdapter(grid_type("rho", field_type("rho", "float"), "float"))
 STEPS = TypeAdapter(grid_type("kl_warmup_steps", field_type("kl_warmup_steps", "int"), "int"))
