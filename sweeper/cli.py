@@ -284,7 +284,7 @@ def export_to_optuna(
 
     opened = Store.open(to_read(store))
     study = load_study(opened.paths.study) if opened.paths.study.exists() else None
-    place = storage or str(opened.paths.analysis / "optuna.journal")
+    place = storage or str(opened.paths.analysis_file("optuna.journal"))
     opened.paths.analysis.mkdir(exist_ok=True)
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
     order_parameter = study.analysis.order_parameter if study else "kl_top"
@@ -345,7 +345,7 @@ def _export(
     except StudyError:  # of another version: its rows can be exported all the same
         name = opened.paths.root.name
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
-    place = output or opened.paths.analysis / tool
+    place = output or opened.paths.analysis_file(tool)
     written = write(runs_of(rows, history), place, name)
     if as_json:
         _print_json({"output": str(place), "runs": len(rows), "written": written})
@@ -456,8 +456,8 @@ def compare(
     from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.store import Store
     from sweeper.study import load_study
+    from sweeper.study.analysis import Analysis
     from sweeper.study.reference import load_reference
-    from sweeper.study.schema import Analysis
 
     published = load_reference(reference)
     opened = Store.open(to_read(store))

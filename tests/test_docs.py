@@ -28,8 +28,9 @@ from models.stack.stack import Stack
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table, write_table
 from sweeper.study import load_study
+from sweeper.study.cell_block import CellBlock
 from sweeper.study.reference import load_reference
-from sweeper.study.schema import SECTIONS, CellBlock, StudyFile
+from sweeper.study.schema import SECTIONS, StudyFile
 from tests.models.planted import THREE, TWO, stack_of
 
 ROOT = Path(__file__).parents[1]

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, STEPS, Axis, End, axis_of
 from sweeper.analysis.curves import curves, select
-from sweeper.analysis.order_parameter import OrderParameter, parse_order_parameter
 from sweeper.analysis.tables import critical_table
+from sweeper.parameters.control import RHO, STEPS, Axis, End, axis_of
+from sweeper.parameters.order import OrderParameter, parse_order_parameter
 
 FIELDS = tuple(field.name for field in fields(Cell))
 UNKNOWN = {"data": "", "latents": "1-1"}  # of rows that do not say; two layers, because one is never smoothed

@@ -3,7 +3,7 @@
 Any change here raises SCHEMA_VERSION, and a column that is added says since which version it is there: a store holds
 files of one schema, because readers of a folder of Parquet files take the first file's columns and silently drop what
 later files add. Rows of an earlier version get the columns that they lack, null, when they are read
-(`sweeper.store.rows`), and for good when the next run holds the store's lock (`sweeper.store.healing`).
+(`sweeper.store.rows`), and for good when the next run holds the store's lock (`sweeper.store.repair`).
 """
 
 from __future__ import annotations

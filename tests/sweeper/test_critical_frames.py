@@ -8,9 +8,9 @@ from synthetic import broken, planted, rows_of, store
 
 import sweeper
 from models.cell import Cell
-from sweeper.analysis.axis import axis_of
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table
+from sweeper.parameters.control import axis_of
 
 SHOWN = ["kind", "value", "low", "high", "reason"]
 

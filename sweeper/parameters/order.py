@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 if TYPE_CHECKING:  # study files name order parameters, and need no tables for it
     import pandas as pd
