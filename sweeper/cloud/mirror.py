@@ -145,8 +145,9 @@ class Mirror:
     def _files(self) -> dict[str, Stamp]:
         """Every file here that is mirrored."""
         found = {}
-        for name, path in self.paths.walk():
-            if OBJECT.fullmatch(name) and not TEMPORARY.fullmatch(path.name) and (at := self._stamp(name)):
+        for name in self.paths.walk():
+            temporary = TEMPORARY.fullmatch(name.rpartition("/")[2])
+            if OBJECT.fullmatch(name) and not temporary and (at := self._stamp(name)):
                 found[name] = at
         return found
 

@@ -49,14 +49,14 @@ def health(store: Store) -> Health:
     states = store.states()
     sizes: dict[str, int] = {}
     ages = []
-    for name, path in paths.walk():
+    for name in paths.walk():
         try:
-            status = os.stat(path, follow_symlinks=False)
+            status = os.stat(paths.inside(name), follow_symlinks=False)
         except FileNotFoundError:
             continue  # a run goes on
-        folder = name.split("/")[0] if "/" in name else "."
+        folder = name.partition("/")[0] if "/" in name else "."
         sizes[folder] = sizes.get(folder, 0) + status.st_size
-        if TEMPORARY.fullmatch(path.name):
+        if TEMPORARY.fullmatch(name.rpartition("/")[2]):
             ages.append(max(0.0, time.time() - status.st_mtime))
     return Health(
         cells=len(rows),

@@ -160,12 +160,12 @@ class StorePaths:
         entries = self.entries(folder)
         return [Path(e) for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
 
-    def walk(self) -> Iterator[tuple[str, Path]]:
-        """Every file below the root, with its name relative to the root, its parts joined by `/` (see `inside`)."""
+    def walk(self) -> Iterator[str]:
+        """The name of every file below the root, relative to it, its parts joined by `/`: see `inside`."""
         for folder, _, names in os.walk(self.root):
-            for name in names:
-                path = Path(folder) / name
-                yield path.relative_to(self.root).as_posix(), path
+            inside = Path(folder).relative_to(self.root).as_posix()
+            prefix = "" if inside == "." else f"{inside}/"
+            yield from (prefix + name for name in names)  # no path is made per file: a store may have 30,000
 
     def inside(self, name: str) -> Path:
         """The file or folder whose name relative to the root is `name`, its parts joined by `/`."""

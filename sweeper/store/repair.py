@@ -89,14 +89,14 @@ def damaged_rows(
         before = verified.get(kind, {})
         now: Verified = {}
         for entry in paths.entries(paths.rows(kind)):
-            name, path = entry.name, Path(entry)
+            name = entry.name
             if name[0] in "._":
                 continue  # readers of the folder skip these
             if not ROW_FILE.fullmatch(name):
-                yield Damaged(path, foreign(name), left_alone=True)
+                yield Damaged(paths.row(kind, name), foreign(name), left_alone=True)
                 continue
             if not entry.is_file(follow_symlinks=False):
-                yield Damaged(path, "not a file of this store, but a link or a folder")
+                yield Damaged(paths.row(kind, name), "not a file of this store, but a link or a folder")
                 continue
             if kind == "history":
                 seen.add(name)
@@ -106,17 +106,17 @@ def damaged_rows(
                     with open(entry, "rb", buffering=0) as file:
                         current = check_seal(file.readall(), kind, name)
                     if not current and earlier is not None:
-                        earlier.append(path)
+                        earlier.append(paths.row(kind, name))
             except FileNotFoundError:
                 now.pop(name, None)  # superseded meanwhile
             except StoreNewer as fault:
-                raise StoreNewer(f"{path}: {fault}") from fault
+                raise StoreNewer(f"{paths.row(kind, name)}: {fault}") from fault
             except PermissionError as fault:
                 now[name] = UNVERIFIED
-                yield Damaged(path, f"{UNREADABLE} ({fault.strerror})", left_alone=True)
+                yield Damaged(paths.row(kind, name), f"{UNREADABLE} ({fault.strerror})", left_alone=True)
             except (StoreDamaged, OSError) as fault:
                 now.pop(name, None)
-                yield Damaged(path, str(fault))
+                yield Damaged(paths.row(kind, name), str(fault))
         verified[kind] = now
     for name in sorted(verified["cells"].keys() - seen):
         if paths.row("cells", name).exists():
@@ -234,9 +234,9 @@ def check(paths: StorePaths) -> list[Damaged]:
 
 def sweep_temporary(paths: StorePaths) -> None:
     """Remove what killed writers left: files whose temporary name never became a real one."""
-    for _, path in paths.walk():
-        if TEMPORARY.fullmatch(path.name):
-            remove(path)
+    for name in paths.walk():
+        if TEMPORARY.fullmatch(name.rpartition("/")[2]):
+            remove(paths.inside(name))
 
 
 def _read_verified(paths: StorePaths) -> dict[str, Verified]:
