@@ -121,7 +121,7 @@ def train(
             raise
     found = _trained(loaded, url_of(place) or str(place.absolute()), outcome)
     if raise_failures and (found.missing or found.failures):
-        from sweeper.show import failure_lines
+        from sweeper.cli.words.plan import failure_lines
 
         raise CellsFailed("\n".join(failure_lines(outcome)), found)
     return found
@@ -142,14 +142,14 @@ def _trained(study: Study, store: str, outcome: Outcome) -> Trained:
 
 
 def _announce(store: Store, plan: Plan, damaged: tuple[Damaged, ...]) -> None:
-    from sweeper.show import plan_lines
+    from sweeper.cli.words.plan import plan_lines
 
     for line in plan_lines(plan, store, damaged):
         write_line(line, sys.stderr)
 
 
 def _watch(plan: Any, store: Store) -> Any:
-    from sweeper.progress import Watch
+    from sweeper.cli.progress import Watch
 
     return Watch(plan, store, LINE_S)
 

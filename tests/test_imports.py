@@ -43,7 +43,7 @@ OWNERS = {
     "pydantic": ("sweeper.study",),
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
-    "rich": ("sweeper.cli", "sweeper.progress", "sweeper.watching"),
+    "rich": ("sweeper.cli",),
     "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),

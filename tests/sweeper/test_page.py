@@ -17,7 +17,7 @@ from sweeper.analysis.html.blocks import images, section, table
 from sweeper.analysis.html.markup import Html, element, json_block
 from sweeper.analysis.html.quantities import quantities
 from sweeper.analysis.report import report
-from sweeper.cli import _report
+from sweeper.cli.commands.studies import _report
 from tests.sweeper.page_rows import asked, hostile_page, planted, planted_report
 
 

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, environment, table, until
 
 from sweeper.analysis.curves import curves
+from sweeper.cli.words.plan import plan_lines, refinement_dicts
 from sweeper.driver import Orders, worker
 from sweeper.plan import asked_cells, make_plan
-from sweeper.show import plan_lines, refinement_dicts
 from sweeper.store import Store
 from sweeper.study import load_study
 from tests.sweeper.planted_kl import plant
@@ -37,7 +37,7 @@ def points(store):
 
 
 def test_it_goes_on_until_the_target_is_met_and_the_report_counts_what_it_asked_for(tiny, trained):
-    from sweeper.cli import _report
+    from sweeper.cli.commands.studies import _report
 
     study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     outcome = study.run()

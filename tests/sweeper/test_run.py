@@ -23,15 +23,15 @@ from models.data import load
 from models.procedures.joint import Joint
 from models.registry import cell_id
 from models.training import Stack
-from sweeper import progress
+from sweeper.cli import progress
+from sweeper.cli.progress import Meter, Watch, share_of_work, stack_sentence
+from sweeper.cli.words.plan import status_dict
 from sweeper.driver import SIGNALS
 from sweeper.driver.tries import ATTEMPTS, carry_out
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import make_plan
-from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.run import ECHO_S
-from sweeper.show import status_dict
 from sweeper.store import Store
 
 LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}

@@ -105,11 +105,11 @@ def run(
 
 
 def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None:
+    from sweeper.cli.progress import Watch
+    from sweeper.cli.words.plan import failure_lines, plan_dict, plan_lines
     from sweeper.executors import cluster_at, executor_for
-    from sweeper.progress import Watch
     from sweeper.run import run_study
     from sweeper.settled import settled, settled_lines
-    from sweeper.show import failure_lines, plan_dict, plan_lines
 
     where = cluster_at(loaded, address)
     opened = _open(loaded, store, create=True)
@@ -157,11 +157,11 @@ def plan(
 ) -> None:
     """Say what a run would do, why, and what it would cost; nothing is trained or written."""
     from sweeper import estimate
+    from sweeper.cli.words.plan import cost_lines, plan_dict, plan_lines, plan_table
     from sweeper.cloud import to_read
     from sweeper.plan import make_plan
     from sweeper.run import default_store, fetch_data
     from sweeper.settled import settled_lines
-    from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
 
     loaded = _study(study, overrides)
     root = default_store(loaded) if store is None else to_read(store, missing_ok=True)
@@ -195,8 +195,8 @@ def status(
     debug: Debug = False,
 ) -> None:
     """Say how far a store is, also while a run is going on."""
-    from sweeper.show import status_lines
-    from sweeper.watching import look
+    from sweeper.cli.watching import look
+    from sweeper.cli.words.plan import status_lines
 
     if watch:
         _watch(store, as_json)
@@ -212,7 +212,7 @@ def status(
 def _watch(store: Path, as_json: bool) -> None:
     from rich.console import Console
 
-    from sweeper.watching import watch_changes, watch_lines, watch_screen
+    from sweeper.cli.watching import watch_changes, watch_lines, watch_screen
 
     try:
         if as_json:
@@ -347,9 +347,9 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Print versions, devices, limits, open ports, data sets and free space, and verify every file of a store."""
+    from sweeper.cli.words.doctor import lines
     from sweeper.cloud import to_read
     from sweeper.doctor import examine
-    from sweeper.findings import lines
 
     found = examine(store and to_read(store))
     if as_json:
@@ -373,10 +373,10 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Bring finished cells of other stores into one, each once; run it again to go on after an interruption."""
+    from sweeper.cli.words.plan import merge_dict, merge_lines
     from sweeper.cloud import to_read, url_of
     from sweeper.errors import StudyError
     from sweeper.merge import merge as bring
-    from sweeper.show import merge_dict, merge_lines
 
     if url_of(target):
         raise StudyError(f"{target}: stores are merged into a folder")
@@ -403,8 +403,8 @@ def predict(
 ) -> None:
     """Predict the critical ρ from cells at one smaller ρ and at ρ = 1, beside the one that was found."""
     from sweeper.analysis.prediction import prediction_table
+    from sweeper.cli.words.plan import PREDICTION_HEADER, prediction_rows
     from sweeper.prediction import predictions
-    from sweeper.show import PREDICTION_HEADER, prediction_rows
 
     study, opened = _of_store(store)
     found = predictions(study, opened, below, _say)
@@ -430,9 +430,9 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Print what a store measured beside published numbers; exit 1 if it disagrees under the same conditions."""
+    from sweeper.cli.words.plan import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.cloud import to_read
     from sweeper.compare import compare as beside
-    from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.store import Store
     from sweeper.study import load_study
     from sweeper.study.reference import load_reference
@@ -569,7 +569,7 @@ def _analysed(study: Study, store: Store, folder: Path | None) -> Report:
 
 
 def _print_report(found: Report, store: Store) -> None:
-    from sweeper.show import report_header, report_lines, report_table
+    from sweeper.cli.words.plan import report_header, report_lines, report_table
 
     if found.curves:
         _print_table(report_header(found), report_table(found))

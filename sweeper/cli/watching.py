@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from sweeper.cli.progress import PLAIN_LINE_S
+from sweeper.cli.words.plan import status_dict, status_lines
 from sweeper.cloud import PUSH_S, to_read, url_of
 from sweeper.errors import StudyError
 from sweeper.machine import ANYWHERE
 from sweeper.plan import make_plan
-from sweeper.progress import PLAIN_LINE_S
-from sweeper.show import status_dict, status_lines
 from sweeper.store import Store
 from sweeper.study import load_study
 from sweeper.wording import plural

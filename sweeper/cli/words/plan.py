@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.compiled import compiler
+from sweeper.cli.progress import living, share_of_work, stack_sentence
 from sweeper.estimate import Cost
 from sweeper.plan import Item, Plan
-from sweeper.progress import living, share_of_work, stack_sentence
 from sweeper.store import Damaged, Store
 from sweeper.store.lock import describe
 from sweeper.wording import duration, last_line, plural, size
