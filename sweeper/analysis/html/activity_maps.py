@@ -80,7 +80,7 @@ def _grid(curves: Sequence[Curve], found: Sequence[pd.DataFrame]) -> Block | Non
 
 
 def _of_layer(data: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """One row a depth and width: the layer's active units and their share."""
+    """One row per depth and width: the layer's active units and their share."""
     if layer == "top":
         return data[data["layer"] == data["depth"]]
     if layer != "all":

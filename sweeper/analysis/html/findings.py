@@ -17,14 +17,14 @@ from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.intervals import CONFIDENCE
 from sweeper.analysis.order_parameter import parse_order_parameter
 
-MOST_CARDS = 4  # with more curves the table says it better
+MAX_CARDS = 4  # with more curves the table says it better
 PERCENT = f"{100 * CONFIDENCE:g}\u00a0%"
 FAMILY_NAMES = {"broken": "broken line", "onset": "onset-log", "logistic": "logistic", "flat": "flat"}
 
 
 def findings(curves: Sequence[Curve], order_parameter: str) -> list[Block]:
     """Cards for a few curves, and the table of all."""
-    made = [cards([_card(curve) for curve in curves])] if len(curves) <= MOST_CARDS else []
+    made = [cards([_card(curve) for curve in curves])] if len(curves) <= MAX_CARDS else []
     return [*made, _table(curves, order_parameter)]
 
 

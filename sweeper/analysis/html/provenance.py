@@ -12,7 +12,7 @@ from models.cell import Cell
 from sweeper.analysis.html.blocks import Block, code, paragraph, table
 from sweeper.store.notes import Failure
 
-MOST_TRACEBACKS = 20  # different ones; cells of one stack fail with the same
+MAX_TRACEBACKS = 20  # different ones; cells of one stack fail with the same
 
 
 def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failures: Sequence[Failure]) -> list[Block]:
@@ -37,7 +37,7 @@ def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failure
     tracebacks: dict[str, list[str]] = {}
     for failure in failed:
         tracebacks.setdefault(failure.traceback, []).append(failure.cell_id)
-    for traceback, ids in list(tracebacks.items())[:MOST_TRACEBACKS]:
+    for traceback, ids in list(tracebacks.items())[:MAX_TRACEBACKS]:
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
         blocks.append(code(f"Traceback of cell {ids[0]}{more}", traceback, fold=True))
     known_ids = {*(cells["cell_id"] if len(cells) else ()), *(failure.cell_id for failure in failed)}
@@ -64,10 +64,11 @@ def _machines(cells: pd.DataFrame) -> Block:
     for (device, name, threads), part in cells.groupby(["device", "device_name", "threads"]):
         each = 1 if device == "cuda" else int(threads)  # a GPU-hour is one of the device, whatever threads feed it
         hours = [f"{each * part[column].sum() / 3600:.2f}" for column in ("wall_s", "evaluation_s")]
+        used = "GPU" if device == "cuda" else f"{threads} core{'s' * (threads > 1)} per worker"
         memory = part["peak_memory_bytes"].max()
         rows.append(
             [
-                name, "GPU" if device == "cuda" else f"{threads} core{'s' * (threads > 1)} a worker", len(part), *hours,
+                name, used, len(part), *hours,
                 "GPU-hours" if device == "cuda" else "core-hours", f"{1000 * part['step_s'].median():.3g}",
                 None if pd.isna(memory) else f"{memory / 1e9:.2g}",
             ]
