@@ -140,6 +140,25 @@ class Plan:
         largest = max((sum(cell_size(c).parameters for c in order.cells) for order in self.orders), default=0)
         return kept + 2 * 12 * largest * self.workers
 
+    def to_dict(self, estimate: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Plain values for JSON; `estimate`: those of what it will cost."""
+        stacks = [{"name": o.name, "cells": len(o.cells), "start": o.start, "steps": o.steps} for o in self.orders]
+        return {
+            "study": self.study.name,
+            "cells": len(self.items),
+            "steps": self.study.steps,
+            "counts": self.counts,
+            "missing": len(self.missing),
+            "workers": self.workers,
+            "device": self.device,
+            "stacks": stacks,
+            "memory_bytes": self.memory_bytes,
+            "disk_bytes": self.disk_bytes,
+            "estimate": estimate,
+            "to_do": [{"cell_id": i.cell_id, "action": i.action, "start": i.start, "why": i.why} for i in self.missing],
+            "refinement": [proposal.to_dict() for proposal in self.refinement],
+        }
+
 
 def make_plan(
     study: Study,

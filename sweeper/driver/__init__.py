@@ -75,7 +75,7 @@ class Assignment:
 
     - `root`: the store, as all workers can reach it; `run_id`: names this run's attempts and its request to stop.
     - `stopping`: asked whether a stop was requested in this process; `listen`: hear such requests again, where a
-      library put its own signal handlers in place of ours.
+      library put its own signal handlers in place of ours; `say`: shows people a line.
     """
 
     orders: Orders
@@ -84,6 +84,7 @@ class Assignment:
     workers: int
     stopping: Callable[[], bool]
     listen: Callable[[], None] = lambda: None
+    say: Callable[[str], object] = lambda line: None
 
     def attempt(self, number: int) -> str:
         """Name of the attempt at order `number`."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from sweeper.limits import ended_for_memory
-from sweeper.output import write_line
 from sweeper.wording import duration, plural
 
 RESTARTS = 2  # of an order whose process died, on top of those that halve its stack to one cell
@@ -27,11 +25,6 @@ _RAY_SAYS = re.compile(r"running low on memory")
 _FIGURES = re.compile(r"Memory on the node \(IP: ([^,)]+).*?\) was ([0-9.]+)GB(?: used)? / ([0-9.]+)GB", re.DOTALL)
 
 
-def tell(line: str) -> None:
-    """A line for people."""
-    write_line(line, sys.stderr)
-
-
 class Losses:
     """What became of the processes that carried out the orders of a run on so many `workers`.
 
@@ -41,7 +34,7 @@ class Losses:
     def __init__(
         self,
         workers: int,
-        say: Callable[[str], object] = tell,
+        say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
         ended_here: Callable[[], int] = ended_for_memory,
     ):
@@ -96,7 +89,7 @@ class Losses:
             self.hopeless = True  # the next orders need not wait as long to see it
             return (
                 f"{reason}\n{memory}, {tries} times though nothing else of this run was going on: free some there, or "
-                "make stacks smaller (run.max_stack); the same command goes on from the last checkpoint"
+                "make stacks smaller (run.max_stack); run the same command to resume from the last checkpoint"
             )
         wait_s = min(FIRST_WAIT_S * 2 ** (tries - 1), MAX_WAIT_S)
         self.not_before = self.clock() + wait_s

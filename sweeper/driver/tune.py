@@ -17,7 +17,7 @@ from typing import Any
 
 from sweeper.driver import Assignment
 from sweeper.driver.entry import carry_out_order, send_as_code
-from sweeper.driver.losses import Losses, tell
+from sweeper.driver.losses import Losses
 from sweeper.driver.ray_logs import RayLogs
 from sweeper.driver.scout import cluster
 from sweeper.driver.session import line, ray_session
@@ -60,9 +60,9 @@ class RayTune:
             resources["gpu"] = 1
         given = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
         trainable = tune.with_parameters(carry_out_order, source_root=ROOT, **given)
-        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved)
+        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, work.say)
         _survive_the_memory_monitor()
-        losses = Losses(work.workers)
+        losses = Losses(work.workers, work.say)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -87,12 +87,10 @@ class RayTune:
         except GaveUp:
             raise waiting.fault from None
         except Exception as fault:
-            raise SweeperError(
-                f"Ray stopped working: {line(fault)}; the same command goes on from the checkpoints"
-            ) from fault
+            raise SweeperError(f"Ray stopped working: {line(fault)}; run the same command to resume") from fault
         finally:
             if chatter.getvalue():
-                tell(chatter.getvalue().rstrip("\n"))
+                work.say(chatter.getvalue().rstrip("\n"))
 
 
 def _record(number: int, reason: str, work: Assignment, store: Store) -> None:

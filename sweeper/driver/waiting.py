@@ -6,7 +6,6 @@ A worker that cannot start says why to Ray's logs alone, and Ray starts the next
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -107,12 +106,20 @@ class Waiting:
     Args:
         reserved: whether cores are set aside for an order that waits. If not, they are in use by others.
         own: whether all cores are this run's, so that there are no others.
+        say: shows a line to people.
     """
 
     def __init__(
-        self, limit_s: float, stopping: Callable[[], bool], logs: RayLogs, own: bool, reserved: Callable[[], bool]
+        self,
+        limit_s: float,
+        stopping: Callable[[], bool],
+        logs: RayLogs,
+        own: bool,
+        reserved: Callable[[], bool],
+        say: Callable[[str], object] = lambda line: None,
     ):
         self.limit_s, self.stopping, self.logs, self.own, self.reserved = limit_s, stopping, logs, own, reserved
+        self.say = say
         self.since: float | None = None
         self.looked = 0.0
         self.told = False
@@ -138,7 +145,7 @@ class Waiting:
             elif not self.told:
                 self.told = True
                 with suppress(OSError):
-                    print("waiting: others use the cores or GPUs of the cluster", file=sys.stderr, flush=True)
+                    self.say("waiting: others use the cores or GPUs of the cluster")
 
     def _end(self, fault: SweeperError) -> None:
         self.fault = fault

@@ -10,10 +10,10 @@ from conftest import environment
 from models.registry import cell_id, cell_size
 from models.settings import Evaluation
 from sweeper import estimate
+from sweeper.cli.words.plan import plan_lines
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
 from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
-from sweeper.show import plan_lines
 from sweeper.store import Store
 from sweeper.store.paths import row_name
 

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, environment, table, until
 
 from sweeper.analysis.curves import curves
+from sweeper.cli.words.plan import plan_lines
 from sweeper.driver import Orders, worker
 from sweeper.plan import asked_cells, make_plan
-from sweeper.show import plan_lines, refinement_dicts
 from sweeper.store import Store
 from sweeper.study import load_study
 from tests.sweeper.planted_kl import plant
@@ -37,13 +37,13 @@ def points(store):
 
 
 def test_it_goes_on_until_the_target_is_met_and_the_report_counts_what_it_asked_for(tiny, trained):
-    from sweeper.cli import _report
+    from sweeper.report import write_report
 
     study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     outcome = study.run()
     (proposal,) = outcome.after.refinement
     assert proposal.advice.state == "met" and not outcome.after.missing and not outcome.failures
-    found = _report(study.load(), study.opened())
+    found = write_report(study.load(), study.opened())
     (curve,) = found.curves
     onset, cells = curve.transition.onset, len(points(study.opened()))
     assert np.log((1 - onset.low) / (1 - onset.high)) / 2 <= 0.05
@@ -109,7 +109,7 @@ def test_each_curve_goes_its_own_way_and_two_share_their_plain_cells(tiny, train
     grid = CURVE | {"latents": ["3-2", "3-3"], "smoothing_samples": [2, 3]}
     study = tiny(cells=grid, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     outcome = study.run()
-    found = refinement_dicts(outcome.after)
+    found = [proposal.to_dict() for proposal in outcome.after.refinement]
     assert [curve["state"] for curve in found] == ["met"] * 4
     assert sorted(curve["curve"] for curve in found) == [
         f"digits · mlp {latents} (8) · smoothing samples {samples}" for latents in ("3-2", "3-3") for samples in (2, 3)

@@ -23,15 +23,16 @@ from models.data import load
 from models.procedures.joint import Joint
 from models.registry import cell_id
 from models.training import Stack
-from sweeper import progress
+from sweeper.cli import progress
+from sweeper.cli.progress import Watch
+from sweeper.cli.words.status import stack_sentence
 from sweeper.driver import SIGNALS
 from sweeper.driver.tries import ATTEMPTS, carry_out
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.plan import make_plan
-from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.run import ECHO_S
-from sweeper.show import status_dict
+from sweeper.status import Meter, share_of_work, status_of
 from sweeper.store import Store
 
 LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}
@@ -56,7 +57,7 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
     assert study.opened().running() == []
     run.kill(number)
     assert run.wait(timeout=60) == 128 + number
-    assert "0 of 6 cells done; the same command goes on from the checkpoints" in run.err
+    assert "0 of 6 cells done; run the same command to resume" in run.err
     assert "Traceback" not in run.err and study.opened().holder() is None
     records = study.opened().running()
     assert len(records) == 1 and records[0].step > 0 and len(records[0].cell_ids) in (2, 4)
@@ -71,7 +72,9 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
 
 BUSY = """
 import sys, time
-from sweeper.run import run_study
+from sweeper.cli.output import say_at_once
+from sweeper.cli.words.run import STOPPING
+from sweeper.run import StopRequest, run_study
 from sweeper.store import Store
 from sweeper.study import load_study
 
@@ -80,7 +83,8 @@ class Busy:
         print("working", flush=True)
         time.sleep(600)
 
-run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Busy())
+stop = StopRequest(told=lambda: say_at_once(STOPPING))
+run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Busy(), stop=stop)
 """
 
 
@@ -94,7 +98,7 @@ def test_a_second_signal_ends_it_at_once(tiny, number, code):
     ) as child:
         assert child.stdout.readline() == "working\n"
         child.send_signal(number)
-        assert child.stderr.readline() == "\n" and "once more to stop at once" in child.stderr.readline()
+        assert child.stderr.readline() == "\n" and "press Ctrl-C again to quit now" in child.stderr.readline()
         assert child.poll() is None
         time.sleep(ECHO_S)
         child.send_signal(number)
@@ -328,7 +332,7 @@ def test_a_stack_whose_process_is_gone_is_not_shown_as_running(tiny):
     for attempt, (pid, host) in notes.items():
         store.write_progress(attempt, said | {"pid": pid, "host": host})
     with store.lock():
-        shown = status_dict(None, store)["running"]
+        shown = status_of(None, store).running
     assert [note["attempt"] for note in shown] == ["b", "c"]
 
 
@@ -353,7 +357,7 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
     def broken(*_, **__):
         raise ValueError("no figure today")
 
-    monkeypatch.setattr("sweeper.analysis.report.report", broken)
+    monkeypatch.setattr("sweeper.report.write_report", broken)
     study = tiny(cells={"seed": 0})
     for code, heal in ((1, True), (1, False)):
         monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
