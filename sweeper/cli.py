@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sweeper.analysis.report import Report
-    from sweeper.estimate import Cost
     from sweeper.export.runs import Run
-    from sweeper.plan import Plan
+    from sweeper.planning import Plan
+    from sweeper.planning.estimate import Cost
     from sweeper.store import Damaged, Store
     from sweeper.study import Study
 
@@ -106,9 +106,9 @@ def run(
 
 def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None:
     from sweeper.executors import cluster_at, executor_for
+    from sweeper.planning.settled import settled, settled_lines
     from sweeper.progress import Watch
     from sweeper.run import run_study
-    from sweeper.settled import settled, settled_lines
     from sweeper.show import failure_lines, plan_dict, plan_lines
 
     where = cluster_at(loaded, address)
@@ -156,11 +156,10 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Say what a run would do, why, and what it would cost; nothing is trained or written."""
-    from sweeper import estimate
     from sweeper.cloud import to_read
-    from sweeper.plan import make_plan
+    from sweeper.planning import estimate, make_plan
+    from sweeper.planning.settled import settled_lines
     from sweeper.run import default_store, fetch_data
-    from sweeper.settled import settled_lines
     from sweeper.show import cost_lines, plan_dict, plan_lines, plan_table
 
     loaded = _study(study, overrides)
@@ -481,7 +480,7 @@ def _of_store(path: Path) -> tuple[Study, Store]:
     """A store, and the study that was last run on it."""
     from sweeper.cloud import to_read
     from sweeper.errors import StudyError
-    from sweeper.settled import settled
+    from sweeper.planning.settled import settled
     from sweeper.store import Store
     from sweeper.study import load_study
 
@@ -494,7 +493,7 @@ def _of_store(path: Path) -> tuple[Study, Store]:
 def _changes(study: Study, store: Store) -> list[str]:
     """What the study says otherwise than at the last run on this store."""
     from sweeper.errors import StudyError
-    from sweeper.settled import settled
+    from sweeper.planning.settled import settled
     from sweeper.study import load_study
 
     if not store.paths.study.exists():
@@ -533,7 +532,7 @@ def _analysed(study: Study, store: Store, folder: Path | None) -> Report:
     from models.registry import cell_id
     from sweeper.analysis.html import page_data, render
     from sweeper.analysis.report import report as analyse
-    from sweeper.plan import asked_cells
+    from sweeper.planning import asked_cells
     from sweeper.store.atomic import write_bytes
 
     cells, history = store.cells(), store.history()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.settled import settled
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Store, StorePaths
 from sweeper.store.atomic import reported, write_bytes
 from sweeper.store.merging import Taken, survey, take

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from models.registry import cell_size
-from sweeper.estimate import relative_work
-from sweeper.plan import Plan
+from sweeper.planning import Plan
+from sweeper.planning.estimate import relative_work
 from sweeper.store import Store
 from sweeper.store.lock import alive
 from sweeper.wording import duration, plural

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from models.compiled import compiler
-from sweeper.estimate import Cost
-from sweeper.plan import Item, Plan
+from sweeper.planning import Item, Plan
+from sweeper.planning.estimate import Cost
 from sweeper.progress import living, share_of_work, stack_sentence
 from sweeper.store import Damaged, Store
 from sweeper.store.lock import describe
@@ -47,13 +47,13 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         f"left alone: {fault}" if fault.left_alone else f"set aside and to be done again: {fault}" for fault in damaged
     ]
     if plan.missing:
-        sizes = sorted({len(order.cells) for order in plan.orders})
+        sizes = sorted({len(job.cells) for job in plan.jobs})
         cells = plural(sizes[0], "cell") if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]} cells"
         where = "a GPU each" if plan.device == "cuda" else f"{plural(study.run.threads, 'thread')} each"
         workers = f"on {plural(plan.workers, 'worker')} ({where})"
         if study.run.executor == "inline":
             workers = "in this process"
-        lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
+        lines.append(f"{plural(len(plan.jobs), 'stack')} of {cells} {workers}")
         if plan.device == "cpu":
             lines += _slower(plan)
     else:
@@ -160,7 +160,7 @@ def plan_dict(plan: Plan, cost: Cost | None = None) -> dict[str, Any]:
         "missing": len(plan.missing),
         "workers": plan.workers,
         "device": plan.device,
-        "stacks": [{"name": o.name, "cells": len(o.cells), "start": o.start, "steps": o.steps} for o in plan.orders],
+        "stacks": [{"name": o.name, "cells": len(o.cells), "start": o.start, "steps": o.steps} for o in plan.jobs],
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.disk_bytes,
         "estimate": None if cost is None else vars(cost),

@@ -17,7 +17,7 @@ from sweeper.cloud import to_run, url_of
 from sweeper.errors import CellsFailed, Interrupted, SweeperError
 from sweeper.executors import cluster_at, executor_for
 from sweeper.output import write_line
-from sweeper.plan import Plan
+from sweeper.planning import Plan
 from sweeper.run import Outcome, StopRequest, default_store, run_study
 from sweeper.store import Damaged, Failure, Store
 from sweeper.study import Study, study_from

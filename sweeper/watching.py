@@ -14,7 +14,7 @@ from rich.text import Text
 from sweeper.cloud import PUSH_S, to_read, url_of
 from sweeper.errors import StudyError
 from sweeper.machine import ANYWHERE
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.progress import PLAIN_LINE_S
 from sweeper.show import status_dict, status_lines
 from sweeper.store import Store

@@ -1,7 +1,7 @@
-"""Workers whose process is gone: why, whether their order is tried again, when, and beside how many others.
+"""Workers whose process is gone: why, whether their job is tried again, when, and beside how many others.
 
 Memory is a case of its own. Ray ends workers when their machine has next to none left, whoever took it, and so does the
-system: that is neither the order's fault nor for ever. Fewer stacks then run side by side, and one more is tried after
+system: that is neither the job's fault nor for ever. Fewer stacks then run side by side, and one more is tried after
 a while. A stack goes on in halves (`tries.carry_out` sees to that); one that was alone waits before, each time longer.
 """
 
@@ -14,12 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from sweeper.limits import ended_for_memory
+from sweeper.machine import killed_for_memory
 from sweeper.output import write_line
 from sweeper.wording import duration, plural
 
-RESTARTS = 2  # of an order whose process died, on top of those that halve its stack to one cell
-MEMORY_RESTARTS = 6  # the same where memory ran out while no other order was carried out: waits of 4 minutes in all
+RESTARTS = 2  # of a job whose process died, on top of those that halve its stack to one cell
+MEMORY_RESTARTS = 6  # the same where memory ran out while no other job was carried out: waits of 4 minutes in all
 FIRST_WAIT_S, MAX_WAIT_S = 5.0, 60.0
 FIRST_CALM_S, MAX_CALM_S = 60.0, 3600.0  # without a loss of memory until one more stack is tried, doubled by each loss
 
@@ -33,7 +33,7 @@ def tell(line: str) -> None:
 
 
 class Losses:
-    """What became of the processes that carried out the orders of a run on so many `workers`.
+    """What became of the processes that carried out the jobs of a run on so many `workers`.
 
     `ended_here` counts the processes that this machine's system has ended for their memory.
     """
@@ -43,7 +43,7 @@ class Losses:
         workers: int,
         say: Callable[[str], object] = tell,
         clock: Callable[[], float] = time.monotonic,
-        ended_here: Callable[[], int] = ended_for_memory,
+        ended_here: Callable[[], int] = killed_for_memory,
     ):
         self.workers = self.side_by_side = workers
         self.say, self.clock, self.ended_here = say, clock, ended_here
@@ -54,7 +54,7 @@ class Losses:
         self.ended_before = ended_here()
 
     def room(self, running: int) -> bool:
-        """Whether an order may be handed out now, beside so many that are carried out."""
+        """Whether a job may be handed out now, beside so many that are carried out."""
         now = self.clock()
         if self.side_by_side < self.workers and now >= self.calm_at:
             self.side_by_side += 1
@@ -62,18 +62,18 @@ class Losses:
         return running < self.side_by_side and now >= self.not_before
 
     def finished(self) -> None:
-        """An order was carried out, so there was memory for it."""
+        """A job was carried out, so there was memory for it."""
         self.hopeless = False
 
     def lost(self, number: int, cells: int, stack: int, others: int, reason: str) -> str | None:
-        """The process of order `number` is gone, for the `reason` that Ray gives.
+        """The process of job `number` is gone, for the `reason` that Ray gives.
 
         Args:
-            cells: of the order; `stack`: those that the process was training (0: it had not begun).
-            others: how many orders are carried out beside it.
+            cells: of the job; `stack`: those that the process was training (0: it had not begun).
+            others: how many jobs are carried out beside it.
 
         Returns:
-            None where the order is to be handed out again, else the reason why not, its last line in our words.
+            None where the job is to be handed out again, else the reason why not, its last line in our words.
         """
         halvings = (cells - 1).bit_length()
         memory = self._memory(reason)
@@ -93,7 +93,7 @@ class Losses:
         self.without_memory[number] += 1
         tries = self.without_memory[number]
         if self.hopeless or tries > MEMORY_RESTARTS + halvings:
-            self.hopeless = True  # the next orders need not wait as long to see it
+            self.hopeless = True  # the next jobs need not wait as long to see it
             return (
                 f"{reason}\n{memory}, {tries} times though nothing else of this run was going on: free some there, or "
                 "make stacks smaller (run.max_stack); the same command goes on from the last checkpoint"

@@ -1,4 +1,4 @@
-"""How often an order is tried, and in how large stacks: what to do where its code raises, or memory runs out."""
+"""How often a job is tried, and in how large stacks: what to do where its code raises, or memory runs out."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import torch
 from models.heap import give_freed_memory_back, keep_freed_memory
 from sweeper.driver.worker import Stop, Stopped, Worker, log, log_path
 from sweeper.errors import StoreUnwritable, SweeperError
-from sweeper.plan import Order, fitting_key
+from sweeper.planning import Job
+from sweeper.planning.jobs import fitting_key
 from sweeper.provenance import provenance
 from sweeper.store import Store
 from sweeper.wording import last_line, plural
 
-ATTEMPTS = 3  # of an order whose code raises; the last takes its cells one by one, so that one cannot fail the others
+ATTEMPTS = 3  # of a job whose code raises; the last takes its cells one by one, so that one cannot fail the others
 
 
-def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
-    """Do an order, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
+def carry_out(job: Job, store: Store, attempt: str, stop: Stop) -> None:
+    """Do a job, up to `ATTEMPTS` times. Cells that fail for good are recorded in the store, not raised.
 
     A stack for which memory ran out, or whose process died (the system may have ended it for its memory), goes on from
     its checkpoint as two of half the size.
 
     Args:
-        attempt: a name of its own for this order's folder in `running/`.
+        attempt: a name of its own for this job's folder in `running/`.
         stop: asked about twice a second; when it says yes a checkpoint is written and Stopped raised.
 
     Raises:
         Stopped: see above. StoreUnwritable: nothing can be saved, so nothing is tried again. SweeperError: the GPU is
             lost to this process; another may go on from the checkpoint.
     """
-    torch.set_num_threads(order.threads)
+    torch.set_num_threads(job.threads)
     torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.products`
     keep_freed_memory()
-    most = len(order.cells)
+    most = len(job.cells)
     died = max((int(note.get("cells", 0)) for note in store.forget_progress(attempt)), default=0)
     if died > 1:
         most = math.ceil(died / 2)
         log(store, attempt, f"a process died with a stack of {died} cells: at most {most} from here on")
     for number in range(1, ATTEMPTS + 1):
-        whole = [order] if number < ATTEMPTS else [replace(order, cells=(cell,)) for cell in order.cells]
+        whole = [job] if number < ATTEMPTS else [replace(job, cells=(cell,)) for cell in job.cells]
         failures = {}
         for part_number, part in enumerate(whole):
             name = attempt if len(whole) == 1 else f"{attempt}.{part_number}"
@@ -63,17 +64,17 @@ def carry_out(order: Order, store: Store, attempt: str, stop: Stop) -> None:
         store.record_failure(part.cell_ids, attempt, text, str(log_path(store, attempt)))
 
 
-def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: int) -> None:
-    """One try at an order in stacks of at most `most` cells, half as many each time that memory runs out.
+def _within_memory(job: Job, store: Store, attempt: str, stop: Stop, most: int) -> None:
+    """One try at a job in stacks of at most `most` cells, half as many each time that memory runs out.
 
     The size that fitted is remembered in the store for this machine and shape, for other workers and later plans.
     """
-    key = fitting_key(order.cells[0], order.device)
-    cells, number = order.cells, 0
+    key = fitting_key(job.cells[0], job.device)
+    cells, number = job.cells, 0
     while cells:
         most = min(most, store.fitting(key) or most)
-        part = replace(order, cells=cells[:most])
-        name = attempt if part == order else f"{attempt}.{number}"
+        part = replace(job, cells=cells[:most])
+        name = attempt if part == job else f"{attempt}.{number}"
         number += 1
         worker = Worker(part, store, name, stop)
         try:
@@ -91,8 +92,8 @@ def _within_memory(order: Order, store: Store, attempt: str, stop: Stop, most: i
         give_freed_memory_back()
         most = math.ceil(len(part.cells) / 2)
         log(store, attempt, f"no memory for a stack of {len(part.cells)} cells: at most {most} from here on ({reason})")
-        store.note_fitting(key, most, {"architecture": order.cells[0].architecture, "host": provenance()["host"]})
-        if order.device == "cuda":
+        store.note_fitting(key, most, {"architecture": job.cells[0].architecture, "host": provenance()["host"]})
+        if job.device == "cuda":
             torch.cuda.empty_cache()
     store.remove_running(attempt)
 

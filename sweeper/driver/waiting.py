@@ -25,9 +25,9 @@ STOPPED = "stopped before a worker was there"
 
 
 def muster(needs: Mapping[str, float], limit_s: float, stopping: Callable[[], bool], logs: RayLogs) -> None:
-    """See a worker come up on every node of the cluster that could carry out an order, and import the driver's source.
+    """See a worker come up on every node of the cluster that could carry out a job, and import the driver's source.
 
-    `needs`: of Ray's resources, per order. Raises WorkersUnavailable, or SweeperError when `stopping` says yes.
+    `needs`: of Ray's resources, per job. Raises WorkersUnavailable, or SweeperError when `stopping` says yes.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -102,10 +102,10 @@ class GaveUp(BaseException):
 
 
 class Waiting:
-    """Watches a run whose orders wait for workers.
+    """Watches a run whose jobs wait for workers.
 
     Args:
-        reserved: whether cores are set aside for an order that waits. If not, they are in use by others.
+        reserved: whether cores are set aside for a job that waits. If not, they are in use by others.
         own: whether all cores are this run's, so that there are no others.
     """
 
@@ -146,7 +146,7 @@ class Waiting:
 
 
 def reserved() -> bool:
-    """Whether Ray has set aside what an order of this job needs (which Tune asks for order by order)."""
+    """Whether Ray has set aside what a job of this run needs (which Tune asks for job by job)."""
     import ray
     from ray.util import placement_group_table
 

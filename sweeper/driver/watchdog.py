@@ -21,7 +21,7 @@ from sweeper.store import Store
 from sweeper.wording import duration
 
 if TYPE_CHECKING:
-    from sweeper.plan import Order
+    from sweeper.planning import Job
 
 LOOKS = 20  # within the limit
 LAST_WORDS_S = 10.0  # for writing down what hung: the store may be what does not answer
@@ -70,7 +70,7 @@ def _stacks() -> str:
         return file.read()
 
 
-def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[], bool]) -> None:
+def carry_out_watched(job: Job, store: Store, attempt: str, stop: Callable[[], bool]) -> None:
     """`tries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
 
     How often the attempt hung in earlier processes stands in the store. The last of the tries takes its cells one by
@@ -80,19 +80,17 @@ def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[
     from sweeper.driver.worker import log, log_path
 
     hangs = store.hangs(attempt)
-    parts = {attempt: order}
+    parts = {attempt: job}
     if hangs + 1 >= ATTEMPTS:
         failed = {failure.cell_id for failure in store.failures()}
-        cells = zip(order.cells, order.cell_ids, strict=True)
+        cells = zip(job.cells, job.cell_ids, strict=True)
         parts = {
-            f"{attempt}.alone-{i}": replace(order, cells=(c,))
-            for i, (c, name) in enumerate(cells)
-            if name not in failed
+            f"{attempt}.alone-{i}": replace(job, cells=(c,)) for i, (c, name) in enumerate(cells) if name not in failed
         }
     for name, part in parts.items():
 
-        def hung(stacks: str, name: str = name, part: Order = part) -> None:
-            reason = f"no step finished within {duration(order.hang_s)} (run.hang_s)"
+        def hung(stacks: str, name: str = name, part: Job = part) -> None:
+            reason = f"no step finished within {duration(job.hang_s)} (run.hang_s)"
             text = f"{stacks}{reason}"
             store.note_hang(attempt)
             if hangs + 1 >= ATTEMPTS:
@@ -101,7 +99,7 @@ def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[
             after = f"the process ends, its stack can go on from the last checkpoint (log: {log_path(store, attempt)})"
             log(store, attempt, f"{reason}: {after}", text + "\n")
 
-        with Watchdog(order.hang_s, hung) as watchdog:
+        with Watchdog(job.hang_s, hung) as watchdog:
 
             def asked(watchdog: Watchdog = watchdog) -> bool:
                 answer = stop()

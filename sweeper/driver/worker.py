@@ -1,6 +1,6 @@
 """What a worker does with a stack: train it from wherever the store says it stands, evaluate, commit.
 
-The store decides everything: a worker that starts after a kill reads there how far its cells are. So an order may be
+The store decides everything: a worker that starts after a kill reads there how far its cells are. So a job may be
 run again at any time, by any process, and does only what is missing.
 """
 
@@ -33,7 +33,7 @@ from models.registry import cell_id, cell_size
 from models.settings import Evaluation
 from models.training import Stack
 from sweeper.errors import StoreDamaged
-from sweeper.plan import Order
+from sweeper.planning import Job
 from sweeper.provenance import processor, provenance
 from sweeper.store import Store
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
@@ -65,15 +65,15 @@ def log(store: Store, attempt: str, line: str, more: str = "") -> None:
 
 
 class Worker:
-    """One try at an order, as the attempt of this name in `running/`; `stop` is asked every `LOOK_S` or oftener."""
+    """One try at a job, as the attempt of this name in `running/`; `stop` is asked every `LOOK_S` or oftener."""
 
-    def __init__(self, order: Order, store: Store, attempt: str, stop: Stop):
-        self.order, self.store, self.attempt, self.stop = order, store, attempt, stop
+    def __init__(self, job: Job, store: Store, attempt: str, stop: Stop):
+        self.job, self.store, self.attempt, self.stop = job, store, attempt, stop
         self.looked = self.saved = time.monotonic()
-        self.look_s = min(LOOK_S, order.checkpoint_s)
+        self.look_s = min(LOOK_S, job.checkpoint_s)
 
     def run(self) -> None:
-        """Everything of the order that is missing, one stack for each step its cells stand at.
+        """Everything of the job that is missing, one stack for each step its cells stand at.
 
         Raises Stopped when asked to stop, a checkpoint written; StoreUnwritable; and whatever training raises.
         """
@@ -86,22 +86,22 @@ class Worker:
         self.store.remove_running(attempt)
 
     def _by_start(self) -> dict[int, list[Cell]]:
-        """The order's unfinished cells by the step of the best state that loads."""
-        committed, evaluations = self.store.committed(), self.order.evaluation.accepted()
+        """The job's unfinished cells by the step of the best state that loads."""
+        committed, evaluations = self.store.committed(), self.job.evaluation.accepted()
         self.states: dict[str, dict[str, np.ndarray]] = {}
         self.metas: dict[str, dict[str, Any]] = {}
         groups: dict[int, list[Cell]] = defaultdict(list)
         running, self.kept = self.store.running(), self.store.states()
-        for cell in self.order.cells:
+        for cell in self.job.cells:
             name = cell_id(cell)
-            if not any(row.satisfies(self.order.steps, evaluations) for row in committed.get(name, [])):
+            if not any(row.satisfies(self.job.steps, evaluations) for row in committed.get(name, [])):
                 groups[self._find_state(name, self.kept.get(name, 0), running)].append(cell)
         return groups
 
     def _find_state(self, name: str, kept: int, running: Sequence[Record]) -> int:
         """Load a cell's most advanced state that is whole, and return its step (0: none)."""
-        found: list[tuple[int, Record | None]] = [(kept, None)] if 0 < kept <= self.order.steps else []
-        found += [(r.step, r) for r in running if name in r.cell_ids and 0 < r.step <= self.order.steps]
+        found: list[tuple[int, Record | None]] = [(kept, None)] if 0 < kept <= self.job.steps else []
+        found += [(r.step, r) for r in running if name in r.cell_ids and 0 < r.step <= self.job.steps]
         for step, record in sorted(found, key=lambda entry: -entry[0]):
             try:
                 if record is None:
@@ -113,16 +113,16 @@ class Worker:
             except StoreDamaged as fault:
                 log(self.store, self.attempt, f"not used: {fault}")
                 continue
-            if not any(k.startswith("adam.m/") for k in tensors) and step < self.order.steps:
+            if not any(k.startswith("adam.m/") for k in tensors) and step < self.job.steps:
                 continue  # weights alone cannot be trained further
             self.states[name], self.metas[name] = tensors, meta
             return step
         return 0
 
     def _train(self, cells: Sequence[Cell], start: int) -> None:
-        order = self.order
+        job = self.job
         ids = [cell_id(cell) for cell in cells]
-        stack = Stack(cells, models.data.load(cells[0].data), order.device)
+        stack = Stack(cells, models.data.load(cells[0].data), job.device)
         if start:
             stack.load(self._stacked(stack, ids), start)
         else:
@@ -141,14 +141,14 @@ class Worker:
             self._start_clock()
         self._say("training")
         here = elementwise.kernels(stack.device, stack.dtype)
-        if start < order.steps:
+        if start < job.steps:
             for name, known in self.kernels.items():
                 self.kernels[name] = None if known is None else sorted({*known, here})
-        if not start and order.every:
+        if not start and job.every:
             self._record_history()
-        while stack.step < order.steps and self.ids:
+        while stack.step < job.steps and self.ids:
             stack.train(stack.step + 1)
-            if order.every and stack.step % order.every == 0:
+            if job.every and stack.step % job.every == 0:
                 self._let_go_of_diverged()
                 self._record_history()
             if time.monotonic() - self.looked >= self.look_s:
@@ -204,7 +204,7 @@ class Worker:
         """Say how far the stack is; checkpoint when it is time, or when the run is to stop."""
         now = self.looked = time.monotonic()
         stopping = self.stop()
-        if stopping or now - self.saved >= self.order.checkpoint_s:
+        if stopping or now - self.saved >= self.job.checkpoint_s:
             self._let_go_of_diverged()
             if self.ids:
                 self._checkpoint()
@@ -222,7 +222,7 @@ class Worker:
             self._say("evaluating")
 
     def _say(self, phase: str) -> None:
-        stack, order = self.stack, self.order
+        stack, job = self.stack, self.job
         trained = stack.step - self.at_begin
         self.store.write_progress(
             self.attempt,
@@ -230,10 +230,10 @@ class Worker:
                 "phase": phase,
                 "cells": len(self.ids),
                 "cell_ids": self.ids,
-                "architecture": order.cells[0].architecture,
-                "data": order.cells[0].data,
+                "architecture": job.cells[0].architecture,
+                "data": job.cells[0].data,
                 "step": stack.step,
-                "steps": order.steps,
+                "steps": job.steps,
                 "stack_step_s": (time.monotonic() - self.begun) / trained if trained else None,
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
@@ -245,11 +245,11 @@ class Worker:
 
     def _record_history(self) -> None:
         """A row of the curves for each cell, from the first validation images and one chain per image."""
-        stack, order = self.stack, self.order
+        stack, job = self.stack, self.job
         if not self.ids:
             return
         quick = Evaluation(
-            importance_samples=1, images=order.validation_images, split="validation", seed=order.evaluation.seed
+            importance_samples=1, images=job.validation_images, split="validation", seed=job.evaluation.seed
         )
         rates = stack.optimizer.learning_rate(stack.step).flatten().tolist()
         weights = stack.objective.kl_weight.at(stack.step).tolist()
@@ -259,7 +259,7 @@ class Worker:
         ):
             self.history[name].append(
                 {key: row[key] for key in _HISTORY}
-                | {"cell_id": name, "study": order.study, "step": stack.step, "train_objective": objective}
+                | {"cell_id": name, "study": job.study, "step": stack.step, "train_objective": objective}
                 | {"learning_rate": rate, "kl_weight": weight}
             )
         stack.restart_mean()
@@ -298,35 +298,33 @@ class Worker:
 
     def _finish(self) -> None:
         """Final evaluation, kept states, commits."""
-        order, stack = self.order, self.stack
+        job, stack = self.job, self.stack
         self._stop_clock()
         if stack.step > self.start:
             self._checkpoint()  # the evaluation may take long, and must not cost the training
         self._say("evaluating")
         begun = time.monotonic()
-        rows = evaluate(stack, order.evaluation, between=self._look_while_evaluating)
-        count = order.pictures
-        drawn = (
-            [to_png(each) for each in draw_pictures(stack, order.evaluation, count)] if count else [None] * len(rows)
-        )
+        rows = evaluate(stack, job.evaluation, between=self._look_while_evaluating)
+        count = job.pictures
+        drawn = [to_png(each) for each in draw_pictures(stack, job.evaluation, count)] if count else [None] * len(rows)
         evaluation_s = (time.monotonic() - begun) / len(self.ids)
         for i, (row, pictures) in enumerate(zip(rows, drawn, strict=True)):
             if not (math.isfinite(row["elbo"]) and math.isfinite(row["iw_bound"])):
                 stack.diverged_at[i] = stack.step  # the last update, which no later step was there to notice
                 self._commit(i, None, evaluation_s)
                 continue
-            if order.keep != "none" and self.kept.get(self.ids[i]) != stack.step:
+            if job.keep != "none" and self.kept.get(self.ids[i]) != stack.step:
                 self._keep(i)
             self._commit(i, row, evaluation_s, pictures)
 
     def _keep(self, i: int) -> None:
-        wanted = ("param/",) if self.order.keep == "weights" else ("",)
+        wanted = ("param/",) if self.job.keep == "weights" else ("",)
         own = {k: t[i : i + 1] for k, t in self.stack.tensors().items() if k.startswith(wanted) or k in _COUNTERS}
         meta = {
             "history": self.history[self.ids[i]],
             "train_s": self.train_s[self.ids[i]],
             "kernels": self.kernels[self.ids[i]],
-            "trainable": self.order.keep == "full",
+            "trainable": self.job.keep == "full",
         }
         self.store.save_state(self.ids[i], self.stack.step, {k: t[0] for k, t in _numpy(own).items()}, meta)
 
@@ -334,7 +332,7 @@ class Worker:
         self, i: int, evaluated: dict[str, Any] | None, evaluation_s: float, pictures: bytes | None = None
     ) -> None:
         """The cell's row and history; `evaluated` None: it diverged."""
-        order, stack, name = self.order, self.stack, self.ids[i]
+        job, stack, name = self.job, self.stack, self.ids[i]
         cell = stack.cells[i]
         diverged_at = None if evaluated else int(stack.diverged_at[i])
         steps = stack.step if evaluated else diverged_at
@@ -342,10 +340,10 @@ class Worker:
         row = (
             asdict(cell)
             | {"latents": list(cell.latent_sizes), "depth": cell.depth, "architecture": cell.architecture}
-            | {"study": order.study, "cell_id": name, "cell": cell.to_json(), "schema_version": SCHEMA_VERSION}
+            | {"study": job.study, "cell_id": name, "cell": cell.to_json(), "schema_version": SCHEMA_VERSION}
             | {"data_digest": registry.find("data", cell.data).digest}
-            | {"state": "done" if evaluated else "diverged", "step": steps, "steps_asked": order.steps}
-            | {"diverged_at": diverged_at, "evaluation_id": order.evaluation.id() if evaluated else None}
+            | {"state": "done" if evaluated else "diverged", "step": steps, "steps_asked": job.steps}
+            | {"diverged_at": diverged_at, "evaluation_id": job.evaluation.id() if evaluated else None}
             | (evaluated or dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id"))
             | {"train_objective": self._last_objective(i) if evaluated else None}
             | {"parameters": cell_size(cell).parameters}
@@ -353,7 +351,7 @@ class Worker:
             | {"peak_memory_bytes": _peak_memory(stack.device), "stack_cells": len(self.ids)}
             | {"kernels": ", ".join(known) if (known := self.kernels[name]) is not None else None}
             | {"evaluation_kernels": elementwise.kernels(stack.device, stack.dtype) if evaluated else None}
-            | {"device": stack.device.type, "device_name": _device_name(stack.device), "threads": order.threads}
+            | {"device": stack.device.type, "device_name": _device_name(stack.device), "threads": job.threads}
             | {"attempt": self.attempt, "finished_at": datetime.now(UTC), "draws": stack.draws.name}
             | provenance()
         )

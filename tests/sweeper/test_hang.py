@@ -19,18 +19,18 @@ sys.path.insert(0, "tests/sweeper")
 import models.data
 from faulty import hang
 from sweeper.driver.watchdog import carry_out_watched
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 hang(json.loads(sys.argv[3]))
 models.data.load("digits")
 store = Store.open(sys.argv[2], create=True)
-(order,) = make_plan(load_study(sys.argv[1]), store).orders
+(job,) = make_plan(load_study(sys.argv[1]), store).jobs
 codes = []
 while 0 not in codes and len(codes) < 6:
     pid = os.fork()
     if pid == 0:
-        carry_out_watched(order, store, "attempt", lambda: False)
+        carry_out_watched(job, store, "attempt", lambda: False)
         os._exit(0)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(codes)

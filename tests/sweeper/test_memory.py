@@ -14,7 +14,8 @@ from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 from models.procedures.joint import Joint
 from sweeper.driver.losses import FIRST_CALM_S, MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
 from sweeper.driver.tries import carry_out, out_of_memory
-from sweeper.plan import fitting_key, make_plan
+from sweeper.planning import make_plan
+from sweeper.planning.jobs import fitting_key
 from sweeper.store import Store
 
 NO_MEMORY = (
@@ -47,7 +48,7 @@ def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(ti
     assert "no memory for a stack of 4 cells" in capsys.readouterr().err
     key = fitting_key(study.load().cells[0], "cpu")
     assert study.opened().fitting(key) == 2
-    assert {len(o.cells) for o in make_plan(study.load("train.steps=90"), study.opened()).orders} == {2}
+    assert {len(o.cells) for o in make_plan(study.load("train.steps=90"), study.opened()).jobs} == {2}
     monkeypatch.undo()
     whole.run()
     assert same(study.store, whole.store)
@@ -72,9 +73,9 @@ def test_a_process_that_dies_leaves_half_the_stack_to_the_next(tiny):
     """Its last word says how many cells it was at: the same attempt goes on with half as many, and forgets it."""
     study = tiny(cells={"rho": 0.9, "seed": list(range(5))}, run={"max_stack": 5})
     store = Store.open(study.store, create=True)
-    (order,) = make_plan(study.load(), store).orders
+    (job,) = make_plan(study.load(), store).jobs
     store.write_progress("run-00000", {"phase": "training", "cells": 5, "pid": 1})
-    carry_out(order, store, "run-00000", lambda: False)
+    carry_out(job, store, "run-00000", lambda: False)
     assert sorted(store.cells()["stack_cells"]) == [2, 2, 3, 3, 3]
     assert store.progress() == [] and store.running() == []
 
@@ -175,7 +176,7 @@ def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end
     assert waited == [5, 10, 20, 40, MAX_WAIT_S, MAX_WAIT_S] and len(waited) == MEMORY_RESTARTS
     assert why.startswith(RAY_SAYS) and "free some there" in why.splitlines()[-1]
     assert "memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use), 7 times" in why
-    assert account.lost(RAY_SAYS, number=1)  # no order waits as long again …
+    assert account.lost(RAY_SAYS, number=1)  # no job waits as long again …
     account.losses.finished()
     assert account.lost(RAY_SAYS, number=2) is None  # … until there was memory for one
 

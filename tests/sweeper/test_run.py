@@ -28,7 +28,7 @@ from sweeper.driver import SIGNALS
 from sweeper.driver.tries import ATTEMPTS, carry_out
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.run import ECHO_S
 from sweeper.show import status_dict
@@ -423,7 +423,7 @@ GPU = Machine(cores=2, memory_bytes=8 << 30, gpu_memory_bytes=(80 << 30,))
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_pytorch_cannot_use_is_said_before_anything_is_trained(tiny, monkeypatch):
     """The driver's word is what plans go by."""
-    monkeypatch.setattr("sweeper.plan.machine", lambda: GPU)
+    monkeypatch.setattr("sweeper.planning.plan.machine", lambda: GPU)
     study = tiny()
     with pytest.raises(StudyError, match=r"a GPU here that PyTorch cannot use .*run\.device=cpu"):
         study.run("run.device=auto")
@@ -435,7 +435,7 @@ def test_a_gpu_that_is_lost_is_not_its_cells_fault(tiny):
     """Nothing is tried again in that process, no cell has failed, and no smaller stack is asked for."""
     study = tiny()
     store = Store.open(study.store, create=True)
-    order = make_plan(study.load("run.device=cuda"), store, GPU).orders[0]
+    job = make_plan(study.load("run.device=cuda"), store, GPU).jobs[0]
     with pytest.raises(SweeperError, match="the GPU does not answer"):
-        carry_out(order, store, "attempt", lambda: False)
+        carry_out(job, store, "attempt", lambda: False)
     assert not store.failures() and not store.forget_progress("attempt")

@@ -15,7 +15,7 @@ from conftest import PATIENCE_S, ROOT, environment, same, until
 
 import sweeper
 from sweeper.errors import CellsFailed, StudyError, SweeperError
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 
@@ -77,7 +77,7 @@ def test_failed_cells_raise_after_the_others_are_done_or_are_reported(tiny, monk
     real = tries.Worker.run
 
     def run(self):
-        if any(cell.seed == 1 for cell in self.order.cells):
+        if any(cell.seed == 1 for cell in self.job.cells):
             raise ZeroDivisionError("no seed 1")
         real(self)
 
