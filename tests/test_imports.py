@@ -22,7 +22,10 @@ OWNERS = {
     "torch": (
         "models",
         "sweeper.driver.worker",
-        "sweeper.driver.tries",
+        "sweeper.driver.start",
+        "sweeper.driver.states",
+        "sweeper.driver.rows",
+        "sweeper.driver.retries",
         "sweeper.planning.estimate",
         "sweeper.prediction",
         "sweeper.training",
@@ -151,7 +154,7 @@ def test_a_module_knows_only_what_its_part_may(module):
             assert within(module, OWNERS[top]), f"{module} imports {top}"
 
 
-WORKERS = "sweeper.driver.worker", "sweeper.driver.tries"
+WORKERS = tuple(f"sweeper.driver.{name}" for name in ("worker", "start", "states", "rows", "retries"))
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m not in WORKERS])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from sweeper.driver import Assignment
+from sweeper.driver.retry_policy import DEFAULT, RetryPolicy
 from sweeper.store import Store
 
 
 class Inline:
-    """Carries out jobs here."""
+    """Carries out jobs here, tried again as `policy` says."""
+
+    def __init__(self, policy: RetryPolicy = DEFAULT):
+        self.policy = policy
 
     def execute(self, work: Assignment) -> None:
         """Every job in turn, until a stop is requested."""
@@ -18,7 +22,7 @@ class Inline:
         while not work.stopping() and (taken := work.jobs.take()) is not None:
             number, job = taken
             try:
-                carry_out_watched(job, store, work.attempt(number), work.stopping)
+                carry_out_watched(job, store, work.attempt(number), work.stopping, self.policy)
             except Stopped:
                 return
             work.jobs.ended(number)

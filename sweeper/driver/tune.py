@@ -12,13 +12,16 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sweeper.driver import Assignment
 from sweeper.driver.entry import carry_out_job, send_as_code
+from sweeper.driver.log import log
 from sweeper.driver.losses import Losses, tell
 from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.retry_policy import DEFAULT, RetryPolicy
 from sweeper.driver.scout import cluster
 from sweeper.driver.session import line, ray_session
 from sweeper.driver.waiting import GaveUp, Waiting, muster, reserved
@@ -34,10 +37,13 @@ __all__ = ["RayTune", "cluster"]
 
 
 class RayTune:
-    """Carries out jobs on the workers of a Ray cluster: this machine's own, or the one at `address`."""
+    """Carries out jobs on the workers of a Ray cluster: this machine's own, or the one at `address`.
 
-    def __init__(self, address: str | None = None):
-        self.address = address
+    `policy`: which jobs are tried again, by the driver and within its workers.
+    """
+
+    def __init__(self, address: str | None = None, policy: RetryPolicy = DEFAULT):
+        self.address, self.policy = address, policy
 
     def execute(self, work: Assignment) -> None:
         """Start or join Ray, run Tune over the jobs, and leave nothing behind."""
@@ -58,11 +64,12 @@ class RayTune:
         resources: dict[str, float] = {"cpu": first.threads}
         if first.device == "cuda":
             resources["gpu"] = 1
-        given = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
+        given: dict[str, Any] = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
+        given |= {"policy": asdict(self.policy)}  # plain values: a worker knows no class of ours yet
         trainable = tune.with_parameters(carry_out_job, source_root=ROOT, **given)
-        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved)
+        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, self.policy)
         _survive_the_memory_monitor()
-        losses = Losses(work.workers)
+        losses = Losses(work.workers, self.policy)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -111,7 +118,7 @@ def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
     store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 
 
-def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
+def trial(config: dict[str, Any], root: str, run_id: str, digest: str, policy: dict[str, Any]) -> dict[str, Any]:
     """One job in a worker process, called by `carry_out_job`."""
     forget_others()  # of a cluster's node; torch is not loaded yet
     if source_digest() != digest:
@@ -120,13 +127,13 @@ def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[s
             "install the same on every node"
         )
     from sweeper.driver.watchdog import carry_out_watched
-    from sweeper.driver.worker import Stopped, log
+    from sweeper.driver.worker import Stopped
 
     store = Store.open(root)
     job = Job.from_dict(config["job"])
     warnings.showwarning = lambda message, *_, **__: log(store, config["attempt"], f"warning: {message}")
     try:
-        carry_out_watched(job, store, config["attempt"], lambda: store.stop_requested(run_id))
+        carry_out_watched(job, store, config["attempt"], lambda: store.stop_requested(run_id), RetryPolicy(**policy))
     except Stopped:
         return {"stopped": 1}
     return {"stopped": 0}

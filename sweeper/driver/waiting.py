@@ -14,6 +14,7 @@ from typing import Any
 
 from sweeper.driver.entry import look, send_as_code
 from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.retry_policy import DEFAULT, NotStarted, RetryPolicy
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.provenance import source_digest
 from sweeper.source import ROOT
@@ -110,9 +111,16 @@ class Waiting:
     """
 
     def __init__(
-        self, limit_s: float, stopping: Callable[[], bool], logs: RayLogs, own: bool, reserved: Callable[[], bool]
+        self,
+        limit_s: float,
+        stopping: Callable[[], bool],
+        logs: RayLogs,
+        own: bool,
+        reserved: Callable[[], bool],
+        policy: RetryPolicy = DEFAULT,
     ):
         self.limit_s, self.stopping, self.logs, self.own, self.reserved = limit_s, stopping, logs, own, reserved
+        self.policy = policy
         self.since: float | None = None
         self.looked = 0.0
         self.told = False
@@ -131,14 +139,15 @@ class Waiting:
         self.since = self.since or now
         if self.stopping():
             self._end(SweeperError(STOPPED))
-        if now - self.since > self.limit_s:
-            if self.own or self.reserved():
-                headline = f"no worker came up within {duration(self.limit_s)} (run.start_s)"
-                self._end(WorkersUnavailable(self.logs.explain(headline, ADVICE)))
-            elif not self.told:
-                self.told = True
-                with suppress(OSError):
-                    print("waiting: others use the cores or GPUs of the cluster", file=sys.stderr, flush=True)
+        waited_s = now - self.since
+        taken = waited_s > self.limit_s and not self.own and not self.reserved()  # Ray is asked only when it matters
+        decision = self.policy.after(NotStarted(waited_s, self.limit_s, taken))
+        if not decision.retry:
+            self._end(WorkersUnavailable(self.logs.explain(decision.reason, ADVICE)))
+        if taken and not self.told:
+            self.told = True
+            with suppress(OSError):
+                print("waiting: others use the cores or GPUs of the cluster", file=sys.stderr, flush=True)
 
     def _end(self, fault: SweeperError) -> None:
         self.fault = fault

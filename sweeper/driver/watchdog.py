@@ -17,8 +17,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from sweeper.driver.retry_policy import DEFAULT, Hung, RetryPolicy
 from sweeper.store import Store
-from sweeper.wording import duration
 
 if TYPE_CHECKING:
     from sweeper.planning import Job
@@ -70,18 +70,21 @@ def _stacks() -> str:
         return file.read()
 
 
-def carry_out_watched(job: Job, store: Store, attempt: str, stop: Callable[[], bool]) -> None:
-    """`tries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
+def carry_out_watched(
+    job: Job, store: Store, attempt: str, stop: Callable[[], bool], policy: RetryPolicy = DEFAULT
+) -> None:
+    """`retries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
 
-    How often the attempt hung in earlier processes stands in the store. The last of the tries takes its cells one by
-    one, so that one cannot fail the others; a cell that hangs then has failed. Raises as `carry_out` does.
+    How often the attempt hung in earlier processes stands in the store. Where `policy` then takes the cells one by one,
+    a cell that hangs has failed. Raises as `carry_out` does.
     """
-    from sweeper.driver.tries import ATTEMPTS, carry_out
-    from sweeper.driver.worker import log, log_path
+    from sweeper.driver.log import log, log_path
+    from sweeper.driver.retries import carry_out
 
     hangs = store.hangs(attempt)
+    decision = policy.after(Hung(hangs + 1, job.hang_s))  # in case that it does
     parts = {attempt: job}
-    if hangs + 1 >= ATTEMPTS:
+    if policy.after(Hung(hangs, job.hang_s)).alone:
         failed = {failure.cell_id for failure in store.failures()}
         cells = zip(job.cells, job.cell_ids, strict=True)
         parts = {
@@ -90,14 +93,13 @@ def carry_out_watched(job: Job, store: Store, attempt: str, stop: Callable[[], b
     for name, part in parts.items():
 
         def hung(stacks: str, name: str = name, part: Job = part) -> None:
-            reason = f"no step finished within {duration(job.hang_s)} (run.hang_s)"
-            text = f"{stacks}{reason}"
+            text = f"{stacks}{decision.reason}"
             store.note_hang(attempt)
-            if hangs + 1 >= ATTEMPTS:
+            if not decision.retry:
                 store.record_failure(part.cell_ids, name, text, str(log_path(store, attempt)))
             store.forget_progress(attempt)
             after = f"the process ends, its stack can go on from the last checkpoint (log: {log_path(store, attempt)})"
-            log(store, attempt, f"{reason}: {after}", text + "\n")
+            log(store, attempt, f"{decision.reason}: {after}", text + "\n")
 
         with Watchdog(job.hang_s, hung) as watchdog:
 
@@ -106,4 +108,4 @@ def carry_out_watched(job: Job, store: Store, attempt: str, stop: Callable[[], b
                 watchdog.beat()
                 return answer
 
-            carry_out(part, store, name, asked)
+            carry_out(part, store, name, asked, policy)

@@ -12,8 +12,9 @@ from conftest import environment, same, until
 from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
 from models.procedures.joint import Joint
-from sweeper.driver.losses import FIRST_CALM_S, MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
-from sweeper.driver.tries import carry_out, out_of_memory
+from sweeper.driver.losses import Losses
+from sweeper.driver.retries import carry_out, out_of_memory
+from sweeper.driver.retry_policy import DEFAULT
 from sweeper.planning import make_plan
 from sweeper.planning.jobs import fitting_key
 from sweeper.store import Store
@@ -100,7 +101,7 @@ from sweeper.driver.inline import Inline
 from sweeper.run import run_study
 from sweeper.store import Store
 from sweeper.study import load_study
-import sweeper.driver.tries
+import sweeper.driver.retries
 from models import compiled, data
 
 torch.set_num_threads(1)
@@ -141,27 +142,28 @@ def account():
     class Account:
         def __init__(self):
             self.said, self.now, self.ended = [], 0.0, 0
-            self.losses = Losses(2, self.said.append, lambda: self.now, lambda: self.ended)
+            self.losses = Losses(2, DEFAULT, self.said.append, lambda: self.now, lambda: self.ended)
 
-        def lost(self, reason, number=0, cells=4, stack=4, others=0):
-            return self.losses.lost(number, cells, stack, others, reason)
+        def lost(self, reason, number=0, cells=4, stack=4, beside=0):
+            return self.losses.lost(number, cells, stack, beside, reason)
 
     return Account()
 
 
 def test_a_worker_ended_for_memory_is_said_with_the_figures_and_its_order_waits_for_the_others(account):
     assert account.losses.room(1)
-    assert account.lost(RAY_SAYS, stack=3, others=1) is None
+    assert account.lost(RAY_SAYS, stack=3, beside=1) is None
     (line,) = account.said
     assert line.startswith("memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use): a stack of 3 cells lost its worker")
     assert "at most 2 cells at a time" in line
     assert not account.losses.room(1) and account.losses.room(0)
-    account.now += 2 * FIRST_CALM_S  # and one more is tried after a while, after longer where that was too early
+    account.now += 2 * DEFAULT.first_calm_s
+    # One more is tried after a while, after longer where that was too early.
     assert account.losses.room(1) and not account.losses.room(2)
-    account.lost(RAY_SAYS, number=1, others=1)
-    account.now += 2 * FIRST_CALM_S
+    account.lost(RAY_SAYS, number=1, beside=1)
+    account.now += 2 * DEFAULT.first_calm_s
     assert not account.losses.room(1)
-    account.now += 2 * FIRST_CALM_S
+    account.now += 2 * DEFAULT.first_calm_s
     assert account.losses.room(1)
 
 
@@ -173,7 +175,7 @@ def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end
         while not account.losses.room(0):
             account.now += 1
         waited.append(account.now - begun)
-    assert waited == [5, 10, 20, 40, MAX_WAIT_S, MAX_WAIT_S] and len(waited) == MEMORY_RESTARTS
+    assert waited == [5, 10, 20, 40, 60, 60]
     assert why.startswith(RAY_SAYS) and "free some there" in why.splitlines()[-1]
     assert "memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use), 7 times" in why
     assert account.lost(RAY_SAYS, number=1)  # no job waits as long again …
@@ -187,15 +189,17 @@ def test_a_worker_that_the_system_ended_for_memory_is_told_from_one_that_died(ac
     assert account.lost("the worker died") is None
     assert "memory ran out (the system ended a process for it)" in account.said[0]
     account.said.clear()
-    for _ in range(RESTARTS + 2):  # two halvings of four cells
+    for _ in range(DEFAULT.max_restarts + 2):  # two halvings of four cells
         assert account.lost("the worker died") is None
     assert account.lost("the worker died") == "the worker died" and account.said == []
 
 
 IMPATIENT = """
 import sys
-from sweeper.driver import losses
-losses.FIRST_WAIT_S, losses.MEMORY_RESTARTS = 0.1, 1
+from functools import partial
+from sweeper.driver import tune
+from sweeper.driver.retry_policy import RetryPolicy
+tune.RayTune = partial(tune.RayTune, policy=RetryPolicy(first_wait_s=0.1, max_memory_restarts=1))
 from sweeper.cli import main
 sys.argv[0] = "sweeper"
 main()

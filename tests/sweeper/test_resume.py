@@ -10,7 +10,7 @@ from conftest import same, table
 from models.compiled import compiler
 from models.procedures.joint import Joint
 from models.registry import cell_id
-from sweeper.driver import worker
+from sweeper.driver import clock, worker
 from sweeper.store.paths import parse_row
 
 
@@ -39,7 +39,7 @@ def trained(monkeypatch):
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained, monkeypatch):
     """With a clock that ticks a second a step, and a checkpoint every 7 s."""
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 7}, evaluation={"every": 0})
-    monkeypatch.setattr(worker.time, "monotonic", lambda: float(len(trained)))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(len(trained)))
 
     class Killed(BaseException):
         pass
@@ -112,7 +112,7 @@ def test_after_a_stop_in_the_midst_a_checkpoint_says_what_did_the_passes(tiny, m
     """So do states that are only evaluated again: what evaluates them is not what trained them."""
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 0.0001})
     kinds = {"first": "torch", "then": "compiled"}
-    monkeypatch.setattr(worker, "LOOK_S", 0.0)
+    monkeypatch.setattr(clock, "LOOK_S", 0.0)
     monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["first"])
 
     class Killed(BaseException):
@@ -279,9 +279,12 @@ def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, tra
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypatch, damage):
-    one = {"rho": 0.9, "seed": 0}
-    study, whole = tiny(cells=one, train={"checkpoint_s": 0.001}), tiny(store="whole", cells=one)
+def test_a_torn_checkpoint_falls_back_to_the_one_before_for_every_cell_of_its_stack(
+    tiny, trained, monkeypatch, capsys, damage
+):
+    """The three go on together, as one stack. What only its checksum tells is read, and named, once for all of them."""
+    three = {"rho": 0.9, "seed": [0, 1, 2]}
+    study, whole = tiny(cells=three, train={"checkpoint_s": 0.001}), tiny(store="whole", cells=three)
     real = Joint.step
 
     class Killed(BaseException):
@@ -296,7 +299,8 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypat
         patch.setattr(Joint, "step", step)
         with pytest.raises(Killed):
             study.run()
-    newest = study.opened().running()[0]
+    newest, before = study.opened().running()
+    assert len(newest.cell_ids) == 3 and newest.attempt == before.attempt
     data = bytearray(newest.tensors.read_bytes())
     if damage == "cut":
         del data[-50:]
@@ -305,8 +309,8 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypat
     newest.tensors.write_bytes(bytes(data))
     trained.clear()
     study.run()
-    first = trained[0][1]
-    assert 0 < first < newest.step
+    assert trained == [(3, step) for step in range(before.step, 60)]
+    assert capsys.readouterr().err.count("not used: ") == (damage == "flip")
     whole.run()
     assert same(study.store, whole.store)
 

@@ -25,7 +25,8 @@ from models.registry import cell_id
 from models.training import Stack
 from sweeper import progress
 from sweeper.driver import SIGNALS
-from sweeper.driver.tries import ATTEMPTS, carry_out
+from sweeper.driver.retries import carry_out
+from sweeper.driver.retry_policy import DEFAULT
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.planning import make_plan
@@ -194,13 +195,13 @@ def poisoned(monkeypatch):
 def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
     study, whole = tiny(cells={"seed": 0}), tiny(store="whole", cells={"seed": 0})
     outcome = study.run("run.max_stack=2", "cells.rho=[0.8, 0.95]")
-    assert poisoned["raised"] == [[0.8, 0.95]] * (ATTEMPTS - 1) + [[0.95]]
+    assert poisoned["raised"] == [[0.8, 0.95]] * (DEFAULT.max_attempts - 1) + [[0.95]]
     (failure,) = outcome.failures
     assert [item.cell.rho for item in outcome.after.missing] == [0.95]
     assert failure.cell_id == outcome.after.missing[0].cell_id
     assert failure.traceback.rstrip().endswith("RuntimeError: poison at 0.95")
     log = Path(failure.log).read_text(encoding="utf-8")
-    assert log.count("RuntimeError: poison at 0.95") >= ATTEMPTS and "Traceback" in log
+    assert log.count("RuntimeError: poison at 0.95") >= DEFAULT.max_attempts and "Traceback" in log
     assert study.opened().progress() == []
     poisoned["heal"]()
     again = study.run("cells.rho=[0.8, 0.95]")

@@ -72,16 +72,16 @@ def test_the_result_reads_the_cells_that_the_study_asks_for(tiny):
 
 
 def test_failed_cells_raise_after_the_others_are_done_or_are_reported(tiny, monkeypatch):
-    from sweeper.driver import tries
+    from sweeper.driver import retries
 
-    real = tries.Worker.run
+    real = retries.Worker.run
 
     def run(self):
         if any(cell.seed == 1 for cell in self.job.cells):
             raise ZeroDivisionError("no seed 1")
         real(self)
 
-    monkeypatch.setattr(tries.Worker, "run", run)
+    monkeypatch.setattr(retries.Worker, "run", run)
     study = tiny(cells={"rho": 0.9}, train={"steps": 5})
     with pytest.raises(
         CellsFailed, match=r"ZeroDivisionError: no seed 1 \(log: .*\n1 cell failed; the next run"
