@@ -124,7 +124,7 @@ class Course:
         self.planned = [cell for job in plan.jobs for cell in job.cells]
 
     def more(self, free: int) -> Sequence[Job]:
-        """Jobs for `free` workers that follow from what is finished by now. A run jobs each cell once."""
+        """Jobs for `free` workers that follow from what is finished by now. A run gives each cell to one job."""
         waiting = any(item.action == "wait" for item in self.plan.items)
         if self.plan.study.refine is None and not waiting:
             return ()

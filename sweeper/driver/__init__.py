@@ -10,8 +10,8 @@ from typing import Protocol
 
 from sweeper.planning import Job
 
-# What asks a run to stop: a user's Ctrl-C and Ctrl-\, the end of a job or machine, a terminal that closes, a batch
-# system's warning before its limit, and a limit on CPU time.
+# What asks a run to stop: a user's Ctrl-C and Ctrl-\, the end of a batch job or machine, a terminal that closes, a
+# batch system's warning before its limit, and a limit on CPU time.
 SIGNALS = (
     signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU,
 )  # fmt: skip

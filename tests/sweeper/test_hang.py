@@ -72,7 +72,7 @@ def test_a_hang_ends_an_inline_run_with_where_it_stood_and_the_same_command_goes
     assert run.wait() == 1
     assert "no step finished within 2 s (run.hang_s)" in run.err and "Traceback" not in run.err
     (log,) = study.opened().paths.log.glob("*.log")
-    assert "in hang_at" in log.read_text()
+    assert "in hangs" in log.read_text()
     again = sweeper_command.run(study.argv("run", "--set", "run.hang_s=600"), faults={"unreported": None})
     assert again.code == 0 and "to continue" in again.err
     assert same(study.store, undisturbed.store)
@@ -86,7 +86,7 @@ def test_a_cell_that_hangs_is_tried_three_times_and_the_others_of_its_stack_fini
     store = study.opened()
     (failure,) = store.failures()
     assert failure.traceback.splitlines()[-1] == "no step finished within 2 s (run.hang_s)"
-    assert "in hang_at" in failure.traceback and store.progress() == []
+    assert "in hangs" in failure.traceback and store.progress() == []
     (name,) = store.committed()
     assert name != failure.cell_id
     assert not study.run("run.hang_s=600").after.missing  # the next run tries it afresh, here without a fault

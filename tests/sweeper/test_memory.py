@@ -11,36 +11,31 @@ import pytest
 from conftest import environment, same, until
 from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
-from models.procedures.joint import Joint
 from sweeper.driver.losses import Losses
 from sweeper.driver.retries import carry_out, out_of_memory
 from sweeper.driver.retry_policy import DEFAULT
 from sweeper.planning import make_plan
 from sweeper.planning.jobs import fitting_key
 from sweeper.store import Store
-
-NO_MEMORY = (
-    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"
-)
+from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 
 
 @pytest.fixture
-def little_memory(monkeypatch):
-    """Memory for stacks of two cells from step 30 on; collects the sizes that were tried there."""
-    real, tried = Joint.step, []
+def little_memory():
+    """Memory for stacks of two cells at step 30; collects the sizes that were tried there."""
+    tried = []
 
-    def step(self, stack):
+    def lacking(stack):
         if stack.step == 30:
             tried.append(len(stack.cells))
             if len(stack.cells) > 2:
                 raise RuntimeError(NO_MEMORY)
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    return tried
+    with planted(lacking):
+        yield tried
 
 
-def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(tiny, little_memory, monkeypatch, capsys):
+def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(tiny, little_memory, capsys):
     """From its checkpoint on, with the bits of an undisturbed run; the next plan makes no larger stacks."""
     study, whole = tiny(run={"max_stack": 6}), tiny(store="whole", run={"max_stack": 6})
     outcome = study.run("train.checkpoint_s=0.001")
@@ -50,22 +45,19 @@ def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(ti
     key = fitting_key(study.load().cells[0], "cpu")
     assert study.opened().fitting(key) == 2
     assert {len(o.cells) for o in make_plan(study.load("train.steps=90"), study.opened()).jobs} == {2}
-    monkeypatch.undo()
-    whole.run()
+    whole.run("run.max_stack=2")
     assert same(study.store, whole.store)
 
 
-def test_where_one_cell_does_not_fit_it_fails_and_says_why(tiny, little_memory, monkeypatch):
+def test_where_one_cell_does_not_fit_it_fails_and_says_why(tiny):
     """A single cell cannot be halved."""
-    real = Joint.step
 
-    def step(self, stack):
+    def lacking(stack):
         if stack.step == 30 and stack.cells[0].rho == 0.8:
             raise MemoryError("no room")
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    outcome = tiny(cells={"rho": [0.8, 0.95], "seed": 0}).run("run.max_stack=1")
+    with planted(lacking):
+        outcome = tiny(cells={"rho": [0.8, 0.95], "seed": 0}).run("run.max_stack=1")
     (failure,) = outcome.failures
     assert failure.traceback.rstrip().endswith("MemoryError: no room") and len(outcome.after.missing) == 1
 
@@ -100,6 +92,7 @@ import resource, sys, psutil, torch
 from sweeper.driver.inline import Inline
 from sweeper.run import run_study
 from sweeper.store import Store
+from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 from sweeper.study import load_study
 import sweeper.driver.retries
 from models import compiled, data

@@ -20,7 +20,6 @@ from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
 from models.compiled import compiler
 from models.data import load
-from models.procedures.joint import Joint
 from models.registry import cell_id
 from models.training import Stack
 from sweeper import progress
@@ -34,6 +33,7 @@ from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
 from sweeper.run import ECHO_S
 from sweeper.show import status_dict
 from sweeper.store import Store
+from tests.sweeper.faulty_procedure import planted
 
 LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}
 
@@ -177,19 +177,17 @@ def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
+def poisoned():
     """Makes training raise at step 30 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
-    real, raised = Joint.step, []
+    raised, healed = [], []
 
-    def step(self, stack):
-        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells):
+    def poison(stack):
+        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells) and not healed:
             raised.append([cell.rho for cell in stack.cells])
             raise RuntimeError("poison at 0.95")
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    raised_by = {"raised": raised, "heal": lambda: monkeypatch.setattr(Joint, "step", real)}
-    return raised_by
+    with planted(poison):
+        yield {"raised": raised, "heal": lambda: healed.append(True)}
 
 
 def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
