@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StudyError
-from sweeper.settled import settled
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Store, StorePaths
 from sweeper.store.atomic import reported, write_bytes
 from sweeper.store.merging import Taken, survey, take

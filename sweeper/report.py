@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from models.registry import cell_id
 from sweeper.environment import load_matplotlib
 from sweeper.errors import StoreUnwritable
-from sweeper.plan import asked_cells
+from sweeper.planning import asked_cells
 from sweeper.store import Store
 from sweeper.store.atomic import make_folder, reported, write_bytes
 from sweeper.study import Study

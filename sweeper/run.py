@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.driver import SIGNALS, Assignment, Executor, Orders
+from sweeper.driver import SIGNALS, Assignment, Executor, Jobs
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import ANYWHERE, Machine
-from sweeper.plan import Order, Plan, make_plan
-from sweeper.settled import settled
+from sweeper.planning import Job, Plan, make_plan
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
@@ -121,20 +121,20 @@ class Course:
 
     def __init__(self, plan: Plan, store: Store, here: Machine | None):
         self.plan, self.store, self.here = plan, store, here
-        self.ordered = [cell for order in plan.orders for cell in order.cells]
+        self.planned = [cell for job in plan.jobs for cell in job.cells]
 
-    def more(self, free: int) -> Sequence[Order]:
-        """Orders for `free` workers that follow from what is finished by now. A run orders each cell once."""
+    def more(self, free: int) -> Sequence[Job]:
+        """Jobs for `free` workers that follow from what is finished by now. A run gives each cell to one job."""
         waiting = any(item.action == "wait" for item in self.plan.items)
         if self.plan.study.refine is None and not waiting:
             return ()
         failed = {failure.cell_id for failure in self.store.failures()}
-        now = make_plan(self.plan.study, self.store, self.here, self.ordered, failed, free)
+        now = make_plan(self.plan.study, self.store, self.here, self.planned, failed, free)
         known = {item.cell for item in self.plan.items}
         items = self.plan.items + tuple(item for item in now.items if item.cell not in known)
-        self.ordered += [cell for order in now.orders for cell in order.cells]
+        self.planned += [cell for job in now.jobs for cell in job.cells]
         self.plan = replace(self.plan, items=items, refinement=now.refinement)
-        return now.orders
+        return now.jobs
 
 
 def run_study(
@@ -183,9 +183,9 @@ def run_study(
             store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)
             course = Course(plan, store, here)
-            orders = Orders(plan.orders, course.more, plan.workers)
+            jobs = Jobs(plan.jobs, course.more, plan.workers)
             root = store.paths.root.resolve()
-            work = Assignment(orders, root, run_id, plan.workers, lambda: bool(stop), stop.listen, say)
+            work = Assignment(jobs, root, run_id, plan.workers, lambda: bool(stop), stop.listen, say)
             try:
                 with watching(lambda: course.plan, store) if watching else nullcontext():
                     executor(plan).execute(work)

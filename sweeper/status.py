@@ -11,9 +11,9 @@ from typing import Any
 from models.registry import cell_size
 from sweeper.cloud import to_read
 from sweeper.errors import StudyError
-from sweeper.estimate import relative_work
 from sweeper.machine import ANYWHERE
-from sweeper.plan import Plan, make_plan
+from sweeper.planning import Plan, make_plan
+from sweeper.planning.estimate import relative_work
 from sweeper.store import Store
 from sweeper.store.lock import alive
 from sweeper.study import load_study

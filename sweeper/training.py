@@ -20,9 +20,9 @@ from sweeper.cli.words.run import STOPPING, failure_lines
 from sweeper.cloud import to_read, to_run, url_of
 from sweeper.errors import CellsFailed, Interrupted, SweeperError
 from sweeper.executors import cluster_at, executor_for
-from sweeper.plan import Plan
+from sweeper.planning import Plan
+from sweeper.planning.settled import settled
 from sweeper.run import Outcome, StopRequest, default_store, run_study
-from sweeper.settled import settled
 from sweeper.store import Damaged, Failure, Store
 from sweeper.study import Study, study_from
 from sweeper.wording import plural

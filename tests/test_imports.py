@@ -22,8 +22,11 @@ OWNERS = {
     "torch": (
         "models",
         "sweeper.driver.worker",
-        "sweeper.driver.tries",
-        "sweeper.estimate",
+        "sweeper.driver.start",
+        "sweeper.driver.states",
+        "sweeper.driver.rows",
+        "sweeper.driver.retries",
+        "sweeper.planning.estimate",
         "sweeper.prediction",
         "sweeper.training",
         "sweeper.doctor",
@@ -63,31 +66,30 @@ LAYERS = {
     "sweeper.source": (),
     "sweeper.errors": (),
     "sweeper.wording": (),
-    "sweeper.limits": (),
     "sweeper.environment": (),
-    "sweeper.machine": ("sweeper.limits",),
+    "sweeper.machine": (),
     "sweeper.store": ("sweeper.errors",),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
     "sweeper.parameters": ("models.cell",),
     "sweeper.study": ("sweeper.errors", "sweeper.parameters", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "sweeper.parameters", "models.cell", "models.continuation"),
-    "sweeper.settled": ("sweeper.store", "sweeper.study"),
+    "sweeper.planning.settled": ("sweeper.store", "sweeper.study"),
     "sweeper.refine": ("sweeper.analysis", "sweeper.parameters", "models.cell", "models.registry"),
     "sweeper.export": ("sweeper.errors",),
-    "sweeper.plan": (
+    "sweeper.planning": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.parameters",
-        "sweeper.refine", "sweeper.settled", "models",
+        "sweeper.refine", "models",
     ),
     "sweeper.status": (
-        "sweeper.cloud", "sweeper.errors", "sweeper.estimate", "sweeper.machine", "sweeper.plan", "sweeper.store",
-        "sweeper.study", "sweeper.wording", "models.registry",
+        "sweeper.cloud", "sweeper.errors", "sweeper.machine", "sweeper.planning", "sweeper.store", "sweeper.study",
+        "sweeper.wording", "models.registry",
     ),
     "sweeper.report": (
-        "sweeper.analysis", "sweeper.environment", "sweeper.errors", "sweeper.plan", "sweeper.store", "sweeper.study",
-        "models.registry",
+        "sweeper.analysis", "sweeper.environment", "sweeper.errors", "sweeper.planning", "sweeper.store",
+        "sweeper.study", "models.registry",
     ),
     "sweeper.driver": (
-        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.plan",
+        "sweeper.environment", "sweeper.errors", "sweeper.machine", "sweeper.planning",
         "sweeper.provenance", "sweeper.source", "sweeper.store", "sweeper.wording", "models",
     ),
 }  # fmt: skip
@@ -155,7 +157,7 @@ ABOVE_THE_COMMANDS = ("sweeper.cli", "sweeper.__main__", "sweeper.training")
 # would look like a program that hangs.
 PRINTS = (
     "sweeper.cli.output", "sweeper.cli.entry", "sweeper.cli.progress", "sweeper.cli.commands.stores",
-    "sweeper.driver.worker", "sweeper.driver.scout", "models.data.download",
+    "sweeper.driver.log", "sweeper.driver.scout", "models.data.transfer",
 )  # fmt: skip
 
 
@@ -198,7 +200,7 @@ def test_a_module_knows_only_what_its_part_may(module):
             assert within(module, OWNERS[top]), f"{module} imports {top}"
 
 
-WORKERS = "sweeper.driver.worker", "sweeper.driver.tries"
+WORKERS = tuple(f"sweeper.driver.{name}" for name in ("worker", "start", "states", "rows", "retries"))
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m not in WORKERS])

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from sweeper.cli.output import say
 from sweeper.cli.words.status import stack_sentence
-from sweeper.plan import Plan
+from sweeper.planning import Plan
 from sweeper.status import Meter, Snapshot
 from sweeper.store import Store
 from sweeper.wording import duration, plural

@@ -14,7 +14,7 @@ from conftest import PATIENCE_S, ROOT, environment, same, until
 
 import sweeper
 from sweeper.errors import CellsFailed, StudyError, SweeperError
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 
@@ -83,16 +83,16 @@ def test_the_result_has_the_report_that_the_command_prints(tiny, sweeper_command
 
 
 def test_failed_cells_raise_after_the_others_are_done_or_are_reported(tiny, monkeypatch):
-    from sweeper.driver import tries
+    from sweeper.driver import retries
 
-    real = tries.Worker.run
+    real = retries.Worker.run
 
     def run(self):
-        if any(cell.seed == 1 for cell in self.order.cells):
+        if any(cell.seed == 1 for cell in self.job.cells):
             raise ZeroDivisionError("no seed 1")
         real(self)
 
-    monkeypatch.setattr(tries.Worker, "run", run)
+    monkeypatch.setattr(retries.Worker, "run", run)
     study = tiny(cells={"rho": 0.9}, train={"steps": 5})
     with pytest.raises(
         CellsFailed, match=r"ZeroDivisionError: no seed 1 \(log: .*\n1 cell failed; the next run"

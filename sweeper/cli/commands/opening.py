@@ -30,7 +30,7 @@ def open_store_of_study(path: Path) -> tuple[Study, Store]:
     """A store, and the study that was last run on it. Raises StudyError where none was."""
     from sweeper.cloud import to_read
     from sweeper.errors import StudyError
-    from sweeper.settled import settled
+    from sweeper.planning.settled import settled
     from sweeper.store import Store
     from sweeper.study import load_study
 

@@ -14,8 +14,8 @@ from sweeper.cli.output import JSON_VERSION, say, say_at_once, show, show_json, 
 
 if TYPE_CHECKING:
     from sweeper.analysis.report import Report
-    from sweeper.estimate import Cost
-    from sweeper.plan import Plan
+    from sweeper.planning import Plan
+    from sweeper.planning.estimate import Cost
     from sweeper.store import Damaged
     from sweeper.study import Study
 
@@ -53,9 +53,9 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     from sweeper.cli.words.plan import changed_lines, plan_lines, settled_lines
     from sweeper.cli.words.run import STOPPING, failure_lines, unreported_lines
     from sweeper.executors import cluster_at, executor_for
+    from sweeper.planning.settled import settled
     from sweeper.report import write_report
     from sweeper.run import StopRequest, run_study
-    from sweeper.settled import settled
     from sweeper.store import Store
 
     where = cluster_at(loaded, address)
@@ -108,10 +108,9 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Say what a run would do, why, and what it would cost; nothing is trained or written."""
-    from sweeper import estimate
     from sweeper.cli.words.plan import PLAN_HEADER, cost_lines, plan_lines, plan_table, run_line, settled_lines
     from sweeper.cloud import to_read
-    from sweeper.plan import make_plan
+    from sweeper.planning import estimate, make_plan
     from sweeper.run import default_store, fetch_data
     from sweeper.store import Store
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from models.compiled import compiler
 from sweeper.cli.words.refinement import refinement_lines
 from sweeper.errors import StudyError
-from sweeper.plan import Item, Plan
-from sweeper.settled import settled
+from sweeper.planning import Item, Plan
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Store
 from sweeper.study import Study, load_study
 from sweeper.wording import duration, plural, size
 
 if TYPE_CHECKING:
-    from sweeper.estimate import Cost
+    from sweeper.planning.estimate import Cost
 
 PLAN_HEADER = ["data", "architecture", "objective", "state", "cells", "why"]
 _ACTIONS = {
@@ -44,13 +44,13 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
         f"left alone: {fault}" if fault.left_alone else f"set aside and to be done again: {fault}" for fault in damaged
     ]
     if plan.missing:
-        sizes = sorted({len(order.cells) for order in plan.orders})
+        sizes = sorted({len(job.cells) for job in plan.jobs})
         cells = plural(sizes[0], "cell") if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]} cells"
         where = "a GPU each" if plan.device == "cuda" else f"{plural(study.run.threads, 'thread')} each"
         workers = f"on {plural(plan.workers, 'worker')} ({where})"
         if study.run.executor == "inline":
             workers = "in this process"
-        lines.append(f"{plural(len(plan.orders), 'stack')} of {cells} {workers}")
+        lines.append(f"{plural(len(plan.jobs), 'stack')} of {cells} {workers}")
         if plan.device == "cpu":
             lines += _slower(plan)
     else:
@@ -105,7 +105,7 @@ def cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
 
 
 def settled_lines(asked: Study, study: Study) -> list[str]:
-    """Where the store decided what the study leaves open (`sweeper.settled`), and otherwise than a new one would."""
+    """Where the store decided what the study leaves open (`sweeper.planning.settled`), not as a new one would."""
     if asked.evaluation.image_choice == study.evaluation.image_choice:
         return []
     return [
