@@ -29,8 +29,9 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Time blocks of each kind of evaluation, a training step, and the products of the forward pass, in turn."""
     from benchmarks.floor import Products
-    from models.evaluation.evaluate import CHAINS, chains_needed, evaluate, weighed_images
+    from models.evaluation.evaluate import evaluate
     from models.evaluation.settings import IMAGES, Evaluation
+    from models.evaluation.which import CHAINS, chains_needed, weighed_images
     from models.networks.mlp_spec import mlp_maps
     from models.stack.stack import Stack
     from sweeper.study.sections import EvaluationSection

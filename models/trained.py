@@ -21,8 +21,8 @@ import models.data
 from models.cell import Cell, find
 from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
-from models.evaluation.evaluate import CHAINS, evaluated_images
 from models.evaluation.settings import IMAGES, Evaluation
+from models.evaluation.which import CHAINS, evaluated_images
 from models.networks.network import Network, Terms, network_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.draws.draws import Purpose, draws_on
-from models.evaluation.evaluate import binarised
+from models.evaluation.inputs import binarised
 from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
 

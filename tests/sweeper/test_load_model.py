@@ -9,7 +9,7 @@ from conftest import table
 
 import sweeper
 from models.draws.draws import Purpose, generator
-from models.evaluation.evaluate import chains_needed
+from models.evaluation.which import chains_needed
 from models.trained import TrainedModel
 from sweeper.errors import NoModel, StoreDamaged, StoreNewer, StoreUnwritable
 from tests.models.planted import THREE, TWO, stack_of

@@ -54,7 +54,3 @@ PINNED = {
     2: ("ee3acf3be0a7b563", "6beaec4b4051f385"),
     3: ("3c873c89c01b76b8", "6beaec4b4051f385"),
 }
-    1: ("2f03c6d35f1d409a", "6beaec4b4051f385"),
-    2: ("ee3acf3be0a7b563", "6beaec4b4051f385"),
-    3: ("3c873c89c01b76b8", "6beaec4b4051f385"),
-}
