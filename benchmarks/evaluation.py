@@ -13,7 +13,7 @@ from functools import partial
 
 from benchmarks.measure import circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, advance, as_in_a_worker, cells, images
-from models.registry import find
+from models.cell.registry import find
 
 STEPS, TEST_IMAGES = 10_000, 10_000
 
@@ -29,10 +29,11 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Time blocks of each kind of evaluation, a training step, and the products of the forward pass, in turn."""
     from benchmarks.floor import Products
-    from models.evaluation import CHAINS, chains_needed, evaluate, weighed_images
-    from models.settings import IMAGES, Evaluation
-    from models.sizes import mlp_maps
-    from models.training import Stack
+    from models.evaluation.evaluate import evaluate
+    from models.evaluation.settings import IMAGES, Evaluation
+    from models.evaluation.which import CHAINS, chains_needed, weighed_images
+    from models.networks.mlp_spec import mlp_maps
+    from models.stack.stack import Stack
     from sweeper.study.sections import EvaluationSection
 
     as_in_a_worker()

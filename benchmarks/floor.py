@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.cell import Cell
-from models.registry import cell_size, find
-from models.sizes import mlp_maps
+from models.cell import Cell, cell_size
+from models.cell.registry import find
+from models.networks.mlp_spec import mlp_maps
 
 COPIED_BYTES = 64 << 20  # more than a core's share of any cache
 

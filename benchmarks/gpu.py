@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.measure import Seconds, circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, cells, images
-from models.registry import cell_size
+from models.cell import cell_size
 
 TEXTBOOK = "nn.Linear, DataLoader, torch.optim.Adam"
 
@@ -95,7 +95,7 @@ def _smoothing(model: str, args: Namespace) -> None:
 
 def _ways(model: str, args: Namespace) -> None:
     """What the captured graph, the generator on the device and TF32 and bfloat16 are worth, at one and at the most."""
-    from models.draws import Draws
+    from models.draws.draws import Draws
 
     rows = []
     for count in (1, max(args.stacks)):
@@ -117,7 +117,7 @@ def _ways(model: str, args: Namespace) -> None:
 
 
 def _stack(model: str, count: int, batch: int, **fields: Any) -> Any:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     return Stack(cells(model, count, batch_size=batch, **fields), images(model), "cuda")
 

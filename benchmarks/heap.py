@@ -60,8 +60,8 @@ def train(model: str, batch: int, seconds: float, kept: bool) -> dict[str, float
     """Processor seconds and page faults of a step, and the most memory of this process in bytes."""
     import torch
 
-    from models.heap import keep_freed_memory
-    from models.training import Stack
+    from models.stack.heap import keep_freed_memory
+    from models.stack.stack import Stack
 
     torch.set_num_threads(1)
     if kept:

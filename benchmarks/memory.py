@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.measure import circumstances, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.registry import cell_size
+from models.cell import cell_size
 
 STACKS = {"4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48)}
 BATCHES = (64, 128)
@@ -63,10 +63,10 @@ def _measured(model: str, batch: int, count: int, steps: int, objective: str) ->
 
 def measure(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:
     """Peak bytes above the start: stack made, then trained, a checkpoint written, and evaluated."""
-    from models import compiled
-    from models.evaluation import evaluate
-    from models.settings import Evaluation
-    from models.training import Stack
+    from models.evaluation.evaluate import evaluate
+    from models.evaluation.settings import Evaluation
+    from models.kernels import compiled
+    from models.stack.stack import Stack
     from sweeper.store.records import write_record
 
     as_in_a_worker()

@@ -78,9 +78,9 @@ def _sweeper(*words: str) -> tuple[str, float]:
 def _along_the_way(study: Study) -> float:
     """Seconds that one cell of the study spends in evaluations along the way, in a stack of a few."""
     import models.data
-    from models.evaluation import evaluate
-    from models.settings import Evaluation
-    from models.training import Stack
+    from models.evaluation.evaluate import evaluate
+    from models.evaluation.settings import Evaluation
+    from models.stack.stack import Stack
 
     if not study.evaluation.every:
         return 0.0

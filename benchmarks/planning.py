@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import circumstances, table, timed
 from benchmarks.store import fill
-from models.registry import cell_id
+from models.cell import cell_id
 from sweeper.driver import Assignment
 from sweeper.planning import make_plan
 from sweeper.run import run_study

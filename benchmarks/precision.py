@@ -21,7 +21,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """One row a model and precision; the gradient is that of the first step, from the same draws."""
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     as_in_a_worker(args.threads)
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, S = 5, median of {args.repeats} rounds.")

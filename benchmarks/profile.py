@@ -46,8 +46,8 @@ def _show() -> None:
     """Have the profiler see the compiled functions and the draws."""
     from torch.profiler import record_function
 
-    from models import compiled
-    from models.draws import Draws
+    from models.draws.draws import Draws
+    from models.kernels import compiled
 
     def seen(name: str, function: Any) -> Any:
         def call(*given: Any, **named: Any) -> Any:
@@ -68,7 +68,7 @@ def _shares(model: str, args: Namespace) -> Counter[str]:
     """Share of each kind in the time of all."""
     from torch.profiler import ProfilerActivity, profile
 
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     stack = Stack(cells(model, args.cells, batch_size=args.batch), images(model))
     stack.train(3)

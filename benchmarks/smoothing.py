@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
 from benchmarks.workload import advance, as_in_a_worker, cells, images
-from models.registry import cell_size
+from models.cell import cell_size
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "ρ = 1": dict(rho=1.0),
@@ -28,7 +28,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Time all variants of the 4×40 model on MNIST-sized images."""
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     as_in_a_worker(args.threads)
     circumstances(f"Stacks of {args.cells}, {args.threads} thread(s), median of {args.repeats} rounds.")

@@ -21,8 +21,7 @@ import pandas
 import sweeper
 from benchmarks.measure import circumstances, table, timed
 from benchmarks.workload import cells
-from models.cell import Cell
-from models.registry import cell_id
+from models.cell import Cell, cell_id
 from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.store.columns import SCHEMA_VERSION

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.registry import cell_size
+from models.cell import cell_size
 
 TEXTBOOK, PRODUCTS, COPY = "nn.Linear, DataLoader, torch.optim.Adam", "matrix products alone", "copy"
 OBJECTIVES: dict[str, dict[str, Any]] = {"ou": dict(objective="ou"), "vae": dict(objective="vae")}
@@ -48,7 +48,7 @@ def _compare(model: str, objective: str, args: Namespace) -> None:
 
     from benchmarks.floor import Products, copier, least_bytes
     from benchmarks.textbook import Textbook
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     def made(count: int) -> list[Any]:
         return cells(model, count, batch_size=args.batch, **OBJECTIVES[objective])

@@ -66,7 +66,7 @@ def _times(model: str, args: Namespace) -> tuple[list[float], list[float]]:
 def _work(pipe: Connection, model: str, count: int, steps: int) -> None:
     """A worker: trains `steps` whenever it is told to."""
     from benchmarks.workload import advance, as_in_a_worker, cells, images
-    from models.training import Stack
+    from models.stack.stack import Stack
 
     as_in_a_worker()
     train = advance(Stack(cells(model, count, batch_size=64), images(model)), steps)

@@ -12,7 +12,7 @@ from models.cell import Cell
 from models.data.dataset import Dataset
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 MODELS: dict[str, dict[str, Any]] = {
     "4x40": dict(data="mnist", latents="40-40-40-40", hidden="200-200"),
@@ -56,7 +56,7 @@ def as_in_a_worker(threads: int = 1) -> None:
     """Set this process up as `sweeper.driver.retries` does a worker's."""
     import torch
 
-    from models.heap import keep_freed_memory
+    from models.stack.heap import keep_freed_memory
 
     torch.set_num_threads(threads)
     keep_freed_memory()

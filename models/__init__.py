@@ -1,6 +1,6 @@
-"""Hierarchical VAEs, trained many cells at a time. `models.cell` says what a cell is, `models.training` trains a
+"""Hierarchical VAEs, trained many cells at a time. `models.cell` says what a cell is, `models.stack.stack` trains a
 stack."""
 
-from models.reproducible import fix_kernels
+from models.kernels.reproducible import fix_kernels
 
 fix_kernels()

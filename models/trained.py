@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -18,14 +18,12 @@ import torch
 from torch import Tensor
 
 import models.data
-from models import registry
-from models.cell import Cell
+from models.cell import Cell, find
 from models.data.dataset import SPLITS, Dataset
-from models.draws import Draws, Purpose, draws_on
-from models.evaluation import CHAINS, evaluated_images
-from models.layers import column
-from models.networks import Network, Terms
-from models.settings import IMAGES, Evaluation
+from models.draws.draws import Draws, Purpose, draws_on
+from models.evaluation.settings import IMAGES, Evaluation
+from models.evaluation.which import CHAINS, evaluated_images
+from models.networks.network import Network, Terms, network_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -94,10 +92,10 @@ class TrainedModel:
     ):
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
-        entry = registry.find("data", cell.data)
+        entry = find("data", cell.data)
         self.features = features or entry.features or self.dataset.features
-        made = registry.find("network", cell.network).load()
-        self._network: Network = made(cell, self.features, np.full(self.features, 0.5))  # where biases began is over
+        like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
+        self._network: Network = network_of([cell], self.features, begun, like)  # where biases began is over
         self.latents = self._network.latents
         self._params: dict[str, Tensor] = {}
         for parameter in self._network.parameters():
@@ -106,7 +104,6 @@ class TrainedModel:
                 got = "none" if found is None else f"shape {found.shape}"
                 raise ValueError(f"{parameter.name} should have shape {parameter.shape}, got {got}")
             self._params[parameter.name] = torch.tensor(found)[None].to(self.device, self.dtype)
-        self._variance = column([cell.decoder_variance], next(iter(self._params.values())), 4)
 
     def __repr__(self) -> str:
         return f"<{self.cell.architecture} on {self.cell.data}, ρ = {self.cell.rho:g}, {self.step:,} steps>"
@@ -136,15 +133,20 @@ class TrainedModel:
         if images < 0:
             raise ValueError(f"images should be at least 0, got {images}")
         settings = Evaluation(images=images, split=split, image_choice=image_choice)
-        chosen, levels = evaluated_images(self.dataset, settings), self.dataset.levels
+        chosen = evaluated_images(self.dataset, settings)
         source = self._draws(seed)
         seen = torch.empty(len(chosen), self.features, dtype=self.dtype)
         for first in range(0, len(chosen), IMAGES):
-            x = torch.tensor(chosen[first : first + IMAGES]).to(self.device)
-            if levels > 1:
-                x = source.uniform(Purpose.EVALUATE_BINARISE, x.shape, first)[0] * levels < x
-            seen[first : first + IMAGES] = x
+            seen[first : first + IMAGES] = self._observed(chosen[first : first + IMAGES], source, first)
         return seen.numpy()
+
+    def _observed(self, images: npt.NDArray[Any], source: Draws, first: int) -> Tensor:
+        """Images from place `first` of a split on as the evaluation sees them."""
+        rows = torch.tensor(images).to(self.device)
+        seen: Tensor = self.dataset.observe(
+            rows, lambda: source.uniform(Purpose.EVALUATE_BINARISE, rows.shape, first)[0]
+        )
+        return seen
 
     def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
         """A way up the layers from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
@@ -190,12 +192,10 @@ class TrainedModel:
             )
             if pixels:
                 source = self._draws(seed)
-                if self.cell.likelihood == "bernoulli":
-                    mean = (source.uniform(Purpose.SAMPLE_PIXELS, mean.shape[1:]) < mean).to(self.dtype)
-                else:
-                    mean = mean + source.normal(Purpose.SAMPLE_PIXELS, mean.shape[1:]) * self._variance.sqrt()
-        drawn: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
-        return drawn
+                drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
+                mean = self._network.likelihood.sample(mean, *drawn)
+        made: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
+        return made
 
     def _up(self, x: Values, samples: int, seed: int, pick: Callable[[Terms], list[Tensor]]) -> list[Values]:
         """What `pick` takes of the network's terms, each (S, n, …), computed in the blocks of the evaluation."""
@@ -213,7 +213,7 @@ class TrainedModel:
                         source.normal(Purpose.EVALUATE_LATENT, (number, some.shape[2], units), first, layer, block)
                         for layer, units in enumerate(self.latents, start=1)
                     ]
-                    terms = self._network.terms(self._params, some, noise, None, self._variance)
+                    terms = self._network.terms(self._params, some, noise)
                     chains.append([part[0].expand(number, *part.shape[2:]) for part in pick(terms)])
                 rows.append([torch.cat(parts) for parts in zip(*chains, strict=True)])
         return [_as(x, torch.cat(parts, dim=1)) for parts in zip(*rows, strict=True)]

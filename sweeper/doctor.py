@@ -125,9 +125,9 @@ def _mode(path: Path) -> str | None:
 
 def _data() -> list[dict[str, Any]]:
     """Each data set, its decoded images verified by their digest; nothing is downloaded."""
+    from models.cell.registry import DATASETS
     from models.data import DataCorrupt, DataMissing, load
     from models.data.sources import offline
-    from models.registry import DATASETS
 
     found = []
     for name in DATASETS:

@@ -17,7 +17,7 @@ from sweeper.store import Store
 from sweeper.study import Study
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its batches of draws
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
@@ -32,7 +32,7 @@ def predictions(
     `told` hears of each seed. A seed without both states is left out; a curve without any gets the reason. Raises
     StoreDamaged where a kept state was altered.
     """
-    from models.registry import cell_id
+    from models.cell import cell_id
 
     rows = store.cells()
     kept = select(rows, {cell_id(cell) for cell in study.cells})
@@ -61,7 +61,7 @@ def _leads(study: Study, store: Store, names: list[str], curve: Curve, below: fl
     """The lead of the second of two cells' kept weights over the first, at the curve's places: (batches, points)."""
     import torch
 
-    from models.prediction import noise_seed, smoothed_objective
+    from models.evaluation.prediction import noise_seed, smoothed_objective
 
     torch.set_num_threads(study.run.threads)
     uncollapsed, collapsed = (_stack(study, store, name) for name in names)
@@ -90,8 +90,8 @@ def _stack(study: Study, store: Store, name: str) -> Stack:
     import torch
 
     import models.data
-    from models.registry import cell_id
-    from models.training import Stack
+    from models.cell import cell_id
+    from models.stack.stack import Stack
 
     cell = next(cell for cell in study.cells if cell_id(cell) == name)
     tensors, _ = store.load_state(name)

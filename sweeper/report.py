@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.registry import cell_id
+from models.cell import cell_id
 from sweeper.environment import load_matplotlib
 from sweeper.errors import StoreUnwritable
 from sweeper.planning import asked_cells

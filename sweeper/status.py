@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.registry import cell_size
+from models.cell import cell_size
 from sweeper.cloud import to_read
 from sweeper.errors import StudyError
 from sweeper.machine import ANYWHERE

@@ -19,12 +19,12 @@ from matplotlib.image import imread
 
 import models.data
 import sweeper
-from models import registry
-from models.cell import Cell
-from models.evaluation import evaluate
-from models.registry import Entry, cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.cell import Cell, cell_size, registry
+from models.cell.registry import Entry
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.objectives.spec import VaeOptions
+from models.stack.stack import Stack
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table, write_table
 from sweeper.study import load_study
@@ -51,7 +51,7 @@ def added(monkeypatch) -> list[str]:
         path = re.match(r"# (models/[\w/]+)\.py(?:, in (\w+))?\n", block)
         assert path, f"a block of adding.md says first where it goes, got {block[:40]!r}"
         if path[2]:
-            entries = eval("{" + block + "}", {"Entry": Entry})
+            entries = eval("{" + block + "}", {"Entry": Entry, "VaeOptions": VaeOptions})
             for name, entry in entries.items():
                 monkeypatch.setitem(getattr(registry, path[2]), name, entry)
             names += entries
@@ -64,14 +64,14 @@ def added(monkeypatch) -> list[str]:
 
 def test_what_the_page_adds_trains_and_is_evaluated(added, tmp_path):
     """Its study plans, and a few steps of each objective raise the evaluated bound from where it started."""
-    assert added == ["bars", "iwae_5", "iwae_50"]
+    assert added == ["bars", "iwae"]
     (block,) = blocks("adding.md", "yaml")
     (tmp_path / "bars.yaml").write_text(block, encoding="utf-8")
     study = load_study(tmp_path / "bars.yaml")
     assert len(study.cells) == 9
     settings = Evaluation(importance_samples=10, images=100)
-    for objective in ("vae", "iwae_5"):
-        stack = Stack([c for c in study.cells if c.objective == objective], models.data.load("bars"))
+    for chains in (1, 5):
+        stack = Stack([c for c in study.cells if c.chains == chains], models.data.load("bars"))
         before = evaluate(stack, settings, quick=True)
         stack.train(60)
         after = evaluate(stack, settings, quick=True)
@@ -85,10 +85,10 @@ def test_the_added_bound_is_log_p_under_the_exact_posterior(added, model):
     rng = np.random.default_rng(0)
     expected = sum(model.log_p(float(x)) for x in images) / 2
     for k in (1, 5):
-        stack = stack_of(model, images.numpy(), objective="iwae_5")
+        stack = stack_of(model, images.numpy(), objective="iwae", chains=k)
         noise = [torch.from_numpy(rng.standard_normal((1, k, 2, 1))) for _ in model.b]
         x = images.double().view(1, 1, 2, 1)
-        terms = stack.network.terms(stack.params, x, noise, None, stack.decoder_variance)
+        terms = stack.network.terms(stack.params, x, noise)
         assert stack.objective.value(terms, 0).item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -98,7 +98,8 @@ def test_the_added_objective_keeps_cells_apart_bitwise(added):
     torch.set_num_threads(1)
     try:
         cells = [
-            Cell(data="bars", latents="5-3", hidden="13", objective="iwae_5", seed=i, batch_size=10) for i in range(3)
+            Cell(data="bars", latents="5-3", hidden="13", objective="iwae", chains=5, seed=i, batch_size=10)
+            for i in range(3)
         ]
         whole = Stack(cells, models.data.load("bars"))
         whole.train(5)
@@ -113,8 +114,8 @@ def test_the_added_objective_keeps_cells_apart_bitwise(added):
 def test_the_planner_counts_the_chains_of_the_added_objective(added):
     """Fifty chains: fifty times the operations, but for the first map, which sees the image once."""
     few, many = (
-        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, batch_size=512, objective=o))
-        for o in ("vae", "iwae_50")
+        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, batch_size=512, objective="iwae", chains=k))
+        for k in (1, 50)
     )
     assert 25 < many.flops / few.flops < 50 and many.memory_bytes > 5 * few.memory_bytes
 
@@ -122,8 +123,9 @@ def test_the_planner_counts_the_chains_of_the_added_objective(added):
 def test_what_the_added_objective_cannot_take_is_refused(added):
     """Free bits; and a ρ, which would have filed the same training under many ids."""
     with pytest.raises(ValueError, match="free_bits should be 0"):
-        Stack([Cell(data="bars", latents="4", seed=0, objective="iwae_5", free_bits=0.1)], models.data.load("bars"))
-    assert Cell(data="bars", latents="4", seed=0, objective="iwae_5", rho=0.9).canonical().rho == 1.0
+        Stack([Cell(data="bars", latents="4", seed=0, objective="iwae", free_bits=0.1)], models.data.load("bars"))
+    with pytest.raises(ValueError, match="rho is an option of objective ou"):
+        Cell(data="bars", latents="4", seed=0, objective="iwae", rho=0.9)
 
 
 def rows(page: str, heading: str) -> dict[str, str]:

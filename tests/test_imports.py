@@ -68,13 +68,13 @@ LAYERS = {
     "sweeper.wording": (),
     "sweeper.environment": (),
     "sweeper.machine": (),
-    "sweeper.store": ("sweeper.errors",),
+    "sweeper.store": ("sweeper.errors", "models.cell"),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
     "sweeper.parameters": ("models.cell",),
     "sweeper.study": ("sweeper.errors", "sweeper.parameters", "models"),
-    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "sweeper.parameters", "models.cell", "models.continuation"),
+    "sweeper.analysis": ("sweeper.store", "sweeper.errors", "sweeper.parameters", "models.cell"),
     "sweeper.planning.settled": ("sweeper.store", "sweeper.study"),
-    "sweeper.refine": ("sweeper.analysis", "sweeper.parameters", "models.cell", "models.registry"),
+    "sweeper.refine": ("sweeper.analysis", "sweeper.parameters", "models.cell"),
     "sweeper.export": ("sweeper.errors",),
     "sweeper.planning": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.parameters",
@@ -82,11 +82,11 @@ LAYERS = {
     ),
     "sweeper.status": (
         "sweeper.cloud", "sweeper.errors", "sweeper.machine", "sweeper.planning", "sweeper.store", "sweeper.study",
-        "sweeper.wording", "models.registry",
+        "sweeper.wording", "models.cell",
     ),
     "sweeper.report": (
         "sweeper.analysis", "sweeper.environment", "sweeper.errors", "sweeper.planning", "sweeper.store",
-        "sweeper.study", "models.registry",
+        "sweeper.study", "models.cell",
     ),
     "sweeper.driver": (
         "sweeper.environment", "sweeper.errors", "sweeper.machine", "sweeper.planning",
@@ -96,10 +96,12 @@ LAYERS = {
 
 WITHOUT_TORCH = (
     "models.cell",
-    "models.continuation",
-    "models.registry",
-    "models.settings",
-    "models.sizes",
+    "models.evaluation.settings",
+    "models.likelihoods.spec",
+    "models.networks.mlp_spec",
+    "models.objectives.spec",
+    "models.procedures.spec",
+    "models.stack.spec",
     "models.data",
     "sweeper",
 )
@@ -225,7 +227,7 @@ def test_importing_sweeper_loads_nothing():
 
 def test_the_reader_of_imports_sees_them():
     """It follows chains, and tells imports that run at once from those in functions and for types alone."""
-    assert {"torch", "models.training", "numpy"} <= loaded_by("sweeper.driver.worker")
+    assert {"torch", "models.stack.stack", "numpy"} <= loaded_by("sweeper.driver.worker")
     assert ("ray", False) in imports("sweeper.driver.tune")
     assert ("pandas", False) in imports("sweeper")
     assert ("models.data", False) in imports("sweeper.run")

@@ -18,8 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import sweeper
-from models import registry
-from models.settings import EVALUATION_SEMANTICS
+from models.cell import registry
+from models.evaluation.settings import EVALUATION_SEMANTICS
 from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, SCHEMA_VERSION
 
 ROOT = Path(__file__).parents[1]

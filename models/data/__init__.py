@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from models.cell.registry import Entry, find
 from models.data.dataset import Dataset
 from models.data.sources import DataCorrupt, DataMissing
-from models.registry import Entry, find
 
 __all__ = ["DataCorrupt", "DataMissing", "Dataset", "load"]
 

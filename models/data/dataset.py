@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,15 @@ class Dataset:
         mean: npt.NDArray[np.float64] = self.train.mean(axis=0, dtype=np.float64) / (self.levels or 1)
         mean.setflags(write=False)
         return mean
+
+    def observe(self, rows: Any, uniform: Callable[[], Any]) -> Any:
+        """Images as a network sees them: the only place where data become random.
+
+        rows: images as the data set has them, (…, features), an array or a tensor; uniform: makes as many numbers on
+        [0, 1) where they are needed, of the same kind. Returns pixels that are on (booleans), where a pixel's value is
+        its probability; else `rows` as they are.
+        """
+        return uniform() * self.levels < rows if self.levels > 1 else rows
 
     def digest(self) -> str:
         """SHA-256, 64 hexadecimal digits, of levels, image shape, and each split's name, type, shape and bytes.

@@ -1,130 +1,146 @@
 """The vanilla hierarchical VAE: bottom-up inference, top-down generation, two-hidden-layer MLPs between.
 
-    q(z|x) = q(z₁|x) Π q(z_{i+1}|z_i)          p(x, z) = p(x|z₁) Π p(z_i|z_{i+1}) p(z_L),   p(z_L) = N(0, I)
+    q(z|x) = q(z₁|x) Π q(z_{i+1}|z_i)          p(x, z) = p(x|z₁) Π p(z_i|z_{i+1}) p(z_L)
 
 All diagonal Gaussian (Sønderby et al. 2016, "vanilla"; Pervez & Gavves 2021, §5). Because z_{i+1} is drawn *from* z_i,
 layer i < L contributes log q(z_i|z_{i−1}) − log p(z_i|z_{i+1}) at the same samples. The closed-form KL there treats
 z_i and z_{i+1} as independent: another, looser objective that collapses the upper layers.
+
+Shapes: C cells, S samples, B batch, D features of an image, N_i units of layer i.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.cell import Cell
-from models.layers import Parameter, bernoulli_log_prob, normal_kl, normal_log_prob, standard_normal_log_prob
-from models.networks import Layer, Terms
-from models.perceptron import Perceptron
-from models.smoothing import Smoothing
+from models.kernels.densities import normal_log_prob
+from models.kernels.perceptron import Perceptron
+from models.likelihoods.likelihood import Likelihood
+from models.networks.mlp_spec import MlpOptions
+from models.networks.network import Layer, Numbers, Params, Terms
+from models.parameters import Parameter
+from models.posteriors.posterior import Drawn, Posterior
+from models.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from models.objectives.smoothing import Smoothing
 
 _INFERENCE, _GENERATIVE = 0, 1 << 16  # places of parameters' draws: never renumbered
 
 
 class HierarchicalMLP:
-    """Maps of one cell shape.
+    """See `models.networks.network.Network`."""
 
-    Args:
-        cell: sizes, activation and likelihood.
-        features: of x.
-        mean_pixel: (features,), the mean of the training data: the output bias starts there (as its logit, clipped to
-            [0.001, 0.999], for Bernoulli pixels). Without it training starts some 30 nats behind.
-    """
-
-    def __init__(self, cell: Cell, features: int, mean_pixel: np.ndarray):
-        self.latents, self.likelihood, self.features = cell.latent_sizes, cell.likelihood, features
-        below = (features, *cell.latent_sizes[:-1])
-        act, depth = cell.activation, cell.depth
-        hidden = cell.hidden_sizes
-        if cell.likelihood == "bernoulli":
-            pixel = np.clip(mean_pixel, 0.001, 0.999)
-            output_bias = np.log(pixel) - np.log1p(-pixel)
-        else:
-            output_bias = mean_pixel
+    def __init__(
+        self,
+        options: MlpOptions,
+        features: int,
+        mean_pixel: npt.NDArray[np.float64],
+        likelihood: Likelihood,
+        prior: Prior,
+        posterior: Posterior,
+    ):
+        self.latents, self.features = options.latent_sizes, features
+        self.likelihood, self.prior, self.posterior = likelihood, prior, posterior
+        depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
+        self.analytic_kl = frozenset({depth})
+        below = (features, *self.latents[:-1])
         # The maps of layer i: inference from z_{i−1} to z_i, generation from z_i to z_{i−1} (x for i = 1).
         self.inference = [
-            Perceptron(f"inference.{i + 1}", (below[i], *hidden[i], self.latents[i]), act, i + 1, _INFERENCE)
+            Perceptron(
+                f"inference.{i + 1}", (below[i], *hidden[i], self.latents[i]), act, i + 1, _INFERENCE, "inference"
+            )
             for i in range(depth)
         ]
         down = [(self.latents[i], *hidden[i][::-1], below[i]) for i in range(depth)]
+        to_x = (*down[0][:-1], likelihood.outputs * features)
+        bias = likelihood.first_bias(mean_pixel)
         self.generative = [
-            Perceptron("generative.1", down[0], act, 1, _GENERATIVE, deviation=False, bias=output_bias),
-            *(Perceptron(f"generative.{i + 1}", down[i], act, i + 1, _GENERATIVE) for i in range(1, depth)),
+            Perceptron("generative.1", to_x, act, 1, _GENERATIVE, "generative", deviation=False, bias=bias),
+            *(
+                Perceptron(f"generative.{i + 1}", down[i], act, i + 1, _GENERATIVE, "generative")
+                for i in range(1, depth)
+            ),
         ]
 
     def parameters(self) -> list[Parameter]:
-        """Hidden layers and heads of every map, from the data up."""
+        """Hidden layers and heads of every map, from the data up, then the prior's."""
         maps = zip(self.inference, self.generative, strict=True)
-        return [parameter for pair in maps for each in pair for parameter in each.parameters()]
+        found = [parameter for pair in maps for each in pair for parameter in each.parameters()]
+        return found + self.prior.parameters(self.inference[-1].sizes[0])
 
     def terms(
         self,
-        params: Mapping[str, Tensor],
+        params: Params,
         x: Tensor,
         noise: Sequence[Tensor],
         smoothing: Smoothing | None = None,
-        decoder_variance: Tensor | None = None,
+        given: Sequence[Numbers | None] | None = None,
     ) -> Terms:
-        """One ancestral pass up and the generative terms down. Arguments and shapes: see `models.networks.Network`."""
-        below, q = x, []
+        """One ancestral pass up and the generative terms down."""
+        q: list[Drawn] = []
+        below = x  # (C, 1, B, D)
         for i, eps in enumerate(noise):
-            mean, deviation = self._posterior(params, i + 1, below)
-            z = torch.addcmul(mean, deviation, eps)
-            q.append((z, mean, deviation, eps))
-            below = z
+            numbers = given[i] if given is not None else None
+            mean, deviation = self._posterior(params, i + 1, below) if numbers is None else numbers  # (C, S, B, N_i)
+            q.append(self.posterior.draw(mean, deviation, eps))
+            below = q[-1].z  # (C, S, B, N_i)
 
         layers = []
-        for i, (z, mean, deviation, eps) in enumerate(q):
-            # log q at its own sample, (z − μ)/σ = ε exactly
-            log_q = standard_normal_log_prob(eps) - deviation.log().sum(-1)
+        for i, drawn in enumerate(q):
+            log_q = self.posterior.log_prob(drawn)  # (C, S, B)
+            kl = None
             if i + 1 < len(q):
-                p_mean, p_deviation = self._prior(params, i + 1, q[i + 1], smoothing)
-                log_p, kl = normal_log_prob(z, p_mean, p_deviation), None
+                p_mean, p_deviation = self._prior(params, i + 1, q[i + 1], smoothing)  # (C, S, B, N_i)
+                log_p = normal_log_prob(drawn.z, p_mean, p_deviation)  # (C, S, B)
             else:
-                log_p, kl = standard_normal_log_prob(z), normal_kl(mean, deviation)
-            layers.append(Layer(z, mean, log_q, log_p, kl, deviation))
-        return Terms(self._log_px(params, x, q[0][0], decoder_variance), tuple(layers))
+                log_p = self.prior.log_prob(params, drawn.z, self._top(params))
+                if self.posterior.gaussian:
+                    kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
+            deviation_of_q = drawn.deviation if self.posterior.gaussian else None
+            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, deviation_of_q))
+        return Terms(self._log_px(params, x, q[0].z), tuple(layers))
 
-    def _posterior(self, params: Mapping[str, Tensor], i: int, below: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of q(z_i|z_{i−1}), each (cells, samples, batch, units of layer i); `i` from 1."""
+    def _posterior(self, params: Params, i: int, below: Tensor) -> Numbers:
+        """Mean and deviation of q(z_i|z_{i−1}), each (C, S, B, N_i); `i` from 1."""
         return self.inference[i - 1].gaussian(params, below)
 
-    def _prior(
-        self, params: Mapping[str, Tensor], i: int, above: tuple[Tensor, ...], smoothing: Smoothing | None
-    ) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of p(z_i|z_{i+1}), each (cells, samples, batch, units of layer i); `i` from 1."""
-        z, mean, deviation, _ = above
+    def _top(self, params: Params):  # type: ignore[no-untyped-def]
+        """q(z_L|·), as a prior that looks at it is given it."""
+        return lambda below: self._posterior(params, len(self.latents), below)
+
+    def _prior(self, params: Params, i: int, above: Drawn, smoothing: Smoothing | None) -> Numbers:
+        """Mean and deviation of p(z_i|z_{i+1}), each (C, S, B, N_i); `i` from 1."""
         down = self.generative[i]
         if smoothing is None:
-            return down.gaussian(params, z)
-        samples = smoothing.samples(i + 1, z, mean, deviation)
+            return down.gaussian(params, above.z)
+        samples = smoothing.samples(i + 1, above.z, above.mean, above.deviation)  # (C, S, B, N_{i+1})
         if not smoothing.ratio:
             return down.gaussian(params, samples, average=True)
         p_mean, p_deviation = down.gaussian(params, samples)
         smooth_deviation = p_deviation.mean(1, keepdim=True)
         return smooth_deviation * (p_mean / p_deviation).mean(1, keepdim=True), smooth_deviation
 
-    def image(self, params: Mapping[str, Tensor], noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
-        """See `models.networks.Network`."""
+    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+        """See `models.networks.network.Network`."""
         if z is None:
-            *noise, z = noise
+            *noise, top = noise
+            z = self.prior.sample(params, top, self._top(params))
         for i in range(len(noise), 0, -1):
             mean, deviation = self.generative[i].gaussian(params, z)
             z = torch.addcmul(mean, deviation, noise[i - 1])
-        out = self._output(params, z)
-        return out.sigmoid() if self.likelihood == "bernoulli" else out
+        return self.likelihood.mean(self._output(params, z))
 
-    def _output(self, params: Mapping[str, Tensor], z: Tensor) -> Tensor:
-        """Logits or mean of p(x|z₁)."""
+    def _output(self, params: Params, z: Tensor) -> Tensor:
+        """What the likelihood is given, (C, S, B, outputs × D)."""
         return self.generative[0].mean(params, z)
 
-    def _log_px(self, params: Mapping[str, Tensor], x: Tensor, z: Tensor, variance: Tensor | None) -> Tensor:
-        """log p(x|z₁), (cells, samples, batch); never smoothed."""
-        out = self._output(params, z)
-        if self.likelihood == "bernoulli":
-            return bernoulli_log_prob(x, out)
-        deviation = out.new_ones(()) if variance is None else variance.sqrt()
-        return normal_log_prob(x, out, deviation)
+    def _log_px(self, params: Params, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z₁), (C, S, B); never smoothed."""
+        return self.likelihood.log_prob(x, self._output(params, z))

@@ -9,39 +9,28 @@ against ρ here, the hierarchy does by itself; only what a data set adds to that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 from torch import Tensor
 
-from models.cell import Cell
-from models.layers import Parameter
 from models.networks.mlp import HierarchicalMLP
+from models.networks.network import Numbers, Params
+from models.parameters import Parameter
 
 
 class NullMLP(HierarchicalMLP):
-    """The hierarchical MLP without the maps between x and z₁; of a cell's hidden sizes the first layer's are unused.
-
-    Raises ValueError for a cell of one layer, of which nothing would be left.
-    """
-
-    def __init__(self, cell: Cell, features: int, mean_pixel: np.ndarray):
-        if cell.depth < 2:
-            raise ValueError(f"latents should have two layers or more with null_mlp, got {cell.latents}")
-        super().__init__(cell, features, mean_pixel)
+    """The hierarchical MLP without the maps between x and z₁; of a cell's hidden sizes the first layer's are unused."""
 
     def parameters(self) -> list[Parameter]:
         """Those of the maps from layer 2 on."""
         return [parameter for parameter in super().parameters() if parameter.layer > 1]
 
-    def _posterior(self, params: Mapping[str, Tensor], i: int, below: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior(self, params: Params, i: int, below: Tensor) -> Numbers:
         if i > 1:
             return super()._posterior(params, i, below)
         shape = *below.shape[:-1], self.latents[0]
         return below.new_zeros(shape), below.new_ones(shape)
 
-    def _log_px(self, params: Mapping[str, Tensor], x: Tensor, z: Tensor, variance: Tensor | None) -> Tensor:
+    def _log_px(self, params: Params, x: Tensor, z: Tensor) -> Tensor:
         return z.new_zeros(z.shape[:-1])
 
-    def _output(self, params: Mapping[str, Tensor], z: Tensor) -> Tensor:
+    def _output(self, params: Params, z: Tensor) -> Tensor:
         return z.new_zeros(*z.shape[:-1], self.features)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from models.cell import Cell
-from models.draws import Draws, Purpose
-from models.layers import column
-from models.networks import Terms
+from models.draws.draws import Draws, Purpose
+from models.networks.network import Terms
 from models.objectives.parts import FreeBits, KlWeight
-from models.smoothing import Smoothing
+from models.objectives.smoothing import Smoothing
+from models.parameters import column
 
 
 class Vae:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.layers import column
+from models.parameters import column
 
 
 class KlWeight:

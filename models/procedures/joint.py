@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.captured import Captured
-from models.draws import Purpose
+from models.draws.draws import Purpose
+from models.stack.cuda_graph import Captured
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 
 class Joint:
-    """Stochastic gradient ascent on the objective with Adam."""
+    """Stochastic gradient ascent on the objective. See `models.procedures.procedure.Procedure`."""
 
     captures = True  # until one recording has failed in this process: what that leaves behind is not for another
 
     def __init__(self) -> None:
         self._captured: Captured | None = None
+
+    def state(self, cells: int, device: torch.device) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def step(self, stack: Stack) -> None:
         """One minibatch; on a GPU as one captured graph."""
@@ -59,7 +63,7 @@ class Joint:
             for layer, units in enumerate(stack.network.latents, start=1)
         ]
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
-        terms = stack.network.terms(stack.params, x, noise, smoothing, stack.decoder_variance)
+        terms = stack.network.terms(stack.params, x, noise, smoothing)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())
         norm = torch.linalg.vector_norm(gradient, dim=1)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 
 from models.cell import CONTINUE, Cell
-from models.continuation import COLD, Passed, branch
+from models.cell.continuation import COLD, Passed, branch
 from sweeper.parameters.order import parse_order_parameter
 
 

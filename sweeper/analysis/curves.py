@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from models.cell import CONTINUE, Cell, canonical_json
-from models.continuation import branch, cold_start
+from models.cell.continuation import branch, cold_start
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import Fit, fit_shapes, nearer
 from sweeper.analysis.transition import Transition
@@ -172,7 +172,7 @@ def _end_key(row: Any, axis: Axis) -> str | None:
     if axis.end is None or axis.name == STEPS.name:
         return None
     end = Cell(**{**json.loads(row.cell), axis.name: axis.end}).canonical()
-    return _key(row.data_digest, asdict(end), axis)
+    return _key(row.data_digest, end.written(), axis)
 
 
 def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float) -> Curve:

@@ -1,4 +1,4 @@
-"""A critical ρ predicted from two cells per seed, beside the one that was found; `models.prediction` has the quantity.
+"""A critical ρ predicted from two cells per seed, beside the one that was found: see `models.evaluation.prediction`.
 
 Followed from ρ = 1 down, the smoothed objective of the cell trained there leads that of a cell well below the critical
 ρ, until they cross. The crossing, by straight lines in log(1 − ρ), is the prediction; once per seed. The lead is known

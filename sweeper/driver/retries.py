@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from models.heap import give_freed_memory_back, keep_freed_memory
+from models.stack.heap import give_freed_memory_back, keep_freed_memory
 from sweeper.driver.log import log, log_path
 from sweeper.driver.retry_policy import DEFAULT, OutOfMemory, Raised, RetryPolicy, halved
 from sweeper.driver.worker import Stop, Stopped, Worker
@@ -37,7 +37,7 @@ def carry_out(job: Job, store: Store, attempt: str, stop: Stop, policy: RetryPol
             lost to this process; another may go on from the checkpoint.
     """
     torch.set_num_threads(job.threads)
-    torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.products`
+    torch.set_float32_matmul_precision("highest")  # whatever an image's environment says: see `models.kernels.products`
     keep_freed_memory()
     max_stack = _left_by_a_dead_process(job, store, attempt)
     parts, times = {attempt: job}, 0

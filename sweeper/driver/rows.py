@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from models import elementwise, registry
-from models.cell import Cell
-from models.registry import cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.cell import Cell, cell_size, registry
+from models.evaluation.settings import Evaluation
+from models.kernels import elementwise
+from models.stack.stack import Stack
 from sweeper.planning import Job
 from sweeper.provenance import processor, provenance
 from sweeper.store.columns import EVALUATION, SCHEMA_VERSION

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 import models.data
-from models.cell import Cell
-from models.continuation import Passed, origin
-from models.registry import cell_id
-from models.training import Stack
+from models.cell import Cell, cell_id
+from models.cell.continuation import Passed, origin
+from models.stack.stack import Stack
 from sweeper.driver.states import as_stack_of_one, can_be_trained
 from sweeper.errors import StoreDamaged
 from sweeper.planning import Job

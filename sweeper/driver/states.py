@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from models.training import Stack
-
-_COUNTERS = ("active", "diverged_at", "objective_sum", "objective_steps")  # a number per cell
+from models.stack.stack import Stack
 
 
 def arrays_of(stack: Stack) -> dict[str, np.ndarray]:
@@ -20,13 +18,13 @@ def arrays_of(stack: Stack) -> dict[str, np.ndarray]:
 def arrays_to_keep(stack: Stack, i: int, keep: str) -> dict[str, np.ndarray]:
     """What is kept of the stack's cell `i` (no axis of cells); `keep`: `full`, or `weights` for no moments."""
     wanted = ("param/",) if keep == "weights" else ("",)
-    own = {k: t[i : i + 1] for k, t in stack.tensors().items() if k.startswith(wanted) or k in _COUNTERS}
+    own = {k: t[i : i + 1] for k, t in stack.tensors().items() if k.startswith(wanted) or k in stack.state}
     return {name: array[0] for name, array in _arrays(own).items()}
 
 
 def as_stack_of_one(kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A kept state as a checkpoint of the cell alone would have it, each array (1, …)."""
-    return {name: array.reshape(1) if name in _COUNTERS else array[None] for name, array in kept.items()}
+    return {name: array[None] for name, array in kept.items()}
 
 
 def can_be_trained(state: Mapping[str, np.ndarray]) -> bool:

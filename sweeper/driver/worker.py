@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from models import compiled, elementwise
-from models.evaluation import evaluate
-from models.pictures import draw_pictures
-from models.registry import cell_id
+from models.cell import cell_id
+from models.evaluation.evaluate import evaluate
+from models.evaluation.pictures import draw_pictures
+from models.kernels import compiled, elementwise
 from sweeper.driver.clock import Clock
 from sweeper.driver.log import log
 from sweeper.driver.rows import CellRecord, cell_row, quick_evaluation, record_history

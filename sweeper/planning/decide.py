@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.cell import CONTINUE, Cell
-from models.continuation import Passed, origin
-from models.registry import cell_id
+from models.cell import CONTINUE, Cell, cell_id
+from models.cell.continuation import Passed, origin
 from sweeper.planning.evidence import Evidence
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.cell import CONTINUE, Cell
-from models.continuation import COLD, Passed, branch, cold_start
-from models.registry import cell_id, cell_size
+from models.cell import CONTINUE, Cell, cell_id, cell_size
+from models.cell.continuation import COLD, Passed, branch, cold_start
 from sweeper.errors import StoreDamaged
 from sweeper.planning import Item, Job, Plan
 from sweeper.store import Store
@@ -125,8 +124,8 @@ def _probe(job: Job) -> float:
     import torch
 
     from models.data import load
-    from models.heap import keep_freed_memory
-    from models.training import Stack
+    from models.stack.heap import keep_freed_memory
+    from models.stack.stack import Stack
 
     before = torch.get_num_threads()
     torch.set_num_threads(job.threads)

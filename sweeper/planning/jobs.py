@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.cell import Cell
-from models.registry import cell_id, cell_size, find
-from models.settings import Evaluation
+from models.cell import Cell, cell_id, cell_size
+from models.cell.registry import find
+from models.evaluation.settings import Evaluation
 from sweeper.machine import Machine
 from sweeper.planning.decide import Item
 from sweeper.store import Store

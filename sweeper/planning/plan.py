@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from models.cell import Cell
-from models.registry import cell_id, cell_size
+from models.cell import Cell, cell_id, cell_size
 from sweeper.errors import StudyError
 from sweeper.machine import Machine, machine
 from sweeper.planning.decide import Item, decide

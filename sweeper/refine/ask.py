@@ -13,8 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from models.cell import Cell
-from models.registry import cell_id
+from models.cell import Cell, cell_id
 from sweeper.refine.lines import Line, points_of
 from sweeper.refine.points import Advice, Goal
 from sweeper.refine.sampler import OnsetSampler

@@ -101,7 +101,7 @@ def _replaced(storage: BaseStorage, name: str, line: Line, order_parameter: str)
 
 def _shared(line: Line) -> dict[str, Any]:
     """The fields that all cells of a line have in common."""
-    return {key: value for key, value in vars(line.cell).items() if key not in (line.axis.name, "seed")}
+    return {key: value for key, value in line.cell.written().items() if key not in (line.axis.name, "seed")}
 
 
 def _trial(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,7 @@ def points_of(lines: Iterable[Line], cells: Iterable[Cell]) -> dict[Line, dict[P
 
 
 def _key(cell: Cell, axis: Axis) -> str:
-    return canonical_json({name: value for name, value in asdict(cell).items() if name not in (axis.name, "seed")})
+    return canonical_json({name: value for name, value in cell.written().items() if name not in (axis.name, "seed")})
 
 
 def _with_variants(lines: Sequence[Line]) -> list[Line]:
@@ -95,5 +95,5 @@ def _with_variants(lines: Sequence[Line]) -> list[Line]:
     words: dict[Line, str] = {}
     for some in alike.values():
         unsaid = (*NAMED, some[0].axis.name, "seed")
-        words |= zip(some, variants([asdict(line.cell) for line in some], unsaid), strict=True)
+        words |= zip(some, variants([line.cell.written() for line in some], unsaid), strict=True)
     return [replace(line, variant=words[line]) for line in lines]

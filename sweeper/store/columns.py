@@ -9,11 +9,14 @@ later files add. Rows of an earlier version get the columns that they lack, null
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+from models.cell import FIELDS, ROLES, options_of_role
+
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -55,39 +58,43 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 DIVERGED = "the cell diverged"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
 
+_NO_SUCH_OPTION = "the parts of the cell have no such option"
+_KINDS = {"str": "string", "int": "int64", "float": "double"}
+_LISTED = {"latents": "list<int64>"}  # a text in a study
+
+
+def _of_field(name: str) -> Column:
+    """The column of a field of a cell: what its declaration says."""
+    field = FIELDS[name]
+    null = _NO_SUCH_OPTION if field.since > 2 and name not in ROLES else ""
+    return _column(name, _LISTED.get(name, _KINDS[field.kind]), field.unit, field.meaning, null, field.since)
+
+
+def _of_role(role: str, more: Sequence[Column] = ()) -> list[Column]:
+    """The columns of a role: the name of its part, `more`, and the options of all its parts."""
+    return [_of_field(role), *more, *(_of_field(name) for name in options_of_role(role))]
+
+
+_ARCHITECTURE = [
+    _column("architecture", "string", "", "the network in words: `mlp 40-40-40 (200-200)`"),
+    _column("depth", "int64", "layers", "stochastic layers, L"),
+]
+
 IDENTITY = [
     _column("study", "string", "", "name of the study that committed the row"),
     _column("cell_id", "string", "", "hash of all that decides the cell's training, and of nothing else"),
-    _column("data", "string", "", "data set"),
+    _of_field("data"),
     _column("data_digest", "string", "", "digest of the decoded data"),
-    _column("network", "string", "", "registered network"),
-    _column("architecture", "string", "", "the network in words: `mlp 40-40-40 (200-200)`"),
-    _column("depth", "int64", "layers", "stochastic layers, L"),
-    _column("latents", "list<int64>", "units", "units of the stochastic layers 1 … L, from the data up"),
-    _column("hidden", "string", "units", "hidden sizes of the maps, as in the study"),
-    _column("activation", "string", "", "activation of the hidden layers"),
-    _column("likelihood", "string", "", "`bernoulli` or `gaussian`"),
-    _column("decoder_variance", "double", "", "of a Gaussian likelihood; 1 for Bernoulli, where it has no effect"),
-    _column("objective", "string", "", "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`"),
-    _column("rho", "double", "", "strength ρ of Ornstein–Uhlenbeck smoothing in training; 1: none"),
-    _column("smoothing_samples", "int64", "samples", "S, samples of the smoothed maps; no effect where ρ = 1"),
-    _column("smoothing", "string", "", "what is averaged: `moments` or `ratio`; no effect where ρ = 1"),
-    _column("kl_weight", "double", "", "weight of the KL terms in training, once warmed up"),
-    _column("kl_weight_start", "double", "", "weight of the KL terms at step 0 of a warm-up"),
-    _column("kl_warmup_steps", "int64", "steps", "steps of the linear warm-up of the KL weight; 0: none"),
-    _column("free_bits", "double", "nats", "floor of each layer's KL term in training; 0: none"),
-    _column("procedure", "string", "", "registered training procedure"),
-    _column("batch_size", "int64", "images", "images in a training batch"),
-    _column("learning_rate", "double", "", "learning rate of Adam at step 0"),
-    _column("learning_rate_end", "double", "", "learning rate after its decay; no effect without one"),
-    _column("learning_rate_decay_steps", "int64", "steps", "steps of the geometric decay of the rate; 0: none"),
-    _column("adam_beta1", "double", "", "decay of Adam's first moment"),
-    _column("adam_beta2", "double", "", "decay of Adam's second moment"),
-    _column("adam_epsilon", "double", "", "Adam's ε"),
-    _column("gradient_clip", "double", "", "largest norm of the cell's gradient; 0: no clipping"),
-    _column("precision", "string", "", "`float32`, `float64`, or of matrix products `tf32` or `bfloat16`; of training"),
-    _column("seed", "int64", "", "seed of the cell's initialisation, batches and noise"),
-    _column("cell", "string", "", "all fields of the cell as canonical JSON"),
+    *_of_role("network", _ARCHITECTURE),
+    *_of_role("prior"),
+    *_of_role("posterior"),
+    *_of_role("likelihood"),
+    *_of_role("objective"),
+    *_of_role("procedure"),
+    *_of_role("optimizer"),
+    _of_field("precision"),
+    _of_field("seed"),
+    _column("cell", "string", "", "the fields of the cell as canonical JSON"),
 ]
 
 PROGRESS = [
@@ -285,6 +292,8 @@ def column_dictionary() -> str:
         f"Schema version {SCHEMA_VERSION}. Written by `sweeper.store.columns`; a test keeps page and code the same.",
         "Nats are natural logarithms. Lists per layer run from the data up: layer 1 … L. Where *varies* is marked, two",
         "undisturbed runs may differ; all other columns are the same bit for bit on one CPU thread per trial.",
+        "An option that a cell's parts do not have, as ρ of a `vae`, is at its default, or null if it is of version 3",
+        "or later.",
     ]
     for title, columns in (("Cells", CELL_COLUMNS), ("History", HISTORY_COLUMNS)):
         lines += ["", f"## {title}", "", "| column | type | unit | meaning | null when | varies |", "|---" * 6 + "|"]

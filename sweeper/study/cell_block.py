@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import MISSING, fields
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model
 
-from models.cell import CHOICES, RANGES, Cell, parse_sizes
-from models.registry import REGISTRIES, find
+from models.cell import FIELDS, REGISTRIES, Option, find, owners
 from sweeper.study.blocks import BlockBase
 from sweeper.study.grid import grid_type
 from sweeper.study.types import Number, Text, whole
@@ -19,77 +15,56 @@ from sweeper.study.types import Number, Text, whole
 MAX_LAYERS = 100  # most stochastic layers that `depth` may ask for
 
 
-def _text_of_sizes(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
+    """`latents: 40` is a text too."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _sizes(value: str) -> str:
-    for part in value.split("/"):
-        parse_sizes(part)
+def _checked(field: Option, value: str) -> str:
+    """The value, where the option's own check takes it."""
+    if field.check is not None:
+        field.check(value)
     return value
 
 
-def _latents(value: str) -> str:
-    parse_sizes(value)
+def _registered(role: str, value: str) -> str:
+    find(role, value)
     return value
 
 
-def _registered(field: str, value: str) -> str:
-    find(field, value)
-    return value
-
-
-_SIZES: dict[str, Callable[[str], str]] = {"latents": _latents, "hidden": _sizes}
-_SIZES_JSON = {
-    "latents": {"type": ["string", "integer"], "pattern": r"^[1-9][0-9]{0,6}(-[1-9][0-9]{0,6})*$", "minimum": 1},
-    "hidden": {
-        "type": ["string", "integer"],
-        "pattern": r"^[1-9][0-9]{0,6}([-/][1-9][0-9]{0,6})*$",
-        "minimum": 1,
-    },
-}
-
-
-def field_type(name: str, kind: str) -> Any:
-    """The pydantic type of one value of cell field `name`, declared as `kind` (`int`, `float`, `str`) in `Cell`."""
-    if name in _SIZES:
+def field_type(field: Option) -> Any:
+    """The pydantic type of one value of a field of a cell."""
+    if field.name in REGISTRIES:
+        names = {"type": "string", "enum": list(REGISTRIES[field.name])}
+        return Annotated[Text, AfterValidator(partial(_registered, field.name)), WithJsonSchema(names)]
+    if field.choices:
+        return Literal[field.choices]
+    if field.check is not None:
+        text = {"type": ["string", "integer"], "pattern": field.pattern, "minimum": 1}
         return Annotated[
-            Text, BeforeValidator(_text_of_sizes), AfterValidator(_SIZES[name]), WithJsonSchema(_SIZES_JSON[name])
+            Text, BeforeValidator(_as_text), AfterValidator(partial(_checked, field)), WithJsonSchema(text)
         ]
-    if name in REGISTRIES:
-        return Annotated[
-            Text,
-            AfterValidator(partial(_registered, name)),
-            WithJsonSchema({"type": "string", "enum": list(REGISTRIES[name])}),
-        ]
-    if name in CHOICES:
-        return Literal[CHOICES[name]]
-    low, high, note = RANGES.get(name, (-(10.0**18), 10.0**18, None))
-    if kind == "int":
-        return Annotated[whole(int(low), int(high)), Field(description=note)]
-    return Annotated[Number, Field(ge=low, le=high, description=note)] if kind == "float" else Text
+    if field.low is None or field.high is None:
+        return Text
+    if field.kind == "int":
+        return Annotated[whole(int(field.low), int(field.high)), Field(description=field.range)]
+    return Annotated[Number, Field(ge=field.low, le=field.high, description=field.range)]
 
 
-def cell_descriptions() -> dict[str, str]:
-    """What `Cell`'s docstring says of each field: the topic's whole entry, for every field it names."""
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n\s*- ", Cell.__doc__ or "")[1:]:
-        text = " ".join(entry.split()).replace("`", "")
-        for name in re.findall(r"`(\w+)`", entry):
-            found.setdefault(name, text)
-    return found
+def _described(field: Option) -> str:
+    """What the field means, with its unit and whose it is, where it is no field of every cell."""
+    unit = f" ({field.unit})" if field.unit and field.unit not in field.meaning else ""
+    whose = owners(field.name)
+    return f"{field.meaning.replace('`', '')}{unit}" + (f"; of {whose}" if whose else "")
 
 
 def _cell_block() -> type[BlockBase]:
-    """The model of a `cells` block: every field of `Cell` as a grid, and depth × width in place of latents."""
-    described = cell_descriptions()
+    """The model of a `cells` block: every field of a cell as a grid, and depth × width in place of latents."""
     members: dict[str, Any] = {}
-    for f in fields(Cell):
-        kind = str(f.type)
-        grid = grid_type(f.name, field_type(f.name, kind), kind)
-        default = ... if f.default is MISSING else f.default
-        members[f.name] = (grid, Field(default, description=described.get(f.name)))
-    members["latents"] = (members["latents"][0], Field(None, description=described.get("latents")))
+    for name, field in FIELDS.items():
+        default = ... if field.required and name != "latents" else None if field.required else field.default
+        grid = grid_type(name, field_type(field), field.kind)
+        members[name] = (grid, Field(default, description=_described(field)))
     for name, most, text in (
         ("depth", MAX_LAYERS, "number of stochastic layers, L; with width, in place of latents"),
         ("width", 9_999_999, "units of every stochastic layer; with depth, in place of latents"),

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.cell import CONTINUE, Cell
-from models.continuation import branches
+from models.cell.continuation import branches
 from sweeper.errors import StudyError
 from sweeper.study.extends import EXTENDS, extended, read_study
 from sweeper.study.faults import faults_of

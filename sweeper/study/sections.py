@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from models.settings import Evaluation
+from models.evaluation.settings import Evaluation
 from sweeper.study.types import Count, Number, Positive, Section, Seed, whole_number
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from models.cell import Cell
-from models.registry import find
-from models.settings import Evaluation
+from models.cell.registry import find
+from models.evaluation.settings import Evaluation
 from sweeper.study.analysis import Analysis
 from sweeper.study.scalars import flow
 from sweeper.study.schema import SECTIONS

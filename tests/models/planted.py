@@ -20,8 +20,8 @@ from torch import Tensor
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.layers import SIGMA_FLOOR
-from models.training import Stack
+from models.kernels.densities import SIGMA_FLOOR
+from models.stack.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def stack_of(model: LinearGaussian, images: np.ndarray | None = None, units: int
         decoder_variance=model.gamma**2, activation="relu", precision="float64", batch_size=2,
     )  # fmt: skip
     images = images.astype(np.float32)
-    stack = Stack([Cell(**(chosen | fields))], Dataset("planted", images, images, images, 0, (1, units)))
+    stack = Stack([Cell.of(chosen | fields)], Dataset("planted", images, images, images, 0, (1, units)))
     identity = torch.eye(units, dtype=torch.float64)
     plant(stack, "generative.1", model.a * identity)
     for i, (b, s) in enumerate(zip(model.b, model.s, strict=True), start=1):

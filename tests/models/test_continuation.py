@@ -7,16 +7,16 @@ from itertools import pairwise
 
 import pytest
 
-from models.cell import Cell
-from models.continuation import Passed, branch, branches, cold_start, origin
-from models.registry import UnknownName, cell_id
+from models.cell import Cell, cell_id
+from models.cell.continuation import Passed, branch, branches, cold_start, origin
+from models.cell.registry import UnknownName
 
 LIKE = Cell("digits", "5-3", 0, objective="ou", rho=0.9, smoothing_samples=3, procedure="continue")
 RHOS = (0.8, 0.95, 1.0)
 
 
 def grid(**more):
-    return [replace(LIKE, rho=rho, **more) for rho in (0.95, 1.0, 0.8)]
+    return [Cell.of(LIKE.flat() | {"rho": rho} | more) for rho in (0.95, 1.0, 0.8)]
 
 
 def test_a_branch_goes_each_way_from_a_cold_start():

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.cell.registry import DATASETS, Entry, UnknownName
 from models.data import DataCorrupt, DataMissing, Dataset, digits, load, mnist, omniglot
 from models.data.dataset import shuffled
-from models.registry import DATASETS, Entry, UnknownName
 
 REFUSED = "http://127.0.0.1:9/"  # nothing listens on the port of `discard`
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import compiled, elementwise
 from models.cell import Cell
-from models.elementwise import bernoulli, mean_softplus
-from models.training import Stack
+from models.kernels import compiled, elementwise
+from models.kernels.elementwise import bernoulli, mean_softplus
+from models.stack.stack import Stack
 from tests.models.test_stack import dataset  # noqa: F401
 
 needs_compiler = pytest.mark.skipif(compiled.library() is None, reason="no C compiler here")

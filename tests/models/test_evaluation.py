@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from models import evaluation
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.draws import Draws
-from models.evaluation import chains_needed, evaluate, weighed_images
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Draws
+from models.evaluation import evaluate as evaluation
+from models.evaluation import which
+from models.evaluation.accumulators import Accumulator
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.evaluation.which import chains_needed, image_blocks, weighed_images
+from models.networks.network import Terms
+from models.stack.stack import Stack
 from tests.models.planted import THREE, TWO, LinearGaussian, plant, stack_of
 
 X = 1.3
@@ -106,15 +110,15 @@ def test_the_monte_carlo_error_is_the_spread_over_seeds():
 
 def test_every_average_is_a_sum_over_images_and_chains(monkeypatch):
     """Blocks of 4 images and 3 chains, the last ones short, against one computation from all of their terms."""
-    monkeypatch.setattr(evaluation, "IMAGES", 4)
-    monkeypatch.setattr(evaluation, "CHAINS", 3)
+    monkeypatch.setattr(which, "IMAGES", 4)
+    monkeypatch.setattr(which, "CHAINS", 3)
     images, k = np.linspace(-4, 6, 10)[:, None], 7
     stack, seen = stack_of(TWO, images), {}
     terms = stack.network.terms
 
-    def record(params, x, noise, smoothing, variance):
-        assert smoothing is None
-        found = terms(params, x, noise, smoothing, variance)
+    def record(params, x, noise, smoothing=None, given=None):
+        assert smoothing is None and given is None
+        found = terms(params, x, noise)
         seen.setdefault(float(x[0, 0, 0, 0]), []).append(found)
         return found
 
@@ -150,7 +154,7 @@ def test_every_average_is_a_sum_over_images_and_chains(monkeypatch):
 @pytest.mark.parametrize("block", [100, 7])
 def test_a_short_last_block_weighs_by_its_images(monkeypatch, block):
     """237 images in blocks, where no number depends on noise: the plain means over images, not means of blocks."""
-    monkeypatch.setattr(evaluation, "IMAGES", block)
+    monkeypatch.setattr(which, "IMAGES", block)
     images = np.linspace(-3, 5, 237)[:, None]
     row = evaluated(ONE_BLIND, images, importance_samples=3)
     x = images.astype(np.float32).astype(float)[:, 0]
@@ -164,9 +168,9 @@ def test_a_short_last_block_weighs_by_its_images(monkeypatch, block):
 
 def test_the_bound_may_take_some_of_the_images_and_the_rest_takes_all(monkeypatch):
     """Three of five blocks have the K chains of the bound, the others as many as active units need: sums by hand."""
-    monkeypatch.setattr(evaluation, "IMAGES", 4)
-    monkeypatch.setattr(evaluation, "CHAINS", 3)
-    monkeypatch.setattr(evaluation, "chains_needed", lambda images: 5)
+    monkeypatch.setattr(which, "IMAGES", 4)
+    monkeypatch.setattr(which, "CHAINS", 3)
+    monkeypatch.setattr(which, "chains_needed", lambda images: 5)
     images, k = np.linspace(-4, 6, 18)[:, None], 7
     stack, seen = stack_of(TWO, images), {}
     terms = stack.network.terms
@@ -271,15 +275,100 @@ def test_images_spread_over_the_split_are_another_evaluation_unless_they_are_all
     assert replace(spread, images=0).on(10_000) == Evaluation() and spread.on(300).id() == "6e9f09c9"
 
 
+# One accumulator per metric.
+
+
+def without_top_kl(stack):
+    """The stack's network says that no analytic KL is the expectation at its top layer. What it says is kept."""
+    terms, seen = stack.network.terms, []
+
+    def sampled(params, x, *rest):
+        found = terms(params, x, *rest)
+        seen.append(Terms(found.log_px, (*found.layers[:-1], replace(found.layers[-1], kl=None))))
+        return seen[-1]
+
+    stack.network.terms = sampled
+    return seen
+
+
+@pytest.mark.parametrize("model", [THREE, LinearGaussian(1.2, 0.5, (0.6,), (0.4,))], ids=["three", "one"])
+def test_a_top_layer_without_an_analytic_kl_has_its_sampled_term(model):
+    """Its mean log q − log p over chains and images takes the KL's place everywhere; unit by unit nothing is known."""
+    images, settings = np.full((500, 1), X), dict(importance_samples=20)
+    analytic = evaluated(model, images, **settings)
+    stack = stack_of(model, images)
+    seen = without_top_kl(stack)
+    row = evaluate(stack, Evaluation(**settings), quick=True)[0]
+    top = torch.cat([t.layers[-1].log_q - t.layers[-1].log_p for t in seen], dim=1)[0]  # 5 × 2 blocks of 10 × 100
+    assert top.shape == (10 * 10, 100)
+    per_image = top.view(5, 20, 100).mean(1).flatten()
+    assert row["kl_top"] == row["kl_per_layer"][-1] == pytest.approx(top.mean().item(), rel=1e-12)
+    assert row["kl_top_se"] == pytest.approx(per_image.std().item() / 500**0.5, rel=1e-9)
+    assert row["kl_top"] == pytest.approx(model.terms(X)[-1], abs=5 * row["kl_top_se"])
+    assert row["elbo"] == pytest.approx(row["reconstruction"] - sum(row["kl_per_layer"]), rel=1e-12)
+    assert row["kl_top_per_unit"] is None and analytic["kl_top_per_unit"] == pytest.approx([analytic["kl_top"]])
+    changed = {"elbo", "elbo_se", "kl_total", "kl_per_layer", "kl_cumulative", "kl_top", "kl_top_se", "kl_top_per_unit"}
+    assert list(row) == list(analytic)
+    assert {name for name in row if row[name] != analytic[name]} == changed  # the bound's terms were sampled before
+
+
+def test_a_further_metric_is_a_further_accumulator(monkeypatch):
+    """One that counts what it is given, image by image: its columns come last, and the others stay as they are.
+
+    250 images in three blocks, of which two have the 12 chains of the bound, and the other the 4 of active units.
+    """
+
+    class Counts(Accumulator):
+        def __init__(self, sizes):
+            self.seen = {kind: sizes.zeros(sizes.images) for kind in ("all", "averaged", "weighed", "again")}
+            self.ended, self.units = [], sizes.latents
+
+        def add(self, block):
+            assert [layer.z.shape[-1] for layer in block.terms.layers] == list(self.units)
+            assert block.elbo.shape == block.log_weight.shape == (2, len(block.chains), block.images.count)
+            assert block.images.first not in self.ended
+            here = block.images.here
+            self.seen["again" if block.again else "all"][:, here] += len(block.chains)
+            self.seen["averaged"][:, here] += block.averaged * len(block.chains)
+            self.seen["weighed"][:, here] += block.weighed * len(block.chains)
+
+        def end_of_images(self, images):
+            self.ended.append(images.first)
+
+        def row(self, cell):
+            return {f"count_{kind}": each[cell].tolist() for kind, each in self.seen.items()} | {"ended": self.ended}
+
+    stack = Stack([cell(seed=seed) for seed in (0, 1)], grey(16, test=np.full((250, 6), 8, np.uint8)))
+    monkeypatch.setattr(which, "chains_needed", lambda images: 4)
+    settings, usual = Evaluation(importance_samples=12, importance_images=200), evaluation.accumulators_of
+    before = evaluate(stack, settings)
+    monkeypatch.setattr(evaluation, "accumulators_of", lambda sizes, *rest: [*usual(sizes, *rest), Counts(sizes)])
+    for row, old in zip(evaluate(stack, settings), before, strict=True):
+        weighed = np.repeat([True, False, True], 100)[:250]
+        assert weighed.tolist() == weighed_images(250, 200).tolist()
+        assert row.pop("ended") == [0, 100, 200] and row.pop("count_again") == [1] * 250
+        assert row.pop("count_all") == row.pop("count_averaged") == np.where(weighed, 12, 4).tolist()
+        assert row.pop("count_weighed") == np.where(weighed, 12, 0).tolist()
+        assert list(row.items()) == list(old.items())
+
+
+def test_chains_that_only_the_activities_need_enter_no_average():
+    """K = 3 on 400 images, whose units need 29 chains; a quick evaluation has the three."""
+    (*_, full), (*_, quick) = (image_blocks(400, Evaluation(importance_samples=3), quick) for quick in (False, True))
+    assert (full.first, full.count, full.chains, full.averaged, full.weighed) == (300, 100, chains_needed(400), 3, True)
+    assert [(c.start, c.stop) for c in full.chain_blocks()] == [(0, 3), (3, 13), (13, 23), (23, 29)]
+    assert [(c.start, c.stop) for c in quick.chain_blocks()] == [(0, 3)]
+
+
 # Which images, which draws, which weights.
 
 
 @pytest.mark.parametrize(("images", "wanted"), [(10_000, 2000), (8_115, 2000), (8_115, 400), (7, 3), (5, 5)])
 def test_one_image_of_each_equal_part_is_taken(images, wanted):
-    places = evaluation.spread(images, wanted)
+    places = which.spread(images, wanted)
     edges = np.arange(wanted + 1) * images // wanted
     assert (edges[:-1] <= places).all() and (places < edges[1:]).all()
-    assert np.array_equal(places, evaluation.spread(images, wanted))
+    assert np.array_equal(places, which.spread(images, wanted))
 
 
 def test_images_spread_over_the_split_are_like_all_of_it_where_the_first_are_not():

@@ -12,8 +12,8 @@ PAGES_OF_A_STEP = """
 import resource, torch
 from models.cell import Cell
 from models.data import load
-from models.heap import keep_freed_memory
-from models.training import Stack
+from models.stack.heap import keep_freed_memory
+from models.stack.stack import Stack
 
 torch.set_num_threads(1)
 keep_freed_memory()

@@ -10,7 +10,7 @@ from torch.autograd import gradcheck
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
-from models.layers import (
+from models.kernels.densities import (
     SIGMA_FLOOR,
     bernoulli_log_prob,
     normal_kl,

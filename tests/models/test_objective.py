@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.smoothing import Smoothing
+from models.objectives.smoothing import Smoothing
 from tests.models.planted import THREE, TWO, LinearGaussian, corners, stack_of
 
 X = 1.3
@@ -21,7 +21,7 @@ def value_of(model, rho=1.0, samples=1, units=1, x=X, **fields):
     latent, smooth = corners(units, len(model.b), samples if objective == "ou" else 0)
     smoothing = Smoothing(stack.objective.rho, smooth) if stack.cells[0].smoothed else None
     pixels = torch.full_like(latent[0], x)
-    terms = stack.network.terms(stack.params, pixels, latent, smoothing, stack.decoder_variance)
+    terms = stack.network.terms(stack.params, pixels, latent, smoothing)
     return stack.objective.value(terms, step=0), stack, terms
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from models.block import Block
-from models.perceptron import Perceptron
+from models.kernels.perceptron import Perceptron
+from models.stack.block import Block
 
 SHAPE = C, S, B, I, O = 3, 4, 5, 6, 3  # noqa: E741
 
@@ -16,7 +16,7 @@ SHAPE = C, S, B, I, O = 3, 4, 5, 6, 3  # noqa: E741
 def made(activation="tanh", sizes=(I, 7, 8, O), **more):
     """A map with parameters of three cells, float64, and an input."""
     generator = torch.Generator().manual_seed(0)
-    map_ = Perceptron("map", sizes, activation, 1, 0, **more)
+    map_ = Perceptron("map", sizes, activation, 1, 0, "inference", **more)
     params = {p.name: torch.randn(C, *p.shape, generator=generator, dtype=torch.float64) for p in map_.parameters()}
     return map_, params, torch.randn(C, S, B, I, generator=generator, dtype=torch.float64)
 

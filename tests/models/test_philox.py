@@ -9,9 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from models import philox
-from models.draws import DeviceDraws, Draws, Purpose
-from models.training import Stack
+from models.draws.draws import DeviceDraws, Draws, Purpose, philox
+from models.stack.stack import Stack
 from tests.models.test_stack import dataset, make  # noqa: F401
 
 # Random123's known answers for philox4x32, ten rounds: counter, key, result.

@@ -7,10 +7,10 @@ import pytest
 
 import models.data
 from models.cell import Cell
-from models.draws import Purpose, generator
-from models.pictures import draw_pictures
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Purpose, generator
+from models.evaluation.pictures import draw_pictures
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 from tests.models.planted import LinearGaussian, stack_of
 
 SHARP = LinearGaussian(a=0.8, gamma=0.5, b=(0.9, 0.7), s=(0.01, 0.01), w=(1.1,), tau=(0.01,))

@@ -8,8 +8,8 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.prediction import CHAINS, noise_seed, smoothed_objective
-from models.training import Stack
+from models.evaluation.prediction import CHAINS, noise_seed, smoothed_objective
+from models.stack.stack import Stack
 from tests.models.planted import THREE, TWO, LinearGaussian, stack_of
 
 X, RHO = 1.3, (0.0, 0.7, 0.95, 1.0)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.evaluation import evaluate
-from models.products import add_product, precision, product
-from models.settings import Evaluation
-from models.training import Stack
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.kernels.products import add_product, precision, product
+from models.stack.stack import Stack
 from tests.models.test_stack import dataset, make, same, trained  # noqa: F401
 
 CUT = ("tf32", "bfloat16")

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from models.reproducible import fix_kernels
+from models.kernels.reproducible import fix_kernels
 
 PRODUCTS = """
 import models, torch

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from models import registry
-from models.cell import Cell
+from models.cell import Cell, cell_size
 from models.data.dataset import Dataset
-from models.evaluation import NUMBERS, evaluate
-from models.registry import Entry, cell_size
-from models.settings import Evaluation
-from models.training import Stack
+from models.evaluation.evaluate import NUMBERS, evaluate
+from models.evaluation.settings import Evaluation
+from models.networks.mlp import HierarchicalMLP
+from models.stack.stack import Stack
 
 
 @pytest.mark.parametrize(
@@ -24,13 +23,12 @@ from models.training import Stack
         dict(latents="5-3", hidden="13-9/11"),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing_samples=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing="ratio"),
-        dict(latents="5-3", hidden="13", objective="vae_3"),
+        dict(latents="5-3", hidden="13", chains=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, network="null_mlp"),
     ],
 )
-def test_operations_and_parameters_are_those_of_a_step(fields, monkeypatch):
-    """torch's own count of a step's matrix products; `vae_3` has three chains per image."""
-    monkeypatch.setitem(registry.OBJECTIVES, "vae_3", Entry("models.objectives.elbo:Vae", samples=3))
+def test_operations_and_parameters_are_those_of_a_step(fields):
+    """torch's own count of a step's matrix products, with several chains per image too."""
     images = np.zeros((8, 64), np.uint8)
     cell = Cell(data="digits", seed=0, batch_size=4, **fields)
     stack = Stack([cell], Dataset("zeros", images, images, images, 16, (8, 8)))
@@ -55,8 +53,10 @@ def test_an_evaluation_takes_few_cells_at_a_time(monkeypatch):
     images = np.zeros((300, 64), np.uint8)
     cells = [Cell(data="digits", latents="3-2", hidden="600", seed=i) for i in range(5)]
     stack, seen = Stack(cells, Dataset("zeros", images, images, images, 16, (8, 8))), []
-    terms = stack.network.terms
-    monkeypatch.setattr(stack.network, "terms", lambda params, x, *more: seen.append(len(x)) or terms(params, x, *more))
+    terms = HierarchicalMLP.terms
+    monkeypatch.setattr(
+        HierarchicalMLP, "terms", lambda net, params, x, *more: seen.append(len(x)) or terms(net, params, x, *more)
+    )
     rows = evaluate(stack, Evaluation(importance_samples=10, images=100), quick=True)
     monkeypatch.setitem(NUMBERS, "cpu", 1 << 30)
     assert evaluate(stack, Evaluation(importance_samples=10, images=100), quick=True) == rows

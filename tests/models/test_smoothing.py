@@ -10,10 +10,10 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.layers import sigma
+from models.kernels.densities import sigma
 from models.objectives.elbo import OrnsteinUhlenbeck
-from models.smoothing import Smoothing, perturb
-from models.training import Stack
+from models.objectives.smoothing import Smoothing, perturb
+from models.stack.stack import Stack
 from tests.models.planted import TWO, stack_of
 
 MU, SIGMA = 0.8, 1.7

@@ -8,10 +8,10 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.draws import Draws, Purpose, generator
-from models.evaluation import evaluate
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Draws, Purpose, generator
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,18 @@ def make(n: int, **fields) -> list[Cell]:
     """Cells that differ in every number a stack may mix."""
     common = dict(data="digits", latents="5-3", hidden="13-9/11", objective="ou", smoothing_samples=3, batch_size=10)
     return [
-        Cell(
-            **(common | fields),
-            seed=i % 3,
-            rho=0.9 - 0.07 * i,
-            learning_rate=1e-3 * (i + 1),
-            gradient_clip=0.0 if i % 2 else 0.5,
-            kl_warmup_steps=4 * (i % 2),
-            free_bits=0.1 * (i % 3),
-            adam_beta1=0.9 - 0.01 * i,
+        Cell.of(
+            common
+            | fields
+            | dict(
+                seed=i % 3,
+                rho=0.9 - 0.07 * i,
+                learning_rate=1e-3 * (i + 1),
+                gradient_clip=0.0 if i % 2 else 0.5,
+                kl_warmup_steps=4 * (i % 2),
+                free_bits=0.1 * (i % 3),
+                adam_beta1=0.9 - 0.01 * i,
+            )
         )
         for i in range(n)
     ]
@@ -110,8 +113,8 @@ def test_the_two_forms_of_the_optimiser_agree(dataset):
     gradient = torch.randn_like(one.block.values)
     gradient[1, ::7] = float("nan")
     active = torch.tensor([True, False, True])
-    one.optimizer.update_each(gradient, 3, active)
-    other.optimizer.update_all(gradient, 3, active)
+    for stack, update in ((one, one.optimizer.update_each), (other, other.optimizer.update_all)):
+        update(gradient, stack.optimizer.learning_rate(3), active, stack.optimizer.updates[:, :1] + 1, [slice(None)])
     for name, a in one.tensors().items():
         torch.testing.assert_close(a, other.tensors()[name], rtol=1e-12, atol=1e-14)
     for stack in (one, other):

@@ -23,7 +23,7 @@ from sweeper.driver import worker
 from tests.sweeper.planted_kl import plant
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
-    "models.data.digits", "models.evaluation", "rich.table", "sweeper.analysis.report", "sweeper.compare",
+    "models.data.digits", "models.evaluation.evaluate", "rich.table", "sweeper.analysis.report", "sweeper.compare",
     "sweeper.driver.inline", "sweeper.driver.retries", "sweeper.driver.worker", "sweeper.planning.estimate",
     "sweeper.refine.ask",
     "sweeper.analysis.files", "sweeper.cli.progress", "sweeper.cli.words.plan", "sweeper.cli.words.report",

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from models.cell.registry import PROCEDURES
 from models.procedures.joint import Joint
-from models.registry import PROCEDURES
-from models.training import Stack
+from models.stack.stack import Stack
 
 NO_MEMORY = (
     "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"
@@ -28,7 +28,7 @@ HOOKS: list[Callable[[Stack], object]] = []
 # For processes of their own, in a sitecustomize.py: it must not load torch, as most of Ray's processes do not.
 REGISTER = """
 from dataclasses import replace
-from models.registry import PROCEDURES
+from models.cell.registry import PROCEDURES
 for name in ("joint", "continue"):
     PROCEDURES[name] = replace(PROCEDURES[name], target="tests.sweeper.faulty_procedure:Faulty")
 """

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from models.cell import Cell
-from models.continuation import origin
-from models.registry import cell_id
+from models.cell import Cell, cell_id
+from models.cell.continuation import origin
 from sweeper.planning.decide import decide
 from sweeper.planning.evidence import Evidence
 from sweeper.store import Committed

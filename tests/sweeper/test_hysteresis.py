@@ -9,9 +9,9 @@ import torch
 
 import models.data
 import sweeper
-from models.continuation import origin
-from models.registry import cell_id
-from models.training import Stack
+from models.cell import cell_id
+from models.cell.continuation import origin
+from models.stack.stack import Stack
 from sweeper.analysis.branches import at_equal_totals
 from sweeper.analysis.curves import curves
 from sweeper.errors import StudyError

@@ -11,9 +11,9 @@ import torch
 
 from models.cell import Cell
 from models.data.dataset import Dataset
-from models.evaluation import evaluate
-from models.settings import Evaluation
-from models.training import Stack
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 from sweeper.analysis.curves import curves
 from sweeper.parameters.control import axis_of
 from tests.sweeper.synthetic import rows_of

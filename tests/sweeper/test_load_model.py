@@ -8,8 +8,8 @@ import torch
 from conftest import table
 
 import sweeper
-from models.draws import Purpose, generator
-from models.evaluation import chains_needed
+from models.draws.draws import Purpose, generator
+from models.evaluation.which import chains_needed
 from models.trained import TrainedModel
 from sweeper.errors import NoModel, StoreDamaged, StoreNewer, StoreUnwritable
 from tests.models.planted import THREE, TWO, stack_of

@@ -95,7 +95,8 @@ from sweeper.store import Store
 from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 from sweeper.study import load_study
 import sweeper.driver.retries
-from models import compiled, data
+from models import data
+from models.kernels import compiled
 
 torch.set_num_threads(1)
 data.load("digits"), compiled.library()

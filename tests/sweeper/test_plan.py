@@ -7,8 +7,8 @@ import sys
 import pytest
 from conftest import environment
 
-from models.registry import cell_id, cell_size
-from models.settings import Evaluation
+from models.cell import cell_id, cell_size
+from models.evaluation.settings import Evaluation
 from sweeper.cli.words.plan import plan_lines
 from sweeper.errors import StudyError
 from sweeper.machine import Machine

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 from conftest import same, table
 
-from models.compiled import compiler
-from models.registry import cell_id
+from models.cell import cell_id
+from models.kernels.compiled import compiler
 from sweeper.driver import clock, worker
 from sweeper.store.paths import parse_row
 from tests.sweeper.faulty_procedure import planted

@@ -18,10 +18,10 @@ import pytest
 import torch
 from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 
-from models.compiled import compiler
+from models.cell import cell_id
 from models.data import load
-from models.registry import cell_id
-from models.training import Stack
+from models.kernels.compiled import compiler
+from models.stack.stack import Stack
 from sweeper.cli import progress
 from sweeper.cli.progress import Watch
 from sweeper.cli.words.status import stack_sentence

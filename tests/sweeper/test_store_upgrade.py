@@ -148,7 +148,7 @@ def test_an_earlier_version_refuses_it_once_the_upgrade_has_begun(old, monkeypat
         old.repair()
     before = files(old.paths.root)
     monkeypatch.setattr(module, "SCHEMA_VERSION", 1)
-    with pytest.raises(StoreNewer, match="schema version 2, this one knows up to 1"):
+    with pytest.raises(StoreNewer, match="schema version 3, this one knows up to 1"):
         Store.open(old.paths.root)
     assert files(old.paths.root) == before
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from models.cell import Cell
-from models.registry import cell_id
-from models.settings import Evaluation
+from models.cell import Cell, cell_id
+from models.evaluation.settings import Evaluation
 from sweeper.errors import StudyError
 from sweeper.study import Study, load_study
 

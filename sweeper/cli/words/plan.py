@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.compiled import compiler
+from models.kernels.compiled import compiler
 from sweeper.cli.words.refinement import refinement_lines
 from sweeper.errors import StudyError
 from sweeper.planning import Item, Plan

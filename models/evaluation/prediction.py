@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.draws import Draws, Purpose, draws_on, generator
-from models.networks import Terms
-from models.settings import IMAGES
-from models.smoothing import Smoothing
-from models.training import Stack
+from models.draws.draws import Draws, Purpose, draws_on, generator
+from models.evaluation.settings import IMAGES
+from models.networks.network import Terms
+from models.objectives.smoothing import Smoothing
+from models.stack.stack import Stack
 
 CHAINS = 10  # an image of the plain objective, in a batch
 
@@ -70,16 +70,14 @@ def _of_images(
 ) -> Tensor:
     """Σ over some images of F(ρ), (cells, len(rho)); `address`: first image and batch."""
     first, batch = address
-    n, cells, network, variance = len(images), len(stack.cells), stack.network, stack.decoder_variance
+    n, cells, network = len(images), len(stack.cells), stack.network
     beta = stack.objective.kl_weight.end.view(-1, 1, 1)
 
     def value(terms: Terms) -> Tensor:
         return (terms.log_px - beta * sum(layer.term() for layer in terms.layers)).double()
 
-    x = torch.tensor(images).to(stack.device).repeat(CHAINS, 1)  # chains one after the other, each binarised anew
-    levels = stack.dataset.levels
-    if levels > 1:
-        x = source.uniform(Purpose.PREDICT_BINARISE, x.shape, first, 0, batch)[0] * levels < x
+    rows = torch.tensor(images).to(stack.device).repeat(CHAINS, 1)  # chains one after the other, each binarised anew
+    x = stack.dataset.observe(rows, lambda: source.uniform(Purpose.PREDICT_BINARISE, rows.shape, first, 0, batch)[0])
     x = x.to(stack.dtype).expand(cells, 1, *x.shape)
     noise = [
         source.normal(Purpose.PREDICT_LATENT, (1, len(x[0, 0]), units), first, layer, batch)
@@ -89,11 +87,11 @@ def _of_images(
         source.normal(Purpose.PREDICT_SMOOTH, (smoothing_samples, n, units), first, layer, batch)
         for layer, units in enumerate(network.latents[1:], start=2)
     ]
-    plain = value(network.terms(stack.params, x, noise, None, variance))
+    plain = value(network.terms(stack.params, x, noise))
     one, of_one = x[:, :, :n], [each[:, :, :n] for each in noise]
     found = []
     for each in rho:
         smoothing = Smoothing(x.new_full((cells, 1, 1, 1), each), smooth, ratio)
-        taken = value(network.terms(stack.params, one, of_one, smoothing, variance)) - plain[:, :, :n]
+        taken = value(network.terms(stack.params, one, of_one, smoothing)) - plain[:, :, :n]
         found.append(taken.sum((1, 2)) + plain.sum((1, 2)) / CHAINS)
     return torch.stack(found, 1)

@@ -1,57 +1,23 @@
-"""Layers over a stack of cells: every parameter and activation has a leading axis of cells.
+"""Densities over a stack, with their gradients written by hand.
 
-Shapes: C cells, S samples, B batch, O features.
+Shapes: C cells, S samples, B batch, O features. What each one computes stands in its docstring, and in `plain.py` as
+torch would write it; tests hold the two equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.elementwise import bernoulli, mean_softplus
+from models.kernels.elementwise import bernoulli, mean_softplus
 
 SIGMA_FLOOR = 1e-6
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _SIGMA_SHIFT = math.log(math.e - 1.0)  # softplus(shift) = 1
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a network: its name, its shape without the cells, and where its first value comes from.
-
-    Weights are (inputs, outputs) and start Glorot-uniform; biases start at `value` (0, or one number a unit).
-    `layer` and `place` address its draws, so that no other layer's depend on them.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    layer: int
-    place: int
-    value: np.ndarray | None = None
-
-    def first(self, uniform: Callable[..., Tensor]) -> Tensor:
-        """First value, (cells, *shape); `uniform(shape, layer=, inner=)` gives numbers on [0, 1), (cells, *shape)."""
-        draws = uniform(self.shape, layer=self.layer, inner=self.place)
-        if len(self.shape) == 1:
-            first = torch.zeros_like(draws)
-            return first if self.value is None else first + torch.tensor(self.value).to(first)
-        bound = math.sqrt(6.0 / (self.shape[0] + self.shape[1]))
-        return (draws * 2.0 - 1.0) * bound
-
-
-def affine_parameters(
-    name: str, inputs: int, outputs: int, layer: int, place: int, bias: Any = None
-) -> list[Parameter]:
-    """The two parameters of an affine map."""
-    weight = Parameter(f"{name}.weight", (inputs, outputs), layer, place)
-    return [weight, Parameter(f"{name}.bias", (outputs,), layer, place + 1, bias)]
 
 
 class _Sigma(torch.autograd.Function):
@@ -127,8 +93,3 @@ def standard_normal_log_prob(x: Tensor) -> Tensor:
 def normal_kl(mean: Tensor, deviation: Tensor) -> Tensor:
     """KL(N(mean, deviation²) ‖ N(0, 1)) of each unit, nats; not summed."""
     return 0.5 * (mean.square() + deviation.square() - 1.0) - deviation.log()
-
-
-def column(values: Sequence[float], like: Tensor, axes: int) -> Tensor:
-    """One number a cell as (C, 1, …, 1) with `axes` axes in all, of the dtype and device of `like`."""
-    return torch.tensor(values, dtype=torch.float64).to(like).view(-1, *(1,) * (axes - 1))

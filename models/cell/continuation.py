@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from models.cell import CONTINUE, UNSMOOTHED, Cell
+from models.cell.cell import CONTINUE, UNSMOOTHED, Cell
 
 COLD = "joint"  # the procedure of a cold start
 _WRITTEN = re.compile(rf"{CONTINUE} (\S+(?: > \S+)*), ([1-9]\d*) steps each")

@@ -1,4 +1,4 @@
-"""What a step does beside matrix products, each in one pass over memory where `models.compiled` has it.
+"""What a step does beside matrix products, each in one pass over memory where `models.kernels.compiled` has it.
 
 Shapes: C cells, S samples, B batch, R = S B rows, N features. Every function is written twice: compiled for float32 on
 a CPU, and in torch for all else. Both give the same numbers to rounding. In both a number's value does not depend on
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models import compiled
-from models.products import product
+from models.kernels import compiled
+from models.kernels.products import product
 
 _aten = torch.ops.aten
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from models.training import Stack
+    from models.stack.stack import Stack
 
 WARM_UP = 3  # runs before the recording, so that libraries have what they allocate when first used
 AHEAD = 16  # steps between the host's waits: at most twice as many are under way, so that progress and stops are prompt

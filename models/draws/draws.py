@@ -9,8 +9,8 @@ random numbers: as easy as 1, 2, 3", SC 2011) whose key and counter *are* the ad
 - a resumed run draws what an undisturbed one would, with no generator state in a checkpoint.
 
 Draws are made once for each distinct seed of a stack and shared by its cells: on the host for a CPU, and on a GPU by
-itself (`models.philox`), where waiting for the host would take most of a step. So pairing holds within one type of
-device; every row names the generator. First weights and the order of images come from the host everywhere.
+itself (`models.draws.philox`), where waiting for the host would take most of a step. So pairing holds within one type
+of device; every row names the generator. First weights and the order of images come from the host everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import philox
+from models.draws import philox
 
 NAME = "numpy-philox-1"  # recorded with every result
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.block import home_of_gradient
-from models.elementwise import (
+from models.kernels.densities import sigma
+from models.kernels.elementwise import (
     activation_gradient,
     add_gradient_of_mean,
     affine,
@@ -28,8 +28,9 @@ from models.elementwise import (
     mean_samples,
     sum_rows,
 )
-from models.layers import Parameter, affine_parameters, sigma
-from models.products import add_product, product
+from models.kernels.products import add_product, product
+from models.parameters import Group, Parameter, affine_parameters
+from models.stack.block import home_of_gradient
 
 _HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
 
@@ -38,7 +39,7 @@ _HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those
 class Perceptron:
     """Hidden layers, then an affine head for the mean of a density and, if asked, one for its deviation.
 
-    `layer` and `place` address its parameters' draws; `bias` is where the mean's bias starts.
+    `layer` and `place` address its parameters' draws; `group` is theirs; `bias` is where the mean's bias starts.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Perceptron:
     activation: str
     layer: int
     place: int
+    group: Group
     deviation: bool = True
     bias: np.ndarray | None = None
 
@@ -53,11 +55,13 @@ class Perceptron:
         """Weights and biases of the hidden layers in order, then of the heads."""
         *inner, outputs = self.sizes
         for i in range(len(inner) - 1):
-            yield from affine_parameters(f"{self.name}.{i}", inner[i], inner[i + 1], self.layer, self.place + 2 * i)
+            yield from affine_parameters(
+                f"{self.name}.{i}", inner[i], inner[i + 1], self.layer, self.place + 2 * i, self.group
+            )
         for head, place in list(_HEADS.items())[: 1 + self.deviation]:
             bias = self.bias if head == "mean" else None
             yield from affine_parameters(
-                f"{self.name}.{head}", inner[-1], outputs, self.layer, self.place + place, bias
+                f"{self.name}.{head}", inner[-1], outputs, self.layer, self.place + place, self.group, bias
             )
 
     def mean(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:

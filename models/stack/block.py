@@ -21,10 +21,25 @@ class Block:
 
     Args:
         tensors: first values, each (cells, …).
+        groups: of each tensor, by its name; those without a name here are in none.
+
+    Attributes:
+        ranges: of each group, the columns that are its own, in as few slices as there are.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor]):
+    def __init__(self, tensors: Mapping[str, Tensor], groups: Mapping[str, str] | None = None):
         self.shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
+        self.groups = dict(groups or {})
+        self.ranges: dict[str, list[slice]] = {}
+        first = 0
+        for name, shape in self.shapes.items():
+            last = first + _padded(shape)
+            own = self.ranges.setdefault(self.groups.get(name, ""), [])
+            if own and own[-1].stop == first:
+                own[-1] = slice(own[-1].start, last)
+            else:
+                own.append(slice(first, last))
+            first = last
         like = next(iter(tensors.values()))
         width = sum(_padded(shape) for shape in self.shapes.values())
         self.values = torch.zeros(len(like), width, dtype=like.dtype, device=like.device)

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.draws import Purpose, draws_on
-from models.evaluation import binarised
-from models.settings import Evaluation
-from models.training import Stack
+from models.draws.draws import Purpose, draws_on
+from models.evaluation.inputs import binarised
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
 
 Pictures = dict[str, npt.NDArray[np.uint8]]
 
@@ -38,7 +38,7 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
         return [each.expand(len(stack.cells), -1, -1, -1) for each in made]
 
     with torch.no_grad():
-        up = network.terms(stack.params, x, noise(Purpose.PICTURE_UP, top), None, stack.decoder_variance).layers
+        up = network.terms(stack.params, x, noise(Purpose.PICTURE_UP, top)).layers
         drawn = {"images": x, "from z1": network.image(stack.params, [], up[0].z)}
         if top > 1:
             drawn[f"from z{top}"] = network.image(stack.params, noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)

@@ -1,0 +1,43 @@
+"""Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
+
+from models.cell.cell import (
+    CHOICES,
+    CONTINUE,
+    FIELDS,
+    RANGES,
+    UNSMOOTHED,
+    Cell,
+    CellError,
+    canonical_json,
+    nine_digits,
+    options_of_role,
+    owners,
+)
+from models.cell.fields import Option, option, parse_sizes
+from models.cell.identity import cell_id, cell_size
+from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
+
+__all__ = [
+    "CHOICES",
+    "CONTINUE",
+    "DATASETS",
+    "FIELDS",
+    "RANGES",
+    "REGISTRIES",
+    "ROLES",
+    "UNSMOOTHED",
+    "Cell",
+    "CellError",
+    "Entry",
+    "Option",
+    "UnknownName",
+    "canonical_json",
+    "cell_id",
+    "cell_size",
+    "find",
+    "nine_digits",
+    "option",
+    "options_of_role",
+    "owners",
+    "parse_sizes",
+]

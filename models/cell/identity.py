@@ -1,0 +1,35 @@
+"""A cell's id and what it needs, with the digest, semantics numbers and size of the parts that it names."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from models.cell.cell import Cell
+from models.cell.registry import ROLES, UnknownName, find
+from models.cell.size import Size
+
+_IN_EVERY_ID = ("network", "objective", "procedure")  # of other roles only numbers above 1 are
+
+
+@lru_cache(maxsize=65536)
+def cell_id(cell: Cell) -> str:
+    """The cell's id, with the digest and the semantics numbers of the names it uses. Raises UnknownName."""
+    cell = cell.canonical()
+    numbers = {role: find(role, getattr(cell, role)).semantics for role in ROLES if role != "data"}
+    semantics = {role: number for role, number in numbers.items() if role in _IN_EVERY_ID or number > 1}
+    return cell.id(find("data", cell.data).digest, semantics)
+
+
+def cell_size(cell: Cell) -> Size:
+    """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
+    shape, network = cell.shape(), find("network", cell.network)
+    if shape not in _SIZES:  # of ten thousand cells a few shapes are measured
+        find("objective", cell.objective)
+        if network.size is None:
+            raise UnknownName(f"network: {cell.network} does not say what a cell of it needs")
+        _SIZES[shape] = network.size(cell, find("data", cell.data).features)
+    return _SIZES[shape]
+
+
+_SIZES: dict[tuple[Any, ...], Size] = {}

@@ -1,0 +1,161 @@
+"""The names a cell may use, by role: data sets, networks, likelihoods, objectives, procedures, optimisers and so on.
+
+An entry says where the code lives (imported when first asked for, so that planning never loads torch) and carries what
+a cell's identity needs: a data set's digest, or a `semantics` number, raised whenever the same fields of a cell come to
+mean another computation. Adding one is one new file, its options beside it, and one line here: see docs/adding.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from models.cell.fields import Option, options_of
+from models.cell.size import Size
+from models.likelihoods.spec import GaussianOptions
+from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.objectives.spec import OuOptions, VaeOptions
+from models.procedures.spec import JointOptions
+from models.stack.spec import AdamOptions
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a part that has none."""
+
+
+@dataclass(frozen=True, eq=False)  # one of a kind, and a key of what is remembered about it
+class Entry:
+    """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
+
+    - `options`: the dataclass of its options (`models.cell.fields.option`), which are fields of the cells that name it.
+    - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
+    - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
+    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
+      `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `smooths`: of an objective, the name of what it is where nothing is smoothed.
+    """
+
+    target: str
+    options: type = NoOptions
+    semantics: int = 1
+    digest: str = ""
+    features: int = 0
+    validation: int = 0
+    test: int = 0
+    size: Callable[[Any, int], Size] | None = None
+    max_stack: int = 0
+    smooths: str = ""
+
+    def load(self) -> Any:
+        """Import and return the registered object."""
+        module, attribute = self.target.split(":")
+        return getattr(import_module(module), attribute)
+
+    def declared(self) -> dict[str, Option]:
+        """The options of its cells, in order."""
+        return options_of(self.options)
+
+
+DATASETS: dict[str, Entry] = {
+    "digits": Entry(
+        "models.data.digits:load",
+        digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
+        features=64,
+        validation=200,
+        test=300,
+    ),
+    "mnist": Entry(
+        "models.data.mnist:load",
+        digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
+        features=784,
+        validation=10_000,
+        test=10_000,
+    ),
+    "mnist_static": Entry(
+        "models.data.mnist:load_static",
+        digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
+        features=784,
+        validation=10_000,
+        test=10_000,
+    ),
+    "omniglot": Entry(
+        "models.data.omniglot:load",
+        digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
+        features=784,
+        validation=1_345,
+        test=8_115,
+    ),
+}
+
+NETWORKS: dict[str, Entry] = {
+    "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
+    "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+}
+
+PRIORS: dict[str, Entry] = {"normal": Entry("models.priors.normal:StandardNormal")}
+
+POSTERIORS: dict[str, Entry] = {"gaussian": Entry("models.posteriors.gaussian:Gaussian")}
+
+LIKELIHOODS: dict[str, Entry] = {
+    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
+    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions),
+}
+
+OBJECTIVES: dict[str, Entry] = {
+    "vae": Entry("models.objectives.elbo:Vae", VaeOptions),
+    "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck", OuOptions, smooths="vae"),
+}
+
+PROCEDURES: dict[str, Entry] = {
+    "joint": Entry("models.procedures.joint:Joint", JointOptions),
+    "continue": Entry("models.procedures.joint:Joint", JointOptions),  # from another cell's weights: `continuation.py`
+}
+
+OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the parts of one registry are to a cell: a field whose value is one of their names.
+
+    `default`: the name that a cell has without saying so ("": it says one); `since`: as of an `Option`.
+    """
+
+    parts: dict[str, Entry]
+    meaning: str
+    default: str = ""
+    since: int = 1
+
+
+ROLES: dict[str, Role] = {
+    "data": Role(DATASETS, "data set"),
+    "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
+    "network": Role(NETWORKS, "registered network", "mlp"),
+    "prior": Role(PRIORS, "prior of the top layer: `normal`", "normal", since=3),
+    "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
+    "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
+    "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
+    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
+}
+
+REGISTRIES = {name: role.parts for name, role in ROLES.items()}
+
+
+class UnknownName(ValueError):
+    """A name that no registry holds; the message has the nearest one that does."""
+
+
+def find(field: str, name: str) -> Entry:
+    """The entry of `name` in the registry of cell field `field`. Raises UnknownName."""
+    registry = REGISTRIES[field]
+    if field == "procedure":
+        name = str(name).split(" ")[0]
+    if name not in registry:
+        near = get_close_matches(str(name), registry, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"{field}: no {name!r} here{hint} (there are {', '.join(registry)})")
+    return registry[name]

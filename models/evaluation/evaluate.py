@@ -1,0 +1,129 @@
+"""What a trained cell is worth: bounds, KL terms and active units, on images it never saw and never smoothed.
+
+One sweep over whole ancestral chains serves all of it. `models.evaluation.which` says of which images and how many
+chains; every metric has an accumulator of its own (`accumulators_of`), which sees the network's terms of block after
+block and in the end gives its columns. After the chains of a block of images comes one more, on a second binarisation
+of them, for what the one binarisation adds to the error of the ELBO.
+
+A few cells are taken at a time, so that memory is bounded for any stack, and a cell's numbers do not depend on the
+cells evaluated beside it. Noise and binarisation follow from the settings' seed alone and are the same for all cells.
+The compiled passes of `models.kernels.elementwise` are used as in training, where this process has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.draws.draws import Purpose, draws_on
+from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
+from models.evaluation.activities import Activities
+from models.evaluation.bound import Bound
+from models.evaluation.elbo import BinarisationError, Elbo, LayerTerms, Means, Reconstruction, TopUnits
+from models.evaluation.inputs import binarised, noise_of
+from models.evaluation.settings import IMAGES, Evaluation
+from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
+from models.networks.network import Network
+from models.stack.stack import Stack
+
+NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
+
+
+def evaluate(
+    stack: Stack, settings: Evaluation, quick: bool = False, between: Callable[[], object] = lambda: None
+) -> list[dict[str, Any]]:
+    """Evaluate every cell of a stack as it stands.
+
+    Args:
+        stack: trained cells; nothing in it is changed.
+        settings: split, images, K and the images that have so many chains, seed, threshold.
+        quick: take K chains only, too few to tell active from noisy units (then `active_units` is None), and no second
+            binarisation.
+        between: called before every block, about 1,000 rows per cell; what it raises ends the evaluation.
+
+    Returns:
+        One dict per cell, keyed by the columns of a results row; nats per image, Python numbers and lists.
+    """
+    images = evaluated_images(stack.dataset, settings)
+    blocks = image_blocks(len(images), settings, quick)
+    again = not quick and stack.dataset.levels > 1
+    parts = _parts(stack, blocks, settings, again)
+    source = draws_on(stack.device, [settings.seed], stack.dtype)
+    with torch.no_grad():
+        for block in blocks:
+            x = binarised(stack, images[block.here], source, block.first)
+            for number, chains in enumerate(block.chain_blocks()):
+                between()
+                noise = noise_of(stack, source, Purpose.EVALUATE_LATENT, block, chains, number)
+                for part in parts:
+                    part.add(x, noise, block, chains)
+            if again:
+                between()
+                x = binarised(stack, images[block.here], source, block.first, Purpose.EVALUATE_BINARISE_AGAIN)
+                noise = noise_of(stack, source, Purpose.EVALUATE_LATENT_AGAIN, block, range(1))
+                for part in parts:
+                    part.add(x, noise, block, range(1), again=True)
+            for part in parts:
+                part.end_of_images(block)
+    some = len(images) < len(getattr(stack.dataset, settings.split))
+    common = {"split": settings.split, "images": len(images)}
+    which = {"image_choice": settings.image_choice if some else "all"}
+    return [common | part.row(cell) | which for part in parts for cell in range(part.cells)]
+
+
+def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Accumulator]:
+    """One per metric, in the order of the columns. again: the images are binarised a second time."""
+    means, k = Means(sizes), settings.importance_samples
+    return [
+        means,
+        Elbo(means),
+        BinarisationError(sizes, means, known=again and k > 1),
+        Reconstruction(means),
+        LayerTerms(means),
+        TopUnits(sizes),
+        Activities(sizes, settings.active_threshold),
+        Bound(sizes, means, k),
+    ]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Cells that are evaluated at a time, and what is gathered of them."""
+
+    network: Network
+    params: dict[str, Tensor]
+    cells: int
+    accumulators: list[Accumulator]
+
+    def add(self, x: Tensor, noise: Sequence[Tensor], images: ImageBlock, chains: range, again: bool = False) -> None:
+        """Some chains of the images of a block, for every metric."""
+        block = ChainBlock(self.network.terms(self.params, x[: self.cells], noise), images, chains, again)
+        for each in self.accumulators:
+            each.add(block)
+
+    def end_of_images(self, images: ImageBlock) -> None:
+        for each in self.accumulators:
+            each.end_of_images(images)
+
+    def row(self, cell: int) -> dict[str, Any]:
+        """The columns of all metrics of one of the cells."""
+        found: dict[str, Any] = {}
+        for each in self.accumulators:
+            found |= each.row(cell)
+        return found
+
+
+def _parts(stack: Stack, blocks: Sequence[ImageBlock], settings: Evaluation, again: bool) -> list[_Part]:
+    """The stack's cells in order, as many at a time as `NUMBERS` allows."""
+    widest = max(param.shape[-1] for param in stack.params.values())
+    few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
+    parts = []
+    for first in range(0, len(stack.cells), few):
+        here = slice(first, first + few)
+        sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
+        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again)))
+    return parts

@@ -1,0 +1,149 @@
+"""What is known of the hierarchical MLP without torch: its options, its name in words, and what a cell of it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from models.cell.fields import REQUIRED, option, parse_sizes
+from models.cell.size import Affine, Size
+
+if TYPE_CHECKING:
+    from models.cell.cell import Cell
+
+
+def parse_hidden(text: str | int, depth: int) -> tuple[tuple[int, ...], ...]:
+    """Hidden sizes of each layer's maps: `"200-200"` for all layers alike, `"512-512/256-256"` layer by layer.
+
+    Returns one tuple per stochastic layer, from the data up. Raises ValueError if the number of layers does not match.
+    """
+    layers = tuple(parse_sizes(part, "hidden: sizes") for part in str(text).split("/"))
+    if len(layers) == 1:
+        return layers * depth
+    if len(layers) != depth:
+        raise ValueError(f"hidden {text!r} describes {len(layers)} layers, latents {depth}")
+    return layers
+
+
+def _each_size(text: str) -> None:
+    for part in text.split("/"):
+        parse_sizes(part)
+
+
+@dataclass(frozen=True)
+class MlpOptions:
+    """Sizes of the layers and maps."""
+
+    latents: str = option(
+        REQUIRED, "units of the stochastic layers from the data up, `40-40-40-40`", check=parse_sizes, shape=True,
+        pattern=r"^[1-9][0-9]{0,6}(-[1-9][0-9]{0,6})*$",
+    )  # fmt: skip
+    hidden: str = option(
+        "200-200", "hidden sizes of every map; `512-512/256-256` layer by layer, from the data up", check=_each_size,
+        shape=True, pattern=r"^[1-9][0-9]{0,6}([-/][1-9][0-9]{0,6})*$",
+    )  # fmt: skip
+    activation: str = option(
+        "tanh", "activation of the hidden layers; `identity`: a linear network", shape=True,
+        choices=("tanh", "relu", "leaky_relu", "elu", "identity"),
+    )  # fmt: skip
+
+    @cached_property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """Units of layers 1 … L."""
+        return parse_sizes(self.latents, "latents: sizes")
+
+    @cached_property
+    def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Hidden sizes of the maps of layers 1 … L."""
+        return parse_hidden(self.hidden, len(self.latent_sizes))
+
+    def faults(self) -> dict[str, str]:
+        """A sentence for each option that does not go with the others, by its name."""
+        for name, read in (("latents", "latent_sizes"), ("hidden", "hidden_sizes")):
+            try:
+                getattr(self, read)
+            except ValueError as fault:
+                return {name: str(fault)}
+        return {}
+
+    def canonical(self) -> MlpOptions:
+        """The same maps with hidden sizes that are alike in all layers said once."""
+        return replace(self, hidden=self.hidden.split("/")[0]) if len(set(self.hidden_sizes)) == 1 else self
+
+    def words(self, network: str) -> str:
+        """`mlp 40-40-40-40 (200-200)`, with the activation where it is not tanh."""
+        return f"{network} {self.latents} ({self.hidden}){'' if self.activation == 'tanh' else f' {self.activation}'}"
+
+
+@dataclass(frozen=True)
+class NullMlpOptions(MlpOptions):
+    """The same; one layer alone would leave nothing."""
+
+    def faults(self) -> dict[str, str]:
+        """See `MlpOptions`."""
+        found = super().faults()
+        if not found and len(self.latent_sizes) < 2:
+            found["latents"] = f"latents should have two layers or more with null_mlp, got {self.latents}"
+        return found
+
+
+def mlp_maps(cell: Cell, features: int, lowest: int = 1) -> list[Affine]:
+    """Every affine map of a training step of the hierarchical MLP, once for each time it is applied.
+
+    features: numbers in an image; lowest: the first layer that has maps.
+    """
+    cell = cell.canonical()
+    image_rows = cell.batch_size  # the first map sees the image once for all chains
+    rows = image_rows * cell.training_chains
+    prior_rows = rows * (cell.smoothing_samples if cell.smoothed else 1)
+    # Averaging over samples commutes with the head of the mean, which then runs once.
+    mean_rows = prior_rows if cell.smoothing == "ratio" else rows
+    below = (features, *cell.latent_sizes[:-1])
+    maps = []
+    for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
+        up_rows = rows if i else image_rows
+        up = [*pairwise((below[i], *hidden)), (hidden[-1], units), (hidden[-1], units)]
+        down_rows = prior_rows if i else rows
+        down = [*pairwise((units, *hidden[::-1]))]
+        heads = [prior_rows, mean_rows] if i else [rows]
+        if i + 1 < lowest:
+            continue
+        maps += [Affine(up_rows, *sizes, of_data=i + 1 == lowest and not place) for place, sizes in enumerate(up)]
+        maps += [Affine(down_rows, *sizes) for sizes in down]
+        maps += [Affine(count, hidden[0], below[i]) for count in heads]
+    return maps
+
+
+def mlp_size(cell: Cell, features: int, lowest: int = 1) -> Size:
+    """What one cell of the hierarchical MLP needs; arguments as of `mlp_maps`."""
+    maps = mlp_maps(cell, features, lowest)
+    parameters = sum((each.inputs + 1) * each.outputs for each in maps)
+    number_bytes = 8 if cell.precision == "float64" else 4
+    # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
+    # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
+    numbers = 4 * parameters + max(_kept(cell, features), 3 * parameters)
+    return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
+
+
+def null_mlp_size(cell: Cell, features: int) -> Size:
+    """The same without the maps between x and z₁. Its memory counts what these would keep: more than enough."""
+    return mlp_size(cell, features, lowest=2)
+
+
+def _kept(cell: Cell, features: int) -> int:
+    """Numbers that live at once in a training step of a cell beside its state, as measured: `benchmarks memory`."""
+    rows: int = cell.batch_size * cell.training_chains
+    prior_rows = rows
+    if cell.smoothed:
+        prior_rows *= cell.smoothing_samples
+    kept, widest = 2 * rows * features, 0  # logits, and their slope
+    for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
+        below, down = cell.latent_sizes[i - 1], prior_rows if i else rows
+        kept += rows * (sum(hidden) + 5 * units)  # z, its noise, mean, deviation and its slope
+        kept += down * sum(hidden)
+        if i:
+            kept += down * (2 * units + 2 * below) + rows * (hidden[0] + 3 * below)
+        widest = max(widest, down * max(hidden))
+    return kept + 3 * widest  # gradients on their way

@@ -1,0 +1,123 @@
+"""The contract of a network: the terms that it hands to objectives and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from models.cell import Cell, find
+from models.likelihoods.likelihood import Likelihood
+from models.parameters import Parameter
+from models.posteriors.posterior import Posterior
+from models.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from models.objectives.smoothing import Smoothing
+
+Params = Mapping[str, Tensor]  # trained tensors by name, each (cells, …)
+Numbers = tuple[Tensor, Tensor]  # of q: mean and deviation of a layer, each (cells, samples, batch, units)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Terms of one stochastic layer at its sample.
+
+    - `z` and `q_mean`: the sample and the mean of q it was drawn from, (cells, samples, batch, features).
+    - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|·) at that sample, summed over features, (cells, samples, batch).
+    - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
+      log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
+    - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
+    """
+
+    z: Tensor
+    q_mean: Tensor
+    log_q: Tensor
+    log_p: Tensor
+    kl: Tensor | None = None
+    q_deviation: Tensor | None = None
+
+    def term(self) -> Tensor:
+        """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
+        return self.log_q - self.log_p if self.kl is None else self.kl.sum(-1)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """All that objectives and metrics may use: log p(x|·), (cells, samples, batch), and the layers from the data up."""
+
+    log_px: Tensor
+    layers: tuple[Layer, ...]
+
+
+class Network(Protocol):
+    """The networks of the cells of one shape. Parameters come in, stacked over cells; it holds none.
+
+    Args of the constructor:
+        options: those that its entry in the registry declares.
+        features: numbers in an image.
+        mean_pixel: (features,), the mean of the training data.
+        likelihood, prior, posterior: of the cells.
+
+    Attributes:
+        latents: units of layers 1 … L.
+        analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what is below.
+        likelihood, prior, posterior: as given.
+    """
+
+    latents: tuple[int, ...]
+    analytic_kl: frozenset[int]
+    likelihood: Likelihood
+    prior: Prior
+    posterior: Posterior
+
+    def __init__(
+        self,
+        options: Any,
+        features: int,
+        mean_pixel: npt.NDArray[np.float64],
+        likelihood: Likelihood,
+        prior: Prior,
+        posterior: Posterior,
+    ) -> None: ...
+
+    def parameters(self) -> list[Parameter]:
+        """Every trained tensor with its group, in a fixed order."""
+        ...
+
+    def terms(
+        self,
+        params: Params,
+        x: Tensor,
+        noise: Sequence[Tensor],
+        smoothing: Smoothing | None = None,
+        given: Sequence[Numbers | None] | None = None,
+    ) -> Terms:
+        """The terms of a batch.
+
+        Args:
+            x: (cells, 1, batch, features).
+            noise: of each layer, (cells, samples, batch, units).
+            smoothing: of the generative maps; None: they are as they are.
+            given: for each layer numbers of q that take the place of the inference network's; None: its own.
+        """
+        ...
+
+    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+        """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`, or from the prior.
+
+        noise: of the layers drawn on the way, shapes as for `terms`: 1 … i − 1 for a `z` of layer i, all for the prior.
+        """
+        ...
+
+
+def network_of(cells: Sequence[Cell], features: int, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
+    """The network of cells of one shape, with the parts that they name; their numbers are tensors such as `like`."""
+    first = cells[0]
+    parts = [find(role, getattr(first, role)).load()(cells, like) for role in ("likelihood", "prior", "posterior")]
+    network: Network = find("network", first.network).load()(first.options("network"), features, mean_pixel, *parts)
+    return network

@@ -1,0 +1,29 @@
+"""The diagonal Gaussian posterior: z = μ + σ ε."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.cell import Cell
+from models.kernels.densities import standard_normal_log_prob
+from models.posteriors.posterior import Drawn
+
+
+class Gaussian:
+    """See `models.posteriors.posterior.Posterior`."""
+
+    gaussian = True
+
+    def __init__(self, cells: Sequence[Cell], like: Tensor):
+        pass
+
+    def draw(self, mean: Tensor, deviation: Tensor, noise: Tensor) -> Drawn:
+        """μ + σ ε."""
+        return Drawn(torch.addcmul(mean, deviation, noise), mean, deviation, noise)
+
+    def log_prob(self, drawn: Drawn) -> Tensor:
+        """log N(ε; 0, I) − Σ log σ: at its own sample, (z − μ)/σ is ε exactly."""
+        return standard_normal_log_prob(drawn.noise) - drawn.deviation.log().sum(-1)

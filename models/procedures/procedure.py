@@ -1,0 +1,26 @@
+"""The contract of a procedure: how a stack is trained. Each is a few phases of a step that a host loop calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from models.stack.stack import Stack
+
+
+class Procedure(Protocol):
+    """One way to train."""
+
+    def state(self, cells: int, device: torch.device) -> dict[str, Tensor]:
+        """What it remembers of each cell from step to step, at step 0: tensors (cells, …) by name.
+
+        `Stack.state` has them from then on: checkpoints hold them, and they go with the cells where a stack is cut.
+        """
+        ...
+
+    def step(self, stack: Stack) -> None:
+        """One training step of every active cell: update `stack` in place and raise `stack.step` by one."""
+        ...

@@ -1,0 +1,1 @@
+"""A stack: cells of one shape trained together, the memory of their numbers, their optimiser."""

@@ -1,0 +1,144 @@
+"""Adam over a stack: learning rate, betas, number of updates and activity are the cell's own (Kingma & Ba, 2015).
+
+Stock optimisers take one learning rate and one count of updates per tensor. A cell that is not active keeps its weights
+and moments: its gradient, which may be NaN, goes into no product. A group of parameters can be updated alone, and more
+often than another: each group has a count of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.cell import Cell
+from models.parameters import column
+from models.stack.block import Block
+
+
+class Adam:
+    """Moments and update of all cells of a stack.
+
+    Args:
+        cells: their learning rates, schedules, betas, epsilon and clipping.
+        block: the trained numbers, (cells, P), updated in place, and the columns of each group.
+
+    Attributes:
+        first, second: moments, (cells, P).
+        updates: (cells, groups) int64, in the order of `block.ranges`.
+    """
+
+    def __init__(self, cells: Sequence[Cell], block: Block):
+        self.cells, self.block, values = tuple(cells), block, block.values
+        self.first, self.second = torch.zeros_like(values), torch.zeros_like(values)
+        self.groups = list(block.ranges)
+        self.updates = torch.zeros(len(cells), len(self.groups), dtype=torch.int64, device=values.device)
+        self._rows = [*zip(values, self.first, self.second, strict=True)]
+        self.share1 = column([1.0 - c.adam_beta1 for c in cells], values, 2)  # of a new gradient in the moment
+        self.share2 = column([1.0 - c.adam_beta2 for c in cells], values, 2)
+        self.epsilon = column([c.adam_epsilon for c in cells], values, 2)
+        self.clip = column([c.gradient_clip or float("inf") for c in cells], values, 2)
+        self.clips = any(c.gradient_clip > 0 for c in cells)
+        double = torch.empty((), dtype=torch.float64, device=values.device)
+        self._beta1 = column([c.adam_beta1 for c in cells], double, 2)
+        self._beta2 = column([c.adam_beta2 for c in cells], double, 2)
+        self._rate = column([c.learning_rate for c in cells], double, 2)
+        self._decays = any(c.learning_rate_decay_steps > 0 for c in cells)
+        decay = [(c.learning_rate_end / c.learning_rate, c.learning_rate_decay_steps) for c in cells]
+        self._decay = column([ratio for ratio, _ in decay], double, 2)
+        self._decay_steps = column([steps for _, steps in decay], double, 2)
+
+    def learning_rate(self, step: int | Tensor) -> Tensor:
+        """Each cell's learning rate for the update after absolute step `step`, (cells, 1), float64."""
+        if not self._decays:
+            return self._rate
+        share = torch.where(self._decay_steps > 0, step / self._decay_steps.clamp_min(1.0), 0.0).clamp_max(1.0)
+        return self._rate * self._decay**share
+
+    def state(self) -> dict[str, Tensor]:
+        """What it remembers besides its moments, by name: tensors (cells, …)."""
+        return {"adam.updates": self.updates}
+
+    def moments(self) -> dict[str, Tensor]:
+        """Tensors of the block's layout, (cells, P), by name."""
+        return {"adam.m": self.first, "adam.v": self.second}
+
+    @torch.no_grad()
+    def update(
+        self,
+        gradient: Tensor,
+        step: int | Tensor,
+        active: Tensor,
+        norm: Tensor,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        """One update of the active cells.
+
+        Args:
+            gradient: (cells, P), not to be used again.
+            step: training steps before this one, for the schedule of the rate.
+            active: (cells,) bool.
+            norm: (cells,), of each cell's gradient, for clipping.
+            groups: those to be updated [all, which then should have been updated equally often].
+        """
+        if self.clips:
+            gradient = gradient * (self.clip / norm.unsqueeze(1)).clamp_max(1.0)
+        update = self.update_each if active.device.type == "cpu" else self.update_all
+        rate = self.learning_rate(step)
+        if groups is None:
+            self.updates.add_(active.unsqueeze(1))
+            update(gradient, rate, active, self.updates[:, :1], [slice(None)])
+            return
+        for group in groups:
+            place = self.groups.index(group)
+            count = self.updates[:, place : place + 1].add_(active.unsqueeze(1))
+            update(gradient, rate, active, count, self.block.ranges[group])
+
+    def update_each(
+        self, gradient: Tensor, rate: Tensor, active: Tensor, updates: Tensor, ranges: Sequence[slice]
+    ) -> None:
+        """One fused pass over each active cell: on a CPU 3.5 × as fast as the expressions of `update_all`.
+
+        rate: (cells, 1); updates: (cells, 1), this one included; ranges: the columns to be updated.
+        """
+        numbers = zip(self.cells, self._rows, gradient.unbind(), rate.flatten().tolist(), active.tolist(), strict=True)
+        for (cell, rows, own, each_rate, on), count in zip(numbers, updates.flatten().tolist(), strict=True):
+            if not on:
+                continue
+            values, first, second, grad = ([row[columns] for columns in ranges] for row in (*rows, own))
+            torch._fused_adam_(
+                values,
+                grad,
+                first,
+                second,
+                [],
+                [torch.tensor(float(count))] * len(values),
+                lr=each_rate,
+                beta1=cell.adam_beta1,
+                beta2=cell.adam_beta2,
+                weight_decay=0.0,
+                eps=cell.adam_epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def update_all(
+        self, gradient: Tensor, rate: Tensor, active: Tensor, updates: Tensor, ranges: Sequence[slice]
+    ) -> None:
+        """All cells in the same few expressions, nothing read by the host: for a GPU. Overwrites `gradient`.
+
+        In place, because its time is that of the memory it goes through. Arguments as of `update_each`.
+        """
+        on = active.unsqueeze(1)
+        count = updates.clamp_min(1)  # of cells that were never active, where the corrections would divide by 0
+        step_size = (rate / (1.0 - self._beta1**count)).to(gradient)
+        correction = (1.0 - self._beta2**count).rsqrt().to(gradient)
+        for columns in ranges:
+            first, second = self.first[:, columns], self.second[:, columns]
+            work = gradient[:, columns].masked_fill_(~on, 0.0)
+            first.lerp_(work, torch.where(on, self.share1, 0.0))
+            second.lerp_(work.square_(), torch.where(on, self.share2, 0.0))
+            torch.addcmul(self.epsilon, torch.sqrt(second, out=work), correction, out=work)
+            torch.div(first, work, out=work).masked_fill_(~on, 0.0)
+            self.block.values[:, columns].addcmul_(work, -step_size)

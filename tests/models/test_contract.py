@@ -1,0 +1,248 @@
+"""What every registered part promises, whichever it is: a new one is tried here as soon as it has a line in `EXAMPLES`.
+
+Known answers of each stand in tests of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.cell import REGISTRIES, Cell, cell_size, find
+from models.cell.registry import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS, PROCEDURES
+from models.data.dataset import Dataset
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.stack.stack import Stack
+
+# A small cell of each part; what it needs beside its name.
+EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
+    "network": {"mlp": {"latents": "5-3", "hidden": "13-9/11"}, "null_mlp": {"latents": "5-3", "hidden": "13-9/11"}},
+    "prior": {"normal": {}},
+    "posterior": {"gaussian": {}},
+    "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
+    "objective": {"vae": {"chains": 2}, "ou": {"rho": 0.8, "smoothing_samples": 3}},
+    "procedure": {
+        "joint": {},
+        "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
+    },
+    "optimizer": {"adam": {"gradient_clip": 0.5, "learning_rate": 0.01}},
+}
+PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
+
+
+def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]:
+    """Cells that name the part, of several seeds."""
+    base: dict[str, object] = {"data": "digits", "batch_size": 10} | EXAMPLES["network"]["mlp"]
+    return [Cell.of(base | {role: name} | EXAMPLES[role][name] | {"seed": i} | more) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def images() -> Dataset:
+    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
+    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
+
+
+def test_every_part_has_its_example():
+    """So that a part that is registered is a part that is tried."""
+    assert {role: set(parts) for role, parts in EXAMPLES.items()} == {
+        role: set(parts) for role, parts in REGISTRIES.items() if role != "data"
+    }
+
+
+@pytest.mark.parametrize(("role", "name"), PARTS)
+def test_every_parameter_gets_a_gradient_and_has_a_group(role, name, images):
+    """Of one step; every number of every tensor, but those that a hidden unit of an idle kind switches off."""
+    stack = Stack(cells_of(role, name), images)
+    stack.train(1)
+    assert {parameter.group for parameter in stack.network.parameters()} >= {"inference", "generative"}
+    for tensor, moment in stack.block.views(stack.optimizer.moments()["adam.m"]).items():
+        assert (moment != 0).any(-1).all(), tensor
+    columns = sorted((cut.start, cut.stop) for cuts in stack.block.ranges.values() for cut in cuts)
+    ends = [0, *itertools.accumulate(stop - start for start, stop in columns)]
+    assert [start for start, _ in columns] == ends[:-1] and ends[-1] == stack.block.values.shape[1]
+
+
+@pytest.mark.parametrize("group", ["inference", "generative"])
+def test_a_group_is_updated_alone_and_has_its_own_count(group, images):
+    """The other group keeps every bit, and both then go on by their own counts, in both forms of the optimiser."""
+    for form in ("update_each", "update_all"):
+        stack = Stack(cells_of("network", "mlp", precision="float64"), images)
+        stack.optimizer.update_each = getattr(stack.optimizer, form)
+        before = {name: param.detach().clone() for name, param in stack.params.items()}
+        gradient, on = torch.randn_like(stack.block.values), torch.tensor([True, False, True])
+        for _ in range(3):
+            norm = torch.linalg.vector_norm(gradient, dim=1)
+            stack.optimizer.update(gradient.clone(), 0, on, norm, groups=[group])
+        moved = {name.split(".")[0] for name, param in stack.params.items() if not torch.equal(param, before[name])}
+        assert moved == {group}
+        assert all(torch.equal(param[1], before[name][1]) for name, param in stack.params.items())
+        place = stack.optimizer.groups.index(group)
+        assert stack.optimizer.updates[:, place].tolist() == [3, 0, 3] and stack.optimizer.updates.sum() == 6
+
+
+@pytest.mark.parametrize(("role", "name"), PARTS)
+def test_neighbours_do_not_matter(role, name, images):
+    """Three cells together train as each alone, to the last bit, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        cells = cells_of(role, name)
+        together = Stack(cells, images)
+        together.train(6)
+        for place, cell in enumerate(cells):
+            alone = Stack([cell], images)
+            alone.train(6)
+            theirs = together.tensors()
+            assert all(torch.equal(tensor[0], theirs[key][place]) for key, tensor in alone.tensors().items())
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("role", "name"), PARTS)
+def test_a_checkpoint_brings_everything_back(role, name, images):
+    """Written at one step and loaded into a fresh stack, or cut down to some of its cells, training goes on as if
+    nothing had been."""
+    cells = cells_of(role, name)
+    straight, cut = Stack(cells, images), Stack(cells, images)
+    straight.train(8)
+    cut.train(4)
+    fresh = Stack(cells, images)
+    fresh.load({name: tensor.clone() for name, tensor in cut.tensors().items()}, 4)
+    fresh.train(8)
+    assert all(torch.equal(tensor, fresh.tensors()[key]) for key, tensor in straight.tensors().items())
+    cut.select([2, 0])
+    cut.train(8)
+    assert all(torch.equal(tensor[[2, 0]], cut.tensors()[key]) for key, tensor in straight.tensors().items())
+
+
+def test_a_checkpoint_from_before_updates_were_counted_goes_on(images):
+    """Every parameter had then been updated at each step."""
+    cells = cells_of("network", "mlp")
+    straight, old = Stack(cells, images), Stack(cells, images)
+    straight.train(8)
+    old.train(4)
+    tensors = {name: tensor.clone() for name, tensor in old.tensors().items() if name != "adam.updates"}
+    fresh = Stack(cells, images)
+    fresh.load(tensors, 4)
+    fresh.train(8)
+    assert all(torch.equal(tensor, fresh.tensors()[key]) for key, tensor in straight.tensors().items())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_size_is_what_torch_counts(network, objective):
+    """Operations of a training step, and parameters."""
+    blank = np.zeros((20, 64), np.uint8)
+    (cell,) = cells_of("objective", objective, 1, network=network, **EXAMPLES["network"][network])
+    stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+    with FlopCounterMode(display=False) as counted:
+        stack.train(1)
+    assert cell_size(cell).flops == counted.get_total_flops()
+    assert cell_size(cell).parameters == stack.parameters_per_cell
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_place_of_qs(network, images):
+    """Alone and in company an image has the same terms; with q's own numbers given to it, the network computes the
+    same, and with others, others."""
+    stack = Stack(cells_of("network", network, 2, precision="float64"), images)
+    stack.train(3)
+    x = torch.rand(2, 1, 6, 35, dtype=torch.float64)
+    noise = [torch.randn(2, 3, 6, units, dtype=torch.float64) for units in stack.network.latents]
+    with torch.no_grad():
+        terms = stack.network.terms(stack.params, x, noise)
+        alone = stack.network.terms(stack.params, x[:, :, 2:3], [each[:, :, 2:3] for each in noise])
+        numbers = [(layer.q_mean, layer.q_deviation) for layer in terms.layers]
+        again = stack.network.terms(stack.params, x, noise, given=numbers)
+        moved = stack.network.terms(stack.params, x, noise, given=[(numbers[0][0] + 1, numbers[0][1]), None])
+    torch.testing.assert_close(alone.log_px, terms.log_px[:, :, 2:3])
+    torch.testing.assert_close(alone.layers[-1].log_q, terms.layers[-1].log_q[:, :, 2:3])
+    assert torch.equal(again.log_px, terms.log_px)
+    assert all(
+        torch.equal(a.z, b.z) and torch.equal(a.log_p, b.log_p) for a, b in zip(again.layers, terms.layers, strict=True)
+    )
+    torch.testing.assert_close(moved.layers[0].z, terms.layers[0].z + 1)
+    assert not torch.allclose(moved.layers[1].log_q, terms.layers[1].log_q)
+    analytic = {place for place, layer in enumerate(terms.layers, start=1) if layer.kl is not None}
+    assert analytic <= stack.network.analytic_kl
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_where_a_kl_is_analytic_it_is_the_mean_of_the_sampled_term(network, images):
+    """Over many chains of one image, layer by layer, given the same layers below."""
+    stack = Stack(cells_of("network", network, 1, precision="float64"), images)
+    stack.train(20)
+    x, chains = torch.rand(1, 1, 1, 35, dtype=torch.float64), 40_000
+    noise = [torch.randn(1, chains, 1, units, dtype=torch.float64) for units in stack.network.latents]
+    with torch.no_grad():
+        for layer in stack.network.terms(stack.params, x, noise).layers:
+            if layer.kl is not None:
+                difference = (layer.log_q - layer.log_p - layer.kl.sum(-1)).flatten()
+                assert abs(difference.mean()) < 4 * difference.std() / chains**0.5
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
+    """Over all images of two pixels, or a grid of values where they are real; its first bias gives the mean pixel."""
+    cells = cells_of("likelihood", likelihood, 2)
+    like = torch.empty((), dtype=torch.float64)
+    made = find("likelihood", likelihood).load()(cells, like)
+    binary = likelihood == "bernoulli"
+    values = torch.tensor([0.0, 1.0]) if binary else torch.linspace(-8, 8, 801, dtype=torch.float64)
+    step = 1.0 if binary else float(values[1] - values[0])
+    grid = torch.cartesian_prod(values, values).double()
+    out = torch.tensor([0.7, -0.4], dtype=torch.float64).repeat(made.outputs).expand(2, 1, len(grid), -1)
+    total = made.log_prob(grid.expand(2, 1, *grid.shape), out).exp().sum(-1) * step**2
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-6, atol=0)
+    pixel = np.array([0.25, 0.5])
+    first = torch.from_numpy(np.asarray(made.first_bias(pixel))).expand(2, 1, 1, -1)
+    torch.testing.assert_close(made.mean(first)[0, 0, 0], torch.from_numpy(pixel))
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_a_posterior_integrates_to_one(posterior):
+    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to."""
+    cells = cells_of("posterior", posterior, 1)
+    made = find("posterior", posterior).load()(cells, torch.empty((), dtype=torch.float64))
+    noise = torch.linspace(-9, 9, 20_001, dtype=torch.float64).view(1, 1, -1, 1)
+    drawn = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
+    total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
+    assert float(total) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_a_prior_integrates_to_one(prior, images):
+    """In one dimension, with the parameters that a stack begins with."""
+    (cell,) = cells_of("prior", prior, 1, latents="4-1", precision="float64")
+    stack = Stack([cell], images)
+    z = torch.linspace(-12, 12, 20_001, dtype=torch.float64).view(1, 1, -1, 1)
+    noise = [torch.zeros(1, 1, z.shape[2], 4, dtype=torch.float64), z]
+    zeros, ones = torch.zeros_like(z), torch.ones_like(z)
+    given = [None, (zeros, ones)]  # q of the top layer is N(0, 1), so that its sample is the grid
+    x = torch.zeros(1, 1, 1, 35, dtype=torch.float64)
+    with torch.no_grad():
+        terms = stack.network.terms(stack.params, x, noise, given=given)
+    assert float(torch.trapezoid(terms.layers[-1].log_p.exp().flatten(), z.flatten())) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("role", "name"), PARTS)
+def test_the_bounds_are_in_order(role, name, images):
+    """The ELBO lies below the importance-weighted bound, and more chains raise it, within the noise."""
+    stack = Stack(cells_of(role, name, 1), images)
+    stack.train(30)
+    rows = [evaluate(stack, Evaluation(importance_samples=k), quick=True)[0] for k in (2, 50)]
+    assert rows[0]["elbo"] < rows[0]["iw_bound"] < rows[1]["iw_bound"] + 3 * rows[1]["iw_se_mc"]
+    assert rows[0]["elbo"] < rows[1]["iw_bound"]
+
+
+@pytest.mark.parametrize("procedure", PROCEDURES)
+def test_what_a_procedure_remembers_belongs_to_the_cells(procedure, images):
+    """Every tensor of the state has the axis of cells first, under a name that a checkpoint can hold."""
+    stack = Stack(cells_of("procedure", procedure), images)
+    assert all(len(tensor) == 3 and "/" not in key for key, tensor in stack.state.items())
+    assert set(stack.procedure.state(3, stack.device)) <= set(stack.tensors())
