@@ -34,7 +34,7 @@ def run(args: Namespace) -> None:
     from models.evaluation.which import CHAINS, chains_needed, weighed_images
     from models.networks.mlp_spec import mlp_maps
     from models.stack.stack import Stack
-    from sweeper.study.schema import EvaluationSection
+    from sweeper.study.sections import EvaluationSection
 
     as_in_a_worker()
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, median of {args.repeats} rounds, one thread.")

@@ -13,9 +13,11 @@ import optuna
 from scipy.optimize import isotonic_regression
 
 from benchmarks.measure import circumstances, table
-from sweeper.analysis.critical import FRACTIONS, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import Curve, curves
-from sweeper.refine.proposal import Advice, Goal, Point, Points, propose, transition_of
+from sweeper.analysis.transition import FRACTIONS
+from sweeper.refine.points import Advice, Goal, Point, Points, transition_of
+from sweeper.refine.proposal import propose
 from sweeper.store import Store
 from tests.sweeper.synthetic import Shape, broken, jump, logistic, onset, planted
 

@@ -48,8 +48,8 @@ def run(args: Namespace) -> None:
         store = Store.create(Path(folder) / "store")
         time("write all, unflushed", lambda: fill(store, every[: args.cells]))
         time("`committed()`, by names alone", store.committed)
-        time("`heal()`, nothing verified yet", store.heal)
-        time("`heal()`, again", store.heal)
+        time("`repair()`, nothing verified yet", store.repair)
+        time("`repair()`, again", store.repair)
         for kind in ("cells", "history"):
             load = partial(sweeper.load, store.paths.root, kind)
             time(f"`load` of {kind}, no cache", load)

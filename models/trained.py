@@ -128,9 +128,13 @@ class TrainedModel:
         """
         if split not in SPLITS:
             raise ValueError(f"split should be one of {', '.join(SPLITS)}, got {split!r}")
+        if image_choice not in ("first", "spread"):
+            raise ValueError(f"image_choice should be first or spread, got {image_choice!r}")
+        if images < 0:
+            raise ValueError(f"images should be at least 0, got {images}")
         settings = Evaluation(images=images, split=split, image_choice=image_choice)
         chosen = evaluated_images(self.dataset, settings)
-        source = draws_on(self.device, [seed], self.dtype)
+        source = self._draws(seed)
         seen = torch.empty(len(chosen), self.features, dtype=self.dtype)
         for first in range(0, len(chosen), IMAGES):
             seen[first : first + IMAGES] = self._observed(chosen[first : first + IMAGES], source, first)
@@ -169,7 +173,7 @@ class TrainedModel:
             raise ValueError(f"layer should be in 1 … {len(self.latents)}, got {layer}")
         units = self.latents[layer - 1]
         given = self._taken(z)
-        if given.ndim < 1 or given.shape[-1] != units:
+        if given.ndim < 1 or given.shape[-1] != units or not given.numel():
             raise ValueError(f"z of layer {layer} should have shape (…, {units}), got {tuple(given.shape)}")
         flat = given.reshape(1, 1, -1, units)
         with torch.no_grad():
@@ -187,7 +191,7 @@ class TrainedModel:
                 self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
             )
             if pixels:
-                source = draws_on(self.device, [seed], self.dtype)
+                source = self._draws(seed)
                 drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
                 mean = self._network.likelihood.sample(mean, *drawn)
         made: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
@@ -198,7 +202,7 @@ class TrainedModel:
         if samples < 1:
             raise ValueError(f"samples should be at least 1, got {samples}")
         images = self._images(x)
-        source = draws_on(self.device, [seed], self.dtype)
+        source = self._draws(seed)
         rows = []
         with torch.no_grad():
             for first in range(0, len(images), IMAGES):
@@ -230,12 +234,18 @@ class TrainedModel:
         return images
 
     def _taken(self, values: Any) -> Tensor:
-        given = values.detach() if isinstance(values, Tensor) else torch.tensor(np.asarray(values))
+        # In one piece: torch takes no array with a negative stride, as x[::-1] is.
+        given = values.detach() if isinstance(values, Tensor) else torch.tensor(np.array(values, order="C"))
         return given.to(self.device, self.dtype)
+
+    def _draws(self, seed: int) -> Draws:
+        if not 0 <= seed < 2**63:  # as of a cell
+            raise ValueError(f"seed should be in [0, 2^63 - 1], got {seed}")
+        return draws_on(self.device, [seed], self.dtype)
 
     def _down(self, purpose: Purpose, layers: int, count: int, seed: int) -> Sequence[Tensor]:
         """Noise of layers 1 … `layers`, each (1, 1, count, units)."""
-        source = draws_on(self.device, [seed], self.dtype)
+        source = self._draws(seed)
         sizes = enumerate(self.latents[:layers], start=1)
         return [source.normal(purpose, (1, count, units), layer=layer) for layer, units in sizes]
 

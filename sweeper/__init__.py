@@ -36,11 +36,13 @@ def load(store: str | Path, what: str = "cells") -> pandas.DataFrame:
 
     `what`: `cells`, one row per finished cell, or `history`, one row per cell and evaluated step; docs/columns.md
     describes the columns. Damaged files are left out with a warning that names them. Raises StoreUnwritable if there is
-    no store, StoreNewer if a later version wrote it.
+    no store, StoreNewer if a later version wrote it, ValueError on another `what`.
     """
     from sweeper.cloud import to_read
     from sweeper.store import Store
 
+    if what not in ("cells", "history"):
+        raise ValueError(f"what should be cells or history, got {what!r}")
     opened = Store.open(to_read(store))
     return {"cells": opened.cells, "history": opened.history}[what]()
 

@@ -82,6 +82,23 @@ def _debug(on: bool) -> None:
         os.environ["SWEEPER_DEBUG"] = "1"
 
 
+def _version(on: bool) -> None:
+    if on:
+        from sweeper import __version__
+
+        _print(f"sweeper {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 @app.command()
 def run(
     study: StudyPath,
@@ -124,6 +141,10 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     found: Report | None = None
     try:
         found = _report(loaded, opened)
+    except KeyboardInterrupt:
+        _say("interrupted: the results are whole, their report was not written")
+        _say(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+        raise
     except Exception as error:  # the results are safe, and which cells failed is still to be said
         unreported: Exception | None = error
     else:
@@ -263,7 +284,7 @@ def export_to_optuna(
 
     opened = Store.open(to_read(store))
     study = load_study(opened.paths.study) if opened.paths.study.exists() else None
-    place = storage or str(opened.paths.analysis / "optuna.journal")
+    place = storage or str(opened.paths.analysis_file("optuna.journal"))
     opened.paths.analysis.mkdir(exist_ok=True)
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
     order_parameter = study.analysis.order_parameter if study else "kl_top"
@@ -324,7 +345,7 @@ def _export(
     except StudyError:  # of another version: its rows can be exported all the same
         name = opened.paths.root.name
     rows, history = (opened.read(kind)[0].to_pylist() for kind in ("cells", "history"))
-    place = output or opened.paths.analysis / tool
+    place = output or opened.paths.analysis_file(tool)
     written = write(runs_of(rows, history), place, name)
     if as_json:
         _print_json({"output": str(place), "runs": len(rows), "written": written})
@@ -435,8 +456,8 @@ def compare(
     from sweeper.show import COMPARED_HEADER, compared_dict, compared_lines, compared_table
     from sweeper.store import Store
     from sweeper.study import load_study
+    from sweeper.study.analysis import Analysis
     from sweeper.study.reference import load_reference
-    from sweeper.study.schema import Analysis
 
     published = load_reference(reference)
     opened = Store.open(to_read(store))

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models.cell import canonical_json
-from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import t_half_width
+from sweeper.analysis.variants import variants
 from sweeper.study.reference import CRITICAL, Published, Reference
 from sweeper.wording import plural
 
@@ -118,11 +119,11 @@ def compare(
     for published in reference.published:
         if published.quantity in CRITICAL:
             meant = [curve for curve in lines if published.fits(curve.fields, along=("rho", "seed"))]
-            settings = _settings([curve.fields for curve in meant])
+            settings = variants([curve.fields for curve in meant])
             results = [_of_curve(published, curve, known, text) for curve, text in zip(meant, settings, strict=True)]
         else:
             groups = _groups([row for row in rows if published.fits(row["fields"])])
-            settings = _settings([group[0]["fields"] for group in groups])
+            settings = variants([group[0]["fields"] for group in groups], unsaid=("seed",))
             results = [_of_cells(published, group, text) for group, text in zip(groups, settings, strict=True)]
         found += results or [Beside(published, "not in the store")]
     return Compared(reference, tuple(found))
@@ -137,13 +138,6 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     return list(groups.values())
 
 
-def _settings(fields: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What tells each of several from the others, in words."""
-    names = [name for name in (fields[0] if fields else ()) if name != "seed"]
-    varied = [name for name in names if len({canonical_json(each.get(name)) for each in fields}) > 1]
-    return [", ".join(f"{name.replace('_', ' ')} {each.get(name)}" for name in varied) for each in fields]
-
-
 def _of_cells(published: Published, rows: Sequence[Mapping[str, Any]], setting: str) -> Beside:
     done = [row for row in rows if row["state"] == "done"]
     values = [np.atleast_1d(row[published.quantity]) for row in done if row[published.quantity] is not None]
@@ -155,7 +149,7 @@ def _of_cells(published: Published, rows: Sequence[Mapping[str, Any]], setting: 
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mean = table.mean(axis=0)
-    if len(table) >= FEWEST_SEEDS:
+    if len(table) >= MIN_SEEDS:
         half = t_half_width(table)
         low, high = tuple((mean - half).tolist()), tuple((mean + half).tolist())
     return _judged(published, tuple(mean.tolist()), low, high, len(table), setting, done)

@@ -54,7 +54,7 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     surveyed = [survey(source) for source in opened]
     into = Store.open(target, create=True)
     with into.lock():
-        set_aside = tuple(into.heal())
+        set_aside = tuple(into.repair())
         _adopt_study(into.paths, [source.paths for source in opened])
         taken = [take(into, source, *found) for source, found in zip(opened, surveyed, strict=True)]
     studies = [tuple(_differences(into.paths, source.paths)) for source in opened]

@@ -22,16 +22,16 @@ from models.cell import CONTINUE, Cell, cell_id, cell_size
 from models.cell.continuation import Passed, origin
 from models.cell.registry import find
 from models.evaluation.settings import Evaluation
-from sweeper.analysis.axis import RHO
 from sweeper.errors import StoreDamaged, StudyError
 from sweeper.machine import Machine, machine
+from sweeper.parameters.control import RHO
 from sweeper.settled import settled
 from sweeper.store import Committed, Store
 from sweeper.store.records import read_record, record_paths
 from sweeper.study import Study
 
 if TYPE_CHECKING:
-    from sweeper.refine.asking import Proposal
+    from sweeper.refine.ask import Proposal
 
 # Beyond these a stack on a CPU is hardly faster, and a finished cell waits longer for its commit: small cells need more
 # company to make a step's fixed cost small (`benchmarks train`).
@@ -204,9 +204,9 @@ def asked_cells(study: Study, store: Store | None) -> tuple[Cell, ...]:
 
 def _proposals(study: Study, store: Store | None, items: Sequence[Item], failed: Collection[str]) -> list[Proposal]:
     """What refinement asks for next, given what is finished of the cells asked for so far."""
-    from sweeper.refine.asking import ask
+    from sweeper.refine.ask import ask
     from sweeper.refine.lines import lines_of
-    from sweeper.refine.proposal import Goal
+    from sweeper.refine.points import Goal
 
     assert study.refine is not None
     lines = lines_of(study.cells, RHO)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, Array
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.prediction import MAX_BATCHES, MIN_BATCHES, Prediction, places, predict, settled
 from sweeper.errors import StoreDamaged
+from sweeper.parameters.control import RHO, Array
 from sweeper.store import Store
 from sweeper.study import Study
 

@@ -161,7 +161,7 @@ def run_study(
     """
     stop = stop or StopRequest()
     with store.lock(), stop.listening():
-        damaged = tuple(store.heal())
+        damaged = tuple(store.repair())
         store.clear_failures()
         store.clear_stop()
         study = settled(study, store)
@@ -190,7 +190,7 @@ def run_study(
                 if not stop:  # else workers that the same signal ended may be the reason
                     raise
         if plan.missing:
-            damaged += tuple(store.heal())  # rows verified now need not be read when the study is resumed
+            damaged += tuple(store.repair())  # rows verified now need not be read when the study is resumed
         failures = tuple(store.failures())
         after = make_plan(study, store, here, failed={failure.cell_id for failure in failures})
         if stop.signal is not None and after.missing:

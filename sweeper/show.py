@@ -188,7 +188,7 @@ def status_dict(plan: Plan | None, store: Store, study_fault: str | None = None)
         "in_use_by": holder,
         "running": notes,
         "failures": [{"cell_id": f.cell_id, "reason": last_line(f.traceback), "log": f.log} for f in store.failures()],
-        "aside": [{"path": str(d.path), "reason": d.reason} for d in store.aside()],
+        "aside": [{"path": str(d.path), "reason": d.reason} for d in store.quarantined()],
     }
 
 

@@ -11,6 +11,7 @@ from models.cell.cell import (
     canonical_json,
     nine_digits,
     options_of_role,
+    owners,
 )
 from models.cell.fields import Option, option, parse_sizes
 from models.cell.identity import cell_id, cell_size
@@ -37,5 +38,6 @@ __all__ = [
     "nine_digits",
     "option",
     "options_of_role",
+    "owners",
     "parse_sizes",
 ]

@@ -322,9 +322,10 @@ def role_of(name: str) -> str:
 
 
 def owners(name: str) -> str:
-    """The parts that have the option `name`, in words: `objective ou`."""
+    """The parts that have the option `name`, in words: `objective ou`; "" where all of their role do, and of others."""
     role = role_of(name)
-    return f"{role} {' or '.join(part for part, entry in REGISTRIES[role].items() if name in entry.declared())}"
+    having = [part for part, entry in REGISTRIES[role].items() if name in entry.declared()] if role else []
+    return "" if not role or len(having) == len(REGISTRIES[role]) else f"{role} {' or '.join(having)}"
 
 
 def _checked(each: Option, value: Any) -> Any:

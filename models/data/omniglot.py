@@ -34,7 +34,7 @@ SHA256 = {
     "images_background": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
     "images_evaluation": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
 }
-DRAWN, SIDE = 105, 28  # pixels a side, as published and here
+DRAWN, SIDE = 105, 28  # pixels per side, as published and here
 CHUNK = 128  # drawings shrunk at a time: 6 MB, which a processor's cache holds
 SHRUNK_SHA256 = "8167dffec9d3ee72541f00f4f120b260f19aebf40a2a4c142dfc5a700a187882"
 

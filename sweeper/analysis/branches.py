@@ -13,7 +13,7 @@ import pandas as pd
 
 from models.cell import CONTINUE, Cell
 from models.cell.continuation import COLD, Passed, branch
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.order import parse_order_parameter
 
 
 def at_equal_totals(cells: pd.DataFrame, history: pd.DataFrame, order_parameter: str = "kl_top") -> pd.DataFrame:

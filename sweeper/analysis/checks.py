@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.along import transitions
-from sweeper.analysis.axis import Array
-from sweeper.analysis.critical import Critical
+from sweeper.analysis.by_step import transitions
 from sweeper.analysis.curves import Curve
+from sweeper.analysis.transition import Critical
+from sweeper.parameters.control import Array
 
 NEAR_HALF = 0.1  # of the steps: how far from half of them the history's step may lie
 

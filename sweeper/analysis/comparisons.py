@@ -1,10 +1,10 @@
 """Two curves side by side: is the critical value the same for two data sets, two architectures, two methods?
 
 Compared are curves that differ in exactly one of the three. Cells of one seed share batches and noise as far as their
-shapes allow, so differences are taken seed by seed, over the seeds that have a place on both sides, and the ratio of
+shapes allow, so differences are taken seed by seed, over the seeds that have a crossing on both sides, and the ratio of
 1 − ρ (of the value itself on other axes) is judged by `sweeper.analysis.equivalence`. Nothing is told where a side has
-no critical value, where fewer than 3 seeds are shared, or where the curves were trained for different numbers of
-steps, because the place moves with steps. Each verdict stands alone: of many pairs that lie at the margin, about one in
+no critical value, where fewer than 3 seeds are shared, or where the curves were trained for different numbers of steps,
+because the crossing moves with steps. Each verdict stands alone: of many pairs that lie at the margin, about one in
 twenty is called the same.
 
 Where two smoothed curves differ in S, the ratio is that of (1 − ρ)(1 − 1/S): near ρ = 1 S fresh samples smooth by that
@@ -22,16 +22,18 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json
-from sweeper.analysis.axis import RHO, STEPS, Axis
-from sweeper.analysis.critical import FEWEST_SEEDS, FRACTIONS, Critical
-from sweeper.analysis.curves import SHOWN, Curve
+from sweeper.analysis.critical import MIN_SEEDS
+from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
+from sweeper.analysis.transition import FRACTIONS, Critical
+from sweeper.analysis.variants import NAMED, differing, in_both, in_words
+from sweeper.parameters.control import RHO, STEPS, Axis
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
 SEEDS_ALONE = ("low_seeds", "high_seeds")
 ENDS = ("low", "high", "low_wide", "high_wide", *SEEDS_ALONE)
-MOST_LINES = 6  # pairs of a kind that a headline spells out
+MAX_LINES = 6  # pairs of a kind that a headline spells out
 
 Subject = Literal["data", "method", "architecture"]
 SUBJECTS: dict[Subject, str] = {"data": "data sets", "method": "methods", "architecture": "architectures"}
@@ -121,7 +123,7 @@ def comparison_lines(comparisons: Sequence[Comparison], subjects: Collection[Sub
         if subjects and subject not in subjects:
             continue
         found = [one for one in comparisons if one.subject == subject and one.kind == "onset"]
-        if len(found) <= MOST_LINES:
+        if len(found) <= MAX_LINES:
             lines += [one.sentence() for one in found]
         else:
             verdicts = [one.verdict for one in found]
@@ -134,7 +136,7 @@ def comparison_lines(comparisons: Sequence[Comparison], subjects: Collection[Sub
 
 
 def comparisons_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a pair and kind: the fields of `Comparison`."""
+    """One row per pair and kind: the fields of `Comparison`."""
     table = pd.DataFrame([vars(one) | {"seeds": len(one.seeds)} for one in comparisons])
     table["per_seed"] = table["per_seed"].map(list)
     return table.astype(dict.fromkeys(("ratio", *ENDS, "p"), "float64"))
@@ -145,7 +147,7 @@ def scale_of(axis: Axis) -> str:
     return f"1 − {axis.symbol}" if axis.complement else axis.symbol
 
 
-def places(curve: Curve, critical: Critical, seeds: Sequence[int]) -> Known:
+def crossings(curve: Curve, critical: Critical, seeds: Sequence[int]) -> Known:
     """Logarithms of 1 − ρ (of the value, on other axes) at the critical values of these seeds, (seeds,), each between
     the logarithms at the grid points around it."""
     rows = [critical.seeds.index(seed) for seed in seeds]
@@ -170,8 +172,8 @@ def _identity(curve: Curve, subject: Subject) -> str:
     if subject == "data":
         return curve.data
     if subject == "architecture":
-        return canonical_json([curve.fields[name] for name in SHOWN if name != "data"])
-    return canonical_json({name: value for name, value in curve.fields.items() if name not in SHOWN})
+        return canonical_json([curve.fields[name] for name in NAMED if name != "data"])
+    return canonical_json({name: value for name, value in curve.fields.items() if name not in NAMED})
 
 
 def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_within: float) -> Comparison:
@@ -192,13 +194,13 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
     if not np.isfinite(shift):
         return refused("S = 1 does not smooth")
     shared = sorted(set(a.seeds) & set(b.seeds))
-    if len(shared) < FEWEST_SEEDS:
-        return refused(f"fewer than {FEWEST_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
-    between = places(first, a, shared) - places(second, b, shared)
+    if len(shared) < MIN_SEEDS:
+        return refused(f"fewer than {MIN_SEEDS} seeds have a critical {axis.symbol} on both sides: {len(shared)}")
+    between = crossings(first, a, shared) - crossings(second, b, shared)
     differences = Known(between.estimates + shift, between.lows + shift, between.highs + shift)
     judged = judge(differences, float(np.log(same_within)))
     numbers: dict[str, float | None] = {name: float(np.exp(getattr(judged, name))) for name in ENDS}
-    if not (a.resolved and b.resolved):  # the middles of gaps do not scatter as the places in them do
+    if not (a.resolved and b.resolved):  # the middles of gaps do not scatter as the crossings in them do
         numbers |= dict.fromkeys(SEEDS_ALONE)
     return Comparison(
         **vars(blank)
@@ -216,11 +218,10 @@ def _compare(first: Curve, second: Curve, subject: Subject, kind: str, same_with
 
 def _names(first: Curve, second: Curve, subject: Subject) -> tuple[str, str, str]:
     """How the two differ, and what they share."""
-    other = second.variant.split(", ")
-    common = ", ".join(word for word in first.variant.split(", ") if word in other)
+    common = in_both(first.variant, second.variant)
     if subject == "method":
-        different = [name for name in first.fields if first.fields[name] != second.fields.get(name)]
-        said = [", ".join(f"{n.replace('_', ' ')} {c.fields.get(n)}" for n in different) for c in (first, second)]
+        different = differing([first.fields, second.fields])
+        said = [in_words(curve.fields, different) for curve in (first, second)]
         parts = [first.data, first.architecture, common]
     else:
         said = [getattr(curve, subject) for curve in (first, second)]

@@ -21,13 +21,14 @@ import pandas as pd
 
 from models.cell import CONTINUE, Cell, canonical_json
 from models.cell.continuation import branch, cold_start
-from sweeper.analysis.axis import RHO, STEPS, Array, Axis
-from sweeper.analysis.critical import Transition, find_transition
-from sweeper.analysis.families import Fit, fit_families, nearer
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.analysis.critical import find_transition
+from sweeper.analysis.shapes import Fit, fit_shapes, nearer
+from sweeper.analysis.transition import Transition
+from sweeper.analysis.variants import NAMED, variants
+from sweeper.parameters.control import RHO, STEPS, Array, Axis
+from sweeper.parameters.order import parse_order_parameter
 
 MEASURED = ["kl_top", "kl_total", "kl_per_layer"]  # what an order parameter needs of the history
-SHOWN = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +70,13 @@ class Curve:
     @cached_property
     def fits(self) -> list[dict[str, Fit]]:
         """The families fitted to each seed; {} for a seed with too few points."""
-        return [fit_families(self.control, row, self.reference, self.axis) for row in self.values]
+        return [fit_shapes(self.control, row, self.reference, self.axis) for row in self.values]
 
     @cached_property
     def fits_near(self) -> list[dict[str, Fit]]:
         """The same with the window's far points left out."""
         reference = nearer(self.control, self.reference, self.axis)
-        return [fit_families(self.control, row, reference, self.axis) for row in self.values]
+        return [fit_shapes(self.control, row, reference, self.axis) for row in self.values]
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:
@@ -93,7 +94,7 @@ def curves(
 ) -> list[Curve]:
     """All curves of `cells` (one row per cell, the columns of a store), by data set, architecture and variant.
 
-    `order_parameter`: see `sweeper.analysis.order_parameter`; networks without its layer are left out. It is taken from
+    `order_parameter`: see `sweeper.parameters.order`; networks without its layer are left out. It is taken from
     `history` where the control parameter is `steps` or it is one on validation images, else from `cells`.
     `reference` [the axis's, 0.8 for ρ]: the control parameter's value that counts as uncollapsed.
     Raises ValueError if there is no such order parameter, no reference, or no history where it is taken from that.
@@ -192,6 +193,7 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
             ids[place] = row.cell_id
             if not lost:
                 steps.append(int(row.step))
+    values[np.isinf(values)] = np.nan  # what overflowed is no value, here as in the transition
     diverged &= np.isnan(values)  # over steps a cell has values up to its divergence
     return Curve(
         data=first.data,
@@ -212,14 +214,14 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
 
 def _with_variants(found: Sequence[Curve]) -> list[Curve]:
     """Each curve with the fields that differ among those of its data set and architecture put into words."""
-    named = []
+    alike: dict[tuple[str, str], list[Curve]] = {}
     for curve in found:
-        alike = [c.fields for c in found if (c.data, c.architecture) == (curve.data, curve.architecture)]
-        names = sorted({name for fields in alike for name in fields} - set(SHOWN))
-        different = [name for name in names if len({canonical_json(fields.get(name)) for fields in alike}) > 1]
-        said = [f"{name.replace('_', ' ')} {curve.fields.get(name)}" for name in different]
-        named.append(replace(curve, variant=", ".join(said)))
-    return named
+        alike.setdefault((curve.data, curve.architecture), []).append(curve)
+    return [
+        replace(curve, variant=words)
+        for some in alike.values()
+        for curve, words in zip(some, variants([each.fields for each in some], NAMED), strict=True)
+    ]
 
 
 def _natural(text: str) -> tuple[int, list[tuple[int, str]]]:

@@ -1,6 +1,6 @@
 """Are two critical values the same? Paired differences over seeds, judged against a margin of equivalence.
 
-A difference d_s, one per seed, is that of two places on a logarithmic scale, so that exp(d) is a ratio. "The same"
+A difference d_s, one per seed, is that of two crossings on a logarithmic scale, so that exp(d) is a ratio. "The same"
 means |d| < log m for a stated ratio m: no test can show that d is 0, and that a test finds no difference shows
 nothing.
 
@@ -11,10 +11,10 @@ nothing.
     cannot tell, in any other case, with the reason
 
 The seeds' scatter alone is not enough for a verdict: where the order parameter drops within one step of the grid, all
-seeds are interpolated to nearly the same place, and the t interval of their differences shrinks to nothing wherever in
-that step the places are. So each seed's difference is known only between the ends that the grid points around its two
-places leave. Then step functions planted a margin apart, whose places grids of one step cannot tell apart, are never
-called the same, nor called different.
+seeds are interpolated to nearly the same crossing, and the t interval of their differences shrinks to nothing wherever
+in that step the crossings are. So each seed's difference is known only between the ends that the grid points around its
+two crossings leave. Then step functions planted a margin apart, whose crossings grids of one step cannot tell apart,
+are never called the same, nor called different.
 """
 
 from __future__ import annotations

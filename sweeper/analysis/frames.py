@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, STEPS, Axis, End, axis_of
 from sweeper.analysis.curves import curves, select
-from sweeper.analysis.order_parameter import OrderParameter, parse_order_parameter
 from sweeper.analysis.tables import critical_table
+from sweeper.parameters.control import RHO, STEPS, Axis, End, axis_of
+from sweeper.parameters.order import OrderParameter, parse_order_parameter
 
 FIELDS = tuple(field.name for field in fields(Cell))
 UNKNOWN = {"data": "", "latents": "1-1"}  # of rows that do not say; two layers, because one is never smoothed
@@ -70,6 +70,9 @@ def needed(axis: Axis, parameter: OrderParameter) -> tuple[str, ...]:
 def _completed(cells: pd.DataFrame, axis: Axis, parameter: OrderParameter, by_id: bool) -> pd.DataFrame:
     """The rows with every column that curves are made from. by_id: a history refers to their `cell_id`."""
     wanted = dict.fromkeys((*needed(axis, parameter), *(("cell_id",) if by_id else ())))
+    twice = cells.columns[cells.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"cells have several columns called {twice[0]}")
     missing = [name for name in wanted if name not in cells]
     if missing:
         names = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
@@ -78,6 +81,11 @@ def _completed(cells: pd.DataFrame, axis: Axis, parameter: OrderParameter, by_id
     if nothing:
         raise ValueError(f"cells have rows without a value of {' and '.join(nothing)}")
     rows = cells.copy()
+    for name in [name for name in wanted if name in ("kl_top", "kl_total")]:
+        try:
+            rows[name] = rows[name].astype("float64")
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} should be a number in every row, or nothing") from None
     whole = "cell" in rows
     if whole:
         made = [Cell.from_json(text) for text in rows["cell"]]
@@ -95,6 +103,8 @@ def _completed(cells: pd.DataFrame, axis: Axis, parameter: OrderParameter, by_id
     for name, values in said.items():
         if name not in rows:
             rows[name] = values
+        elif rows[name].isna().any():
+            rows[name] = rows[name].astype(object).where(rows[name].notna(), values)
     if "data_digest" not in rows:  # a name for what else tells curves apart
         rows["data_digest"] = rows["data"].astype(str) + " " + rows["architecture"].astype(str)
     if "cell_id" not in rows:
@@ -119,6 +129,7 @@ def _refuse_twice(rows: pd.DataFrame, axis: Axis) -> None:
     if len(twice):
         row = twice.iloc[0]
         where = f"{axis.name} {row[axis.name]:g}, seed {row['seed']} of {row['data']} {row['architecture']}".rstrip()
+        where = where.removesuffix(" of")
         raise ValueError(
             f"cells have several rows for {where}: what tells them apart should be in a column of a cell's fields "
             f"({', '.join(FIELDS[:6])}, …) or architecture"

@@ -1,9 +1,9 @@
 """The interval of a mean over seeds where each seed's number is estimated, and known to lie between two ends.
 
-A number is a place in x, a difference of two places, or a slope over several. Its ends are the grid points between
-which it must lie, or nearer ones where something is assumed of the curve between them (`sweeper.analysis.monotone`).
-The 95 % interval of the mean joins them with t(S − 1) standard errors of the estimates over the S seeds. It is the
-narrower of
+A number is a crossing in x, a difference of two crossings, or a slope over several. Its ends are the grid points
+between which it must lie, or nearer ones where something is assumed of the curve between them
+(`sweeper.analysis.monotone`). The 95 % interval of the mean joins them with t(S − 1) standard errors of the estimates
+over the S seeds. It is the narrower of
 
     from the mean of the lower ends to that of the upper ends, t standard errors wider either way;
     the hull of all seeds' ends and of the t interval of their estimates.
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student_t
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 CONFIDENCE = 0.95
 

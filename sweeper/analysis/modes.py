@@ -1,8 +1,8 @@
-"""Whether seeds' places form two groups: then their mean is the place of none of them.
+"""Whether the seeds' crossings form two groups: then their mean is the crossing of none of them.
 
-The sorted places are cut at their largest spacing. The two sides count as groups if that spacing is wide in itself
+The sorted crossings are cut at their largest spacing. The two sides count as groups if that spacing is wide in itself
 (`MIN_APART` in x: five times what seeds of trained networks scatter), against the seeds' scatter within the two sides,
-and against the step of the grid, within which places are not known at all. A group of one is one seed apart from all
+and against the step of the grid, within which crossings are not known at all. A group of one is one seed apart from all
 others.
 
 Of two modes that are equally likely, three seeds show only one in a quarter of all cases, and five in a sixteenth:
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 MIN_APART = 0.25  # in x, a ratio of 1.28 in 1 − ρ
 MIN_APART_IN_SCATTER = 3.0  # standard deviations within the groups
-MIN_APART_IN_STEPS = 1.25  # of the widest gap in which a seed's place lies
+MIN_APART_IN_STEPS = 1.25  # of the widest gap in which a seed's crossing lies
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Indices of the seeds in the two groups, nearer to collapse first, and the groups' mean places in x."""
+    """Indices of the seeds in the two groups, nearer to collapse first, and the groups' mean crossings in x."""
 
     lower: tuple[int, ...]
     upper: tuple[int, ...]
@@ -36,14 +36,14 @@ class Groups:
         return min(len(self.lower), len(self.upper)) == 1
 
 
-def groups(places: Array, step: float) -> Groups | None:
-    """The two groups of `places`, (seeds,), in x; None where they are one. step: of the grid there, in x."""
-    order = np.argsort(places)
-    ascending = places[order]
+def groups(crossings: Array, step: float) -> Groups | None:
+    """The two groups of `crossings`, (seeds,), in x; None where they are one. step: of the grid there, in x."""
+    order = np.argsort(crossings)
+    ascending = crossings[order]
     cut = int(np.argmax(np.diff(ascending))) + 1
     apart = float(ascending[cut] - ascending[cut - 1])
     sides = ascending[:cut], ascending[cut:]
-    freedom = max(len(places) - 2, 1)
+    freedom = max(len(crossings) - 2, 1)
     within = float(np.sqrt(sum(((side - side.mean()) ** 2).sum() for side in sides) / freedom))
     if apart < max(MIN_APART, MIN_APART_IN_STEPS * step, MIN_APART_IN_SCATTER * within):
         return None

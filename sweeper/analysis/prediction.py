@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from sweeper.analysis.axis import RHO, Array
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, t_half_width
+from sweeper.parameters.control import RHO, Array
 
 POINTS = 33  # at which the objectives are compared
 NEAREST = 0.001  # of 1 − ρ among them; less where the grid has less

@@ -16,7 +16,7 @@ from sweeper.analysis.comparisons import (
     comparisons_table,
 )
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.scaling import FEWEST_SIZES, Scaling, family_scaling, scaling_sentence, scaling_table
+from sweeper.analysis.scaling import MIN_SIZES, Scaling, family_scaling, scaling_sentence, scaling_table
 from sweeper.analysis.trends import Family, Trend, families, find_trends, trends_table
 
 
@@ -59,7 +59,7 @@ def relate(curves: Sequence[Curve], same_within: float = SAME_WITHIN) -> Relatio
     same_within: the ratio of 1 − ρ within which two critical values count as the same. Raises ValueError if it is not
     above 1.
     """
-    scalings = [(family, family_scaling(family)) for family in families(curves, FEWEST_SIZES)]
+    scalings = [(family, family_scaling(family)) for family in families(curves, MIN_SIZES)]
     return Relations(
         comparisons=tuple(compare_curves(curves, same_within)),
         trends=tuple(find_trends(curves, same_within)),

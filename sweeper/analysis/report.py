@@ -11,15 +11,16 @@ from typing import Any
 import pandas as pd
 
 from sweeper.analysis import figures
-from sweeper.analysis.axis import RHO, STEPS, Axis
 from sweeper.analysis.checks import PLACES, Checks, check
-from sweeper.analysis.comparisons import MOST_LINES, SAME_WITHIN, comparison_lines
-from sweeper.analysis.critical import DROP, FRACTIONS, Critical
+from sweeper.analysis.comparisons import MAX_LINES, SAME_WITHIN, comparison_lines
+from sweeper.analysis.critical_value import DROP
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import CONFIDENCE
-from sweeper.analysis.order_parameter import parse_order_parameter, second_of
 from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.tables import critical_table, points_table, write_table
+from sweeper.analysis.transition import FRACTIONS, Critical
+from sweeper.parameters.control import RHO, STEPS, Axis
+from sweeper.parameters.order import parse_order_parameter, second_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ def report(
 
     cells, history: a store's rows, either may be empty; asked: ids of the cells that the study asks for [all];
     axis: the control parameter [ρ]; reference: its value that counts as uncollapsed [the axis's, 0.8 for ρ];
-    order_parameter: see `sweeper.analysis.order_parameter`, taken from `history` over steps; second_order_parameter:
+    order_parameter: see `sweeper.parameters.order`, taken from `history` over steps; second_order_parameter:
     reported beside it [of a KL, the active units of its layer]. Figures that the rows do not allow are left out.
     Raises ValueError on an unknown order parameter and OSError if a file cannot be written."""
     kept = select(cells, asked) if len(cells) else cells
@@ -281,7 +282,7 @@ def conditions_line(found: list[Curve]) -> str:
 
 def _checks(found: list[Curve], checks: list[Checks]) -> list[str]:
     """One line per curve, or one in all where there are many."""
-    if len(found) <= MOST_LINES:
+    if len(found) <= MAX_LINES:
         return [f"{curve.label}: {_checked(curve, each)}" for curve, each in zip(found, checks, strict=True)]
     halves = [each.half_steps.converged for each in checks if each.half_steps is not None]
     counts = f"not converged {halves.count(False)}, converged {halves.count(True)}, cannot tell "

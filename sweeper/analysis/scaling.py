@@ -1,6 +1,6 @@
 """Finite-size scaling: do the curves of a family fall on one, once axes are stretched by powers of the size?
 
-For a family of curves m_L(x) that differ in size alone, L layers or L units a layer, with x the coordinate of the
+For a family of curves m_L(x) that differ in size alone, L layers or L units per layer, with x the coordinate of the
 control parameter (log(1 − ρ)):
 
     m_L(x) L^(β/ν)   against   (x − x_c) L^(1/ν)
@@ -30,13 +30,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from sweeper.analysis.axis import Array
-from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, quantile
 from sweeper.analysis.trends import Family
+from sweeper.parameters.control import Array
 
-FEWEST_SIZES = 4
-FEWEST_POINTS = 4  # of a curve, from the reference to the last point before the collapsed end
+MIN_SIZES = 4
+MIN_POINTS = 4  # of a curve, from the reference to the last point before the collapsed end
 POINT_GROUPS = 4  # of points that are left out in turn
 SHARE = 0.5  # of the points, that have something to be compared with
 BOUNDS = ((0.0, 3.0), (-2.0, 2.0))  # of 1/ν and β/ν
@@ -137,10 +137,10 @@ def family_scaling(family: Family) -> Scaling | None:
         rows = curve.values[[curve.seeds.index(seed) for seed in seeds]]
         order = np.argsort(x)
         here = order[(np.isfinite(x) & (x <= curve.axis.coordinate(curve.reference)) & np.isfinite(rows).all(0))[order]]
-        if len(here) >= FEWEST_POINTS:
+        if len(here) >= MIN_POINTS:
             sized.append(with_errors(size, x[here], rows[:, here]))
-    alike = len(seeds) >= FEWEST_SEEDS and len({curve.steps[1] for curve in family.curves}) == 1
-    return collapse(sized) if alike and len(sized) >= FEWEST_SIZES else None
+    alike = len(seeds) >= MIN_SEEDS and len({curve.steps[1] for curve in family.curves}) == 1
+    return collapse(sized) if alike and len(sized) >= MIN_SIZES else None
 
 
 def with_errors(size: float, x: ArrayLike, y: ArrayLike) -> Sized:

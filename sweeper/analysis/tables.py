@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweeper.analysis.checks import PLACES, check
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.families import Fit, mean_weights, tied
+from sweeper.analysis.shapes import Fit, mean_weights, tied
 
 
 def critical_table(
@@ -29,7 +29,7 @@ def critical_table(
     parameter's values whose mean is the floor. `weight_*` are Akaike weights of the fitted families, `family` the
     heaviest, `tie` those that explain the curve as well (None if it is alone); `critical_family` the family's own
     critical value, mean over seeds in the axis's coordinate, `critical_family_near` the same with the far third of the
-    window left out, and `width` how sharp it is (`families.WIDTHS`), in that coordinate.
+    window left out, and `width` how sharp it is (`shapes.WIDTHS`), in that coordinate.
 
     Checks (`sweeper.analysis.checks`): `variance_peak`, `steepest_slope`, `change_point`, each with `…_agrees`;
     `drop_in_spreads`; `critical_half` and `critical_end`, the onset at `half_step` and at the end from the history, and

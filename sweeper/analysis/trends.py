@@ -4,9 +4,9 @@ A family holds curves that differ in nothing but the number of layers, or nothin
 three sizes with a critical value (onset) on:
 
     slope     least squares of log(1 − ρ) (of the logarithm of the value, on other axes) over the number of layers, or
-              over log₂ of the width, seed by seed, over the seeds that have a place at every size. As a ratio: by how
-              much 1 − ρ is multiplied per layer, or for twice the width
-    interval  95 %, over seeds, joined with what the grids leave open: each place lies between two points of its grid
+              over log₂ of the width, seed by seed, over the seeds that have a crossing at every size. As a ratio: by
+              how much 1 − ρ is multiplied per layer, or for twice the width
+    interval  95 %, over seeds, joined with what the grids leave open: each crossing lies between two points of its grid
     rising, falling   the interval of the slope leaves out 0: of the critical value itself, so that ρ rises where
               1 − ρ falls
     none      otherwise, and the change from the smallest size to the largest is within the margin of equivalence
@@ -26,14 +26,14 @@ import numpy as np
 import pandas as pd
 
 from models.cell import canonical_json, parse_sizes
-from sweeper.analysis.axis import Array
-from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, places, scale_of, seeds_alone
-from sweeper.analysis.critical import FEWEST_SEEDS
+from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, crossings, scale_of, seeds_alone
+from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import judge
 from sweeper.analysis.intervals import Known
+from sweeper.parameters.control import Array
 
-FEWEST_SIZES = 3
+MIN_SIZES = 3
 
 Along = Literal["depth", "width"]
 PER: dict[Along, str] = {"depth": "per layer", "width": "for twice the width"}
@@ -90,7 +90,7 @@ class Trend:
         )
 
 
-def families(curves: Sequence[Curve], fewest: int = FEWEST_SIZES) -> list[Family]:
+def families(curves: Sequence[Curve], fewest: int = MIN_SIZES) -> list[Family]:
     """All families of `fewest` sizes or more, among the networks whose layers are all as wide."""
     grouped: dict[tuple[Along, str], list[tuple[int, Curve]]] = {}
     for curve in curves:
@@ -130,10 +130,10 @@ def size_scale(along: Along, sizes: Sequence[int]) -> Array:
 
 
 def _label(along: Along, curve: Curve) -> str:
-    """What the curves of a family share: `mnist · mlp (200-200) · 40 units a layer`."""
+    """What the curves of a family share: `mnist · mlp (200-200) · 40 units per layer`."""
     units = parse_sizes(curve.fields["latents"])
     network = curve.architecture.replace(f" {curve.fields['latents']}", "")
-    kept = f"{units[0]} units a layer" if along == "depth" else f"{len(units)} layer{'s' * (len(units) > 1)}"
+    kept = f"{units[0]} units per layer" if along == "depth" else f"{len(units)} layer{'s' * (len(units) > 1)}"
     return " · ".join(filter(None, [curve.data, network, kept, curve.variant]))
 
 
@@ -148,22 +148,23 @@ def _trend(family: Family, same_within: float) -> Trend:
     def refused(reason: str) -> Trend:
         return Trend(**vars(blank) | {"reason": reason})
 
-    if len(sizes) < FEWEST_SIZES:
-        return refused(f"fewer than {FEWEST_SIZES} sizes with a critical {axis.symbol}")
+    if len(sizes) < MIN_SIZES:
+        return refused(f"fewer than {MIN_SIZES} sizes with a critical {axis.symbol}")
     steps = {family.curves[index].steps[1] for index in here}
     if len(steps) > 1:
         return refused("trained for " + " and ".join(f"{each:,}" for each in sorted(steps)) + " steps")
     shared = sorted(set.intersection(*(set(onsets[index].seeds) for index in here)))
-    if len(shared) < FEWEST_SEEDS:
-        return refused(f"fewer than {FEWEST_SEEDS} seeds have one at every size: {len(shared)}")
+    if len(shared) < MIN_SEEDS:
+        return refused(f"fewer than {MIN_SEEDS} seeds have one at every size: {len(shared)}")
     at = size_scale(family.along, sizes)
     span = float(at[-1] - at[0])
     weights = (at - at.mean()) / ((at - at.mean()) ** 2).sum() * span
-    known = [places(family.curves[index], onsets[index], shared) for index in here]
+    known = [crossings(family.curves[index], onsets[index], shared) for index in here]
     estimates, lows, highs = (
         np.stack([getattr(one, name) for one in known]) for name in ("estimates", "lows", "highs")
     )
-    up, down = np.maximum(weights, 0), np.minimum(weights, 0)  # a slope is least where places on the right are lowest
+    # A slope is least where the crossings of large sizes are lowest.
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
     changes = Known(
         weights @ estimates, up @ lows + down @ highs, up @ highs + down @ lows
     )  # (sizes,) @ (sizes, seeds)

@@ -49,11 +49,12 @@ def to_read(store: Path | str, missing_ok: bool = False) -> Path:
         return expanded(str(store)) if str(store).startswith("~") else Path(store)
     from sweeper.cloud.mirror import Mirror
     from sweeper.cloud.objects import Bucket
+    from sweeper.store.paths import StorePaths
 
     root = working_copy(url)
     with suppress(StoreInUse), _alone(root):
         Mirror(Bucket(url), root).pull()
-    if not missing_ok and not (root / "store.json").exists():
+    if not missing_ok and not StorePaths(root).version.exists():
         raise StoreUnwritable(f"no store at {url}")
     return root
 
@@ -72,6 +73,7 @@ def to_run(store: Path) -> Iterator[Path]:
     from sweeper.cloud.lease import Lease
     from sweeper.cloud.mirror import Mirror
     from sweeper.cloud.objects import Bucket
+    from sweeper.store.paths import StorePaths
 
     root = working_copy(url)
     with _alone(root) as copy:
@@ -86,7 +88,7 @@ def to_run(store: Path) -> Iterator[Path]:
                     with _Repeated(mirror.push, lease):
                         yield root
                 finally:
-                    if (root / "store.json").exists():
+                    if StorePaths(root).version.exists():
                         _last_push(mirror, lease)
         except StoreUnwritable:
             raise  # the service may be out of reach: then the lease ends by itself

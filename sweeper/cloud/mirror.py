@@ -11,7 +11,6 @@ both ends and is whole here gives way: only a newer schema version changes rows,
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +41,6 @@ class Mirror:
 
     def __init__(self, bucket: Bucket, root: Path):
         self.bucket, self.paths = bucket, StorePaths(root)
-        self.note = self.paths.cache / "mirror.json"
         self.known: dict[str, tuple[str, Stamp]] = self._read_note()  # as they were when both ends were equal
 
     def pull(self) -> None:
@@ -56,7 +54,7 @@ class Mirror:
             self._fetch(name, there[name])
         for name in sorted(self.known.keys() - there.keys(), key=_order, reverse=True):
             if self._stamp(name) == self.known.pop(name)[1]:
-                remove(self.paths.root / name)
+                remove(self.paths.inside(name))
         self._write_note()
 
     def _open(self) -> None:
@@ -80,9 +78,9 @@ class Mirror:
             self._write(name, *found)
 
     def _write(self, name: str, data: bytes, seen: Seen) -> None:
-        path = self.paths.root / name
-        for folder in reversed(path.relative_to(self.paths.root).parents):
-            make_folder(self.paths.root / folder)
+        path = self.paths.inside(name)
+        for folder in reversed(path.parents[: name.count("/") + 1]):
+            make_folder(folder)
         write_bytes(path, data)
         here = self._stamp(name)
         if here:
@@ -101,7 +99,7 @@ class Mirror:
             for name in changed:
                 with suppress(FileNotFoundError):  # removed or moved meanwhile
                     if self._complete(name):
-                        self._send(name, (self.paths.root / name).read_bytes(), here[name])
+                        self._send(name, self.paths.inside(name).read_bytes(), here[name])
             for name in sorted(self.known.keys() - here.keys(), key=_order, reverse=True):
                 if self._gone_for_good(name):
                     self.bucket.delete(name)
@@ -127,7 +125,7 @@ class Mirror:
         if name.startswith("cells/"):
             return f"history/{name.removeprefix('cells/')}" in self.known
         tensors = f"{name.removesuffix('.json')}.safetensors"
-        return not (self.paths.root / tensors).exists() or tensors in self.known or not name.endswith(".json")
+        return not self.paths.inside(tensors).exists() or tensors in self.known or not name.endswith(".json")
 
     def _send(self, name: str, data: bytes, at: Stamp) -> None:
         new_row = name.startswith("cells/") and not (name in self.known and _whole(name, data))
@@ -147,22 +145,21 @@ class Mirror:
     def _files(self) -> dict[str, Stamp]:
         """Every file here that is mirrored."""
         found = {}
-        for folder, _, names in os.walk(self.paths.root):
-            for file in names:
-                name = (Path(folder) / file).relative_to(self.paths.root).as_posix()
-                if OBJECT.fullmatch(name) and not TEMPORARY.fullmatch(file) and (at := self._stamp(name)):
-                    found[name] = at
+        for name in self.paths.walk():
+            temporary = TEMPORARY.fullmatch(name.rpartition("/")[2])
+            if OBJECT.fullmatch(name) and not temporary and (at := self._stamp(name)):
+                found[name] = at
         return found
 
     def _stamp(self, name: str) -> Stamp | None:
         try:
-            return stamp(self.paths.root / name)
+            return stamp(self.paths.inside(name))
         except OSError:
             return None
 
     def _read_note(self) -> dict[str, tuple[str, Stamp]]:
         try:
-            note = json.loads(self.note.read_bytes())
+            note = json.loads(self.paths.mirror.read_bytes())
             if note["url"] == self.bucket.url:
                 return {name: (mark, (at[0], at[1], at[2])) for name, (mark, at) in note["known"].items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError):
@@ -170,8 +167,9 @@ class Mirror:
         return {}
 
     def _write_note(self) -> None:
-        make_folder(self.note.parent)
-        write_bytes(self.note, json.dumps({"url": self.bucket.url, "known": self.known}).encode(), durable=False)
+        make_folder(self.paths.mirror.parent)
+        note = {"url": self.bucket.url, "known": self.known}
+        write_bytes(self.paths.mirror, json.dumps(note).encode(), durable=False)
 
 
 def _whole(row: str, data: bytes) -> bool:

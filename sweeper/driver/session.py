@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -45,6 +46,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_CLIENT_MODE": "0",  # of a program that speaks to a Ray elsewhere through a proxy
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -75,6 +77,7 @@ def ray_session(
         WorkersUnavailable: Ray has not come up, or not answered, within `limit_s`.
         SweeperError: it does not start, cannot be joined, or `stopping` said yes meanwhile.
     """
+    _refuse_settings_that_end_ray()
     with _scratch() as scratch:
         os.environ |= _QUIET
         os.environ[_UV] = "0"
@@ -214,7 +217,7 @@ def _hooks_off(address: str | None) -> Iterator[None]:
     """
     off = ["RAY_RUNTIME_ENV_HOOK"]
     if address is None:
-        off.append("RAY_JOB_CONFIG_JSON_ENV_VAR")
+        off += ["RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_OVERRIDE_RESOURCES", "RAY_OVERRIDE_LABELS"]  # a pod's, of a cluster
         off += ["PYTHONPATH"] if sys.flags.ignore_environment else []  # as in `python -I`
     else:
         os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
@@ -223,6 +226,23 @@ def _hooks_off(address: str | None) -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
+
+
+def _refuse_settings_that_end_ray() -> None:
+    """Raise SweeperError where Ray's own settings hold what it cannot read: importing it then ends the process without
+    a word. RAY_memory_usage_threshold=90% is one, and an empty number another. Tried in another process."""
+    names = [name for name in os.environ if name.startswith("RAY_") and name[4:5].islower() and name not in _QUIET]
+    if not names or "ray" in sys.modules or _imports_ray(names):
+        return
+    faulty = [name for name in names if not _imports_ray([name])] or names
+    said = ", ".join(f"{name}={os.environ[name]!r}" for name in faulty)
+    raise SweeperError(f"Ray cannot start with {said} in the environment: correct it, or unset it; {ADVICE}")
+
+
+def _imports_ray(names: list[str]) -> bool:
+    """Whether a process that has only these of Ray's settings lives through the import."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_") or name in names}
+    return subprocess.run([sys.executable, "-c", "import ray._raylet"], env=env, capture_output=True).returncode >= 0
 
 
 def _knock(address: str) -> None:

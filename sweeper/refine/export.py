@@ -21,9 +21,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, Axis
 from sweeper.analysis.curves import at_their_last_step
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.control import RHO, Axis
+from sweeper.parameters.order import parse_order_parameter
 from sweeper.refine.lines import Line, lines_of, points_of
 from sweeper.refine.trials import trial_at
 
@@ -101,7 +101,7 @@ def _replaced(storage: BaseStorage, name: str, line: Line, order_parameter: str)
 
 def _shared(line: Line) -> dict[str, Any]:
     """The fields that all cells of a line have in common."""
-    return {key: value for key, value in vars(line.cell).items() if key not in (line.axis.name, "seed")}
+    return {key: value for key, value in line.cell.written().items() if key not in (line.axis.name, "seed")}
 
 
 def _trial(

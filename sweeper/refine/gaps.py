@@ -1,7 +1,7 @@
-"""The gap between two points of a curve in which its place lies, and what a point inside it is expected to tell.
+"""The gap between two points of a curve in which its crossing lies, and what a point inside it is expected to tell.
 
 A gap is an interval (low, high) of the coordinate x. Its log width, counted from the wanted one on, is what a further
-point makes smaller: it leaves the part in which the place lies. `Gap.gain` is the expected decrease.
+point makes smaller: it leaves the part in which the crossing lies. `Gap.gain` is the expected decrease.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeper.analysis.axis import Axis
 from sweeper.analysis.monotone import Monotone
+from sweeper.parameters.control import Axis
 
 REACH = math.log(16)  # taken for the width of a gap that ends at x = −∞
-EVEN = 0.25  # share of belief that stays spread evenly over a gap of whose place other seeds say something
-MOST_DECIMALS = 9
+EVEN = 0.25  # share of belief that stays spread evenly over a gap of whose crossing other seeds say something
+MAX_DECIMALS = 9
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Where a seed's curve passes a level: between `low` (−∞: the physical end) and `high`, interpolated at `place`.
+    """Where a seed's curve crosses a level: between `low` (−∞: the physical end) and `high`, by interpolation at
+    `crossing`.
 
-    `wanted`: the width that is narrow enough; `near`: centre and scale of what other seeds say of the place, None where
-    they say nothing; `waiting`: points inside that are still in training.
+    `wanted`: the width that is narrow enough; `near`: centre and scale of what other seeds say of the crossing, None
+    where they say nothing; `waiting`: points inside that are still in training.
     """
 
     low: float
     high: float
-    place: float
+    crossing: float
     wanted: float = 0.0
     near: tuple[float, float] | None = None
     waiting: tuple[float, ...] = ()
@@ -58,7 +59,7 @@ class Gap:
         return math.log(max(width, self.wanted, 1e-300))
 
     def _belief(self, left: float, right: float) -> float:
-        """Probability that the place lies between `left` and `right`, both inside the gap."""
+        """Probability that the crossing lies between `left` and `right`, both inside the gap."""
         even = (right - left) / (self.high - self.start)
         if self.near is None:
             return even
@@ -74,19 +75,19 @@ class Gap:
         return 1 / (1 + math.exp(-max(min((x - centre) / scale, 500.0), -500.0)))
 
 
-def crossing(row: Mapping[float, float], level: float) -> Gap:
-    """The gap in which a seed's monotone curve (its points, x to value, ascending in x) passes `level`."""
-    passage = Monotone.of(np.array(list(row)), np.array(list(row.values()))).passage(level)
-    return Gap(passage.low, passage.high, passage.middle)
+def gap_of(row: Mapping[float, float], level: float) -> Gap:
+    """The gap in which a seed's monotone curve (its points, x to value, ascending in x) crosses `level`."""
+    crossing = Monotone.of(np.array(list(row)), np.array(list(row.values()))).crossing(level)
+    return Gap(crossing.low, crossing.high, crossing.middle)
 
 
 def with_neighbours(gaps: Mapping[int, Gap], least_scale: float) -> dict[int, Gap]:
-    """The seeds' gaps, each with what the seeds in narrower gaps say of its place."""
+    """The seeds' gaps, each with what the seeds in narrower gaps say of its crossing."""
     found = {}
     for seed, gap in gaps.items():
-        places = [other.place for other in gaps.values() if other.width < gap.width * 0.75]
-        scale = max(float(np.std(places)), least_scale) if places else 0.0
-        found[seed] = replace(gap, near=(float(np.mean(places)), scale) if places else None)
+        crossings = [other.crossing for other in gaps.values() if other.width < gap.width * 0.75]
+        scale = max(float(np.std(crossings)), least_scale) if crossings else 0.0
+        found[seed] = replace(gap, near=(float(np.mean(crossings)), scale) if crossings else None)
     return found
 
 
@@ -94,7 +95,7 @@ def short_values(gap: Gap, axis: Axis) -> Iterator[list[float]]:
     """Values of the control parameter inside a gap: all that have few decimals, then those with one more, and so on."""
     low, high = sorted(float(value) for value in axis.value([gap.start, gap.high]))
     first = -math.floor(math.log10(high - low))
-    for decimals in range(first, MOST_DECIMALS + 1):
+    for decimals in range(first, MAX_DECIMALS + 1):
         unit = 10.0**-decimals
         numbers = range(math.floor(low / unit), math.ceil(high / unit) + 1)
         values = [round(number * unit, max(decimals, 0)) for number in numbers]

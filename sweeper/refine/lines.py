@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from models.cell import Cell, canonical_json
-from sweeper.analysis.axis import Axis
-from sweeper.refine.proposal import Point
-
-NAMED = ("data", "network", "latents", "hidden", "activation")  # said by data set and architecture
+from sweeper.analysis.variants import NAMED, variants
+from sweeper.parameters.control import Axis
+from sweeper.refine.points import Point
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,16 @@ def points_of(lines: Iterable[Line], cells: Iterable[Cell]) -> dict[Line, dict[P
 
 
 def _key(cell: Cell, axis: Axis) -> str:
-    return canonical_json({name: value for name, value in asdict(cell).items() if name not in (axis.name, "seed")})
+    return canonical_json({name: value for name, value in cell.written().items() if name not in (axis.name, "seed")})
 
 
 def _with_variants(lines: Sequence[Line]) -> list[Line]:
     """Each line with the fields that differ among those of its data set and architecture put into words."""
-    fields = [
-        {k: v for k, v in asdict(line.cell).items() if k not in (line.axis.name, "seed", *NAMED)} for line in lines
-    ]
-    named = []
-    for line, mine in zip(lines, fields, strict=True):
-        alike = [theirs for other, theirs in zip(lines, fields, strict=True) if _title(other) == _title(line)]
-        said = [f"{name.replace('_', ' ')} {mine[name]}" for name in mine if len({str(o[name]) for o in alike}) > 1]
-        named.append(replace(line, variant=", ".join(said)))
-    return named
-
-
-def _title(line: Line) -> tuple[str, str]:
-    return line.cell.data, line.cell.architecture
+    alike: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        alike.setdefault((line.cell.data, line.cell.architecture), []).append(line)
+    words: dict[Line, str] = {}
+    for some in alike.values():
+        unsaid = (*NAMED, some[0].axis.name, "seed")
+        words |= zip(some, variants([line.cell.written() for line in some], unsaid), strict=True)
+    return [replace(line, variant=words[line]) for line in lines]

@@ -30,9 +30,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from models.cell import nine_digits
-from sweeper.analysis.axis import RHO, Array, Axis
-from sweeper.analysis.critical import Transition
-from sweeper.refine.proposal import Advice, Goal, Point, Points, propose, transition_of
+from sweeper.analysis.transition import Transition
+from sweeper.parameters.control import RHO, Array, Axis
+from sweeper.refine.points import Advice, Goal, Point, Points, transition_of
+from sweeper.refine.proposal import propose
 
 DONE = ("met", "spent", "stuck")  # states of advice after which nothing follows
 

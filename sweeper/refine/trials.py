@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.cell import RANGES
-from sweeper.analysis.axis import Axis
-from sweeper.refine.proposal import Point
+from sweeper.parameters.control import Axis
+from sweeper.refine.points import Point
 
 LARGEST_SEED = 2**53  # Optuna keeps whole numbers as floating-point ones
 

@@ -10,10 +10,10 @@ from sweeper.store.columns import (
     Column,
     column_dictionary,
 )
-from sweeper.store.notes import Failure
 from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.records import Record
 from sweeper.store.rows import Damaged
+from sweeper.store.status import Failure
 from sweeper.store.store import Store
 
 __all__ = [

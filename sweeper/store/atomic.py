@@ -89,6 +89,9 @@ def make_folder(path: Path, parents: bool = False) -> None:
     """
     with reported(path):
         if not path.is_dir():
+            if os.path.lexists(path) and not path.is_dir():  # nor one that another process has just made
+                what = "a link that leads nowhere" if path.is_symlink() else "a file"
+                raise FileExistsError(errno.EEXIST, f"it is {what}, and should be a folder")
             path.mkdir(parents=parents, exist_ok=True)
             sync_folder(path.parent)
 

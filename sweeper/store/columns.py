@@ -3,7 +3,7 @@
 Any change here raises SCHEMA_VERSION, and a column that is added says since which version it is there: a store holds
 files of one schema, because readers of a folder of Parquet files take the first file's columns and silently drop what
 later files add. Rows of an earlier version get the columns that they lack, null, when they are read
-(`sweeper.store.rows`), and for good when the next run holds the store's lock (`sweeper.store.healing`).
+(`sweeper.store.rows`), and for good when the next run holds the store's lock (`sweeper.store.repair`).
 """
 
 from __future__ import annotations
@@ -292,8 +292,8 @@ def column_dictionary() -> str:
         f"Schema version {SCHEMA_VERSION}. Written by `sweeper.store.columns`; a test keeps page and code the same.",
         "Nats are natural logarithms. Lists per layer run from the data up: layer 1 … L. Where *varies* is marked, two",
         "undisturbed runs may differ; all other columns are the same bit for bit on one CPU thread per trial.",
-        "An option that a cell's parts do not have, as ρ of a `vae`, is at its default, or null if it came with version",
-        "3 or later.",
+        "An option that a cell's parts do not have, as ρ of a `vae`, is at its default, or null if it is of version 3",
+        "or later.",
     ]
     for title, columns in (("Cells", CELL_COLUMNS), ("History", HISTORY_COLUMNS)):
         lines += ["", f"## {title}", "", "| column | type | unit | meaning | null when | varies |", "|---" * 6 + "|"]

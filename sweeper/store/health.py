@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from sweeper.store.atomic import TEMPORARY
 from sweeper.store.paths import ATTEMPT
@@ -50,23 +49,21 @@ def health(store: Store) -> Health:
     states = store.states()
     sizes: dict[str, int] = {}
     ages = []
-    for folder, _, files in os.walk(paths.root):
-        inside = Path(folder).relative_to(paths.root).parts
-        for name in files:
-            try:
-                status = os.stat(Path(folder) / name, follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # a run goes on
-            place = inside[0] if inside else "."
-            sizes[place] = sizes.get(place, 0) + status.st_size
-            if TEMPORARY.fullmatch(name):
-                ages.append(max(0.0, time.time() - status.st_mtime))
+    for name in paths.walk():
+        try:
+            status = os.stat(paths.inside(name), follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # a run goes on
+        folder = name.partition("/")[0] if "/" in name else "."
+        sizes[folder] = sizes.get(folder, 0) + status.st_size
+        if TEMPORARY.fullmatch(name.rpartition("/")[2]):
+            ages.append(max(0.0, time.time() - status.st_mtime))
     return Health(
         cells=len(rows),
         states=len(states),
         unfinished=len(paths.subfolders(paths.running, ATTEMPT)),
-        superseded=len(scan(paths, paths.superseded / "cells")),
-        aside=len(store.aside()),
+        superseded=len(scan(paths, paths.superseded_rows("cells"))),
+        aside=len(store.quarantined()),
         histories_alone=sum(row.name not in names for row in scan(paths, paths.history)),
         states_alone=len(states.keys() - rows.keys()),
         temporary=len(ages),

@@ -165,6 +165,5 @@ def _faults(paths: StorePaths, row: Committed) -> Iterator[Damaged]:
 
 def _find(paths: StorePaths, kind: str, name: str) -> Path:
     """Where a file of a commit is: a run that goes on may have superseded it meanwhile."""
-    moved = paths.superseded / kind / name
-    path = paths.rows(kind) / name
+    moved, path = paths.superseded_row(kind, name), paths.row(kind, name)
     return moved if moved.exists() and not path.exists() else path

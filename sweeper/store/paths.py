@@ -1,4 +1,5 @@
-"""Where everything of a store lies, and what its files may be called. No other module joins these paths.
+"""Where everything of a store lies, and what its files may be called. No other module joins these paths, which
+`tests/sweeper/test_store_paths.py` reads from the source.
 
     study.yaml                        the resolved study of the last run
     store.json                        that this folder is a store, and of which version
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ EVALUATION_ID = re.compile(r"[0-9a-f]{4,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 ROW_FILE = re.compile(r"([0-9a-f]{8,64})-([0-9]{9,12})-([0-9a-f]{4,64}|diverged)\.parquet")
 RECORD_FILE = re.compile(r"([0-9]{9,12})\.json")
+REASON = ".reason.json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,16 @@ def parse_row(folder: Path, name: str) -> Committed | None:
     return Committed(cell_id, int(steps), None if ending == DIVERGED else ending, folder, name)
 
 
+def record_file(folder: Path, step: int) -> Path:
+    """The JSON of the record of `step` in a folder of records. Raises ValueError."""
+    return folder / f"{step_name(step)}.json"
+
+
+def tensors_file(record: Path) -> Path:
+    """The tensors of the record whose JSON is `record`."""
+    return record.with_suffix(".safetensors")
+
+
 class StorePaths:
     """Every path of the store at `root`."""
 
@@ -117,14 +129,16 @@ class StorePaths:
         self.analysis = self.root / "analysis"
         self.cache = self.root / "cache"
         self.verified = self.cache / "verified.json"
+        self.clock = self.cache / "clock"
+        self.mirror = self.cache / "mirror.json"
 
     @property
     def folders(self) -> list[Path]:
         """The folders that a store has from its start, a folder before those in it."""
         return [
             self.cells, self.history, self.pictures, self.running, self.checkpoints, self.superseded,
-            self.superseded / "cells", self.superseded / "history", self.superseded / "pictures", self.aside, self.log,
-            self.failures, self.analysis, self.cache,
+            self.superseded_rows("cells"), self.superseded_rows("history"), self.superseded / "pictures", self.aside,
+            self.log, self.failures, self.analysis, self.cache,
         ]  # fmt: skip
 
     def entries(self, folder: Path) -> list[os.DirEntry[str]]:
@@ -144,15 +158,55 @@ class StorePaths:
     def subfolders(self, folder: Path, pattern: re.Pattern[str]) -> list[Path]:
         """The real folders in `folder` whose names match."""
         entries = self.entries(folder)
-        return [folder / e.name for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+        return [Path(e) for e in entries if pattern.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
+
+    def walk(self) -> Iterator[str]:
+        """The name of every file below the root, relative to it, its parts joined by `/`: see `inside`."""
+        for folder, _, names in os.walk(self.root):
+            inside = Path(folder).relative_to(self.root).as_posix()
+            prefix = "" if inside == "." else f"{inside}/"
+            yield from (prefix + name for name in names)  # no path is made per file: a store may have 30,000
+
+    def inside(self, name: str) -> Path:
+        """The file or folder whose name relative to the root is `name`, its parts joined by `/`."""
+        return self.root / name
+
+    def rows(self, kind: str) -> Path:
+        """The folder of `kind`, `cells` or `history`."""
+        return {"cells": self.cells, "history": self.history}[kind]
+
+    def row(self, kind: str, name: str) -> Path:
+        """The file called `name` in the folder of `kind`, `cells` or `history`."""
+        return self.rows(kind) / name
 
     def picture(self, row: str) -> Path:
         """The pictures of the cell whose row's file is called `row`. Raises ValueError on a name that is none."""
         return self.pictures / picture_name(row)
 
-    def rows(self, kind: str) -> Path:
-        """The folder of `kind`, `cells` or `history`."""
-        return {"cells": self.cells, "history": self.history}[kind]
+    def superseded_rows(self, kind: str) -> Path:
+        """The folder of `kind`, `cells` or `history`, for what a row of more steps has replaced."""
+        return self.superseded / self.rows(kind).name
+
+    def superseded_row(self, kind: str, name: str) -> Path:
+        """Where the file called `name` of `kind`, `cells` or `history`, goes when a row of more steps replaces it."""
+        return self.superseded_rows(kind) / name
+
+    def superseded_picture(self, row: str) -> Path:
+        """Where the pictures go that belong to the row's file called `row`, when that is replaced."""
+        return self.superseded / "pictures" / picture_name(row)
+
+    def quarantined(self, path: Path) -> Path:
+        """A free name in the quarantine, `aside/`, for the store's file `path`: its folder and name, else numbered."""
+        name = f"{path.parent.name}-{path.name}"
+        target, number = self.aside / name, 1
+        while target.exists():
+            number += 1
+            target = self.aside / f"{name}.{number}"
+        return target
+
+    def reason(self, aside: Path) -> Path:
+        """The note beside a file in quarantine that says where it was and why it was moved."""
+        return aside.with_name(f"{aside.name}{REASON}")
 
     def compacted(self, kind: str) -> Path:
         """The cache of `kind` that `load` reads; it may be deleted at any time."""
@@ -177,6 +231,14 @@ class StorePaths:
     def kept(self, cell_id: str) -> Path:
         """Folder of a committed cell's kept state."""
         return self.checkpoints / checked(cell_id, CELL_ID, "cell id")
+
+    def log_file(self, attempt: str) -> Path:
+        """What the processes of an attempt wrote for people."""
+        return self.log / f"{attempt}.log"
+
+    def analysis_file(self, name: str) -> Path:
+        """A file or folder that an analysis or an export writes beside the report."""
+        return self.analysis / name
 
     def failure(self, cell_id: str) -> Path:
         """Record of a cell's failure in the last run."""

@@ -1,4 +1,4 @@
-"""A cell's pictures as one small PNG in grey: a row of the grid for each thing shown, an image a column.
+"""A cell's pictures as one small PNG in grey: one row of the grid per thing shown, one column per image.
 
 A few lines of a public format (W3C, Portable Network Graphics, third edition) and the standard library do: a report
 embeds the file as it stands, and any program shows it. Every part of a PNG carries its own checksum.
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sweeper.errors import StoreDamaged
 
-MOST_BYTES, MOST_PIXELS = 1 << 20, 1 << 22  # of a file that is taken for one of ours: a small one can unpack to a huge
+MAX_BYTES, MAX_PIXELS = 1 << 20, 1 << 22  # of a file that is taken for one of ours: a small one can unpack to a huge
 GAP, GREY = 1, 128  # pixels between images, and their shade
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -43,7 +43,7 @@ def _part(kind: bytes, data: bytes) -> bytes:
 
 def check_png(data: bytes) -> list[str]:
     """What the rows of the grid show. Raises StoreDamaged where `data` is not one of our PNG files, or altered."""
-    if len(data) > MOST_BYTES or not data.startswith(_SIGNATURE):
+    if len(data) > MAX_BYTES or not data.startswith(_SIGNATURE):
         raise StoreDamaged("no pictures of this store")
     place, kinds, said = len(_SIGNATURE), [], b""
     while place < len(data):
@@ -54,6 +54,6 @@ def check_png(data: bytes) -> list[str]:
         kinds.append(kind)
         said = content if kind == b"tEXt" else said
         place += 12 + size
-    if kinds != [b"IHDR", b"tEXt", b"IDAT", b"IEND"] or math.prod(struct.unpack(">II", data[16:24])) > MOST_PIXELS:
+    if kinds != [b"IHDR", b"tEXt", b"IDAT", b"IEND"] or math.prod(struct.unpack(">II", data[16:24])) > MAX_PIXELS:
         raise StoreDamaged("no pictures of this store")
     return said.partition(b"\0")[2].decode("latin-1").split("; ")

@@ -87,16 +87,15 @@ def read_folder(paths: StorePaths, kind: str) -> tuple[pa.Table, list[Damaged]]:
 def _read(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, list[Damaged]]:
     import pyarrow.compute as pc  # its import takes as long as all else that planning needs of pyarrow
 
-    folder = paths.rows(kind)
     cached, stamps = _cached(paths, kind)
     tables, damaged, found, fresh = [], [], {}, 0
     keep = set()
     for name in names:
-        path = folder / name
+        path = paths.row(kind, name)
         try:
             now = stamp(path)
         except FileNotFoundError:
-            if not (paths.cells / name).exists():
+            if not paths.row("cells", name).exists():
                 raise  # superseded meanwhile
             damaged.append(Damaged(path, "missing"))
             continue
@@ -135,7 +134,7 @@ def _named(table: pa.Table, name: str) -> pa.Table:
 
 
 def _merged(tables: list[pa.Table], batch: int = 256) -> list[pa.Table]:
-    """The tables with few chunks, merged as they go: ten thousand chunks a column are slow to work with."""
+    """The tables with few chunks, merged as they go: ten thousand chunks per column are slow to work with."""
     return [pa.concat_tables(tables[i : i + batch]).combine_chunks() for i in range(0, len(tables), batch)]
 
 

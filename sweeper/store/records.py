@@ -23,7 +23,7 @@ from safetensors.numpy import load, save_file
 
 from sweeper.errors import StoreDamaged, StoreUnreadable
 from sweeper.store.atomic import make_folder, remove, write_bytes, write_file
-from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, step_name
+from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, record_file, tensors_file
 from sweeper.store.rows import UNREADABLE
 
 FORMAT = "sweeper-record-1"
@@ -49,7 +49,7 @@ class Record:
     @property
     def tensors(self) -> Path:
         """The safetensors file."""
-        return self.path.with_suffix(".safetensors")
+        return tensors_file(self.path)
 
 
 def write_record(
@@ -63,7 +63,7 @@ def write_record(
         "cell_ids": [checked(name, CELL_ID, "cell id") for name in cell_ids],
     }
     make_folder(folder)
-    path = folder / f"{step_name(step)}.json"
+    path = record_file(folder, step)
 
     def write(temporary: Path) -> None:
         """Straight from the tensors: their bytes as a whole would take as much memory again."""
@@ -77,7 +77,7 @@ def write_record(
         with open(temporary, "rb") as file:
             body.update(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=temporary.stat().st_size)
 
-    write_file(path.with_suffix(".safetensors"), write)
+    write_file(tensors_file(path), write)
     text = json.dumps(body | {"meta": dict(meta)}, sort_keys=True)
     write_bytes(path, f'{{"checksum": "{hashlib.sha256(text.encode()).hexdigest()}", "record": {text}}}'.encode())
     prune(folder, generations)
@@ -87,10 +87,10 @@ def record_paths(folder: Path) -> list[Path]:
     """The JSON files of `folder`'s records, most steps first; none if there is no folder."""
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if RECORD_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+            found = [Path(e) for e in entries if RECORD_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
-    return [folder / name for name in sorted(names, key=lambda name: int(name[:-5]), reverse=True)]
+    return sorted(found, key=lambda path: int(path.stem), reverse=True)
 
 
 def read_record(path: Path) -> Record:
@@ -134,9 +134,9 @@ def copy_record(record: Record, folder: Path) -> None:
     data = _verified(record)
     text = record.path.read_bytes()
     make_folder(folder)
-    path = folder / record.path.name
+    path = record_file(folder, record.step)
     remove(path)  # never does a record stand beside tensors that are not its own
-    write_bytes(path.with_suffix(".safetensors"), data)
+    write_bytes(tensors_file(path), data)
     write_bytes(path, text)
     prune(folder, 1)
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable, StudyError
-from sweeper.store import healing, lock, reading
+from sweeper.store import lock, reading, repair
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.checkpoints import Checkpoints
 from sweeper.store.columns import SCHEMA_VERSION, SCHEMAS
-from sweeper.store.notes import Notes
 from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.rows import Damaged, encode, history_table, row_table
+from sweeper.store.status import Status
 
 if TYPE_CHECKING:
     import pandas
@@ -31,8 +31,8 @@ DROPPED = re.compile(
 )
 
 
-class Store(Checkpoints, Notes):
-    """A folder of results. Readers need no lock; a run holds `lock()` and begins with `heal()`.
+class Store(Checkpoints, Status):
+    """A folder of results. Readers need no lock; a run holds `lock()` and begins with `repair()`.
 
     Every method raises StoreUnwritable when the disk fails it, naming path and free space.
     """
@@ -135,16 +135,16 @@ class Store(Checkpoints, Notes):
 
         The history comes first, the row makes all of them count, then the cell's older rows go.
         """
-        write_bytes(self.paths.history / name, history)
+        write_bytes(self.paths.row("history", name), history)
         if pictures is not None:
             make_folder(self.paths.pictures)  # a store of an earlier version has none
             write_bytes(self.paths.picture(name), pictures)
-        if not write_bytes(self.paths.cells / name, row, exclusive=True):
+        if not write_bytes(self.paths.row("cells", name), row, exclusive=True):
             return False
-        if not (self.paths.history / name).exists():
+        if not self.paths.row("history", name).exists():
             # This process was stopped for so long that a later run took the history for a killed commit's.
-            write_bytes(self.paths.history / name, history)
-        healing.supersede(self.paths, cell_id, keep=name)
+            write_bytes(self.paths.row("history", name), history)
+        repair.supersede(self.paths, cell_id, keep=name)
         remove(self.paths.failure(cell_id))
         return True
 
@@ -197,23 +197,23 @@ class Store(Checkpoints, Notes):
 
     # --- repair ---
 
-    def heal(self) -> list[Damaged]:
-        """Set aside damaged files and finish what a killed run left. Under the lock only.
+    def repair(self) -> list[Damaged]:
+        """Quarantine damaged files and finish what a killed run left half done. Only under the lock.
 
-        What was set aside, and what was found and left alone.
+        Returns the files that were quarantined, and those that were found and left alone.
         """
         self._make_folders()
-        return healing.heal(self.paths)
+        return repair.repair(self.paths)
 
     def check(self) -> list[Damaged]:
         """Every file verified by reading it all, checkpoints too; changes nothing."""
         with reported(self.paths.root):
-            return healing.check(self.paths)
+            return repair.check(self.paths)
 
-    def set_aside(self, path: Path, reason: str) -> Damaged:
-        """Move a file to aside/, with the reason beside it. Under the lock only."""
-        return healing.set_aside(self.paths, path, reason)
+    def quarantine(self, path: Path, reason: str) -> Damaged:
+        """Move a file to the quarantine, `aside/`, with the reason beside it. Only under the lock."""
+        return repair.quarantine(self.paths, path, reason)
 
-    def aside(self) -> list[Damaged]:
-        """Files that were set aside: where they were and why."""
-        return healing.were_set_aside(self.paths)
+    def quarantined(self) -> list[Damaged]:
+        """The files in quarantine: where each was and why it was moved."""
+        return repair.quarantined(self.paths)

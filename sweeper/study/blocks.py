@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from itertools import product
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.cell import UNSMOOTHED, Cell, CellError
+from models.cell import FIELDS, UNSMOOTHED, Cell, CellError, owners
 
-MOST_CELLS = 1_000_000
+MAX_CELLS = 1_000_000
 
 
 class BlockBase(BaseModel):
@@ -39,7 +38,7 @@ class BlockBase(BaseModel):
                 what = "depth without width" if depths else "width without depth" if widths else "latents is missing"
                 raise _fault(f"{what}; give latents (as in 40-40-40), or depth and width")
             given["latents"] = tuple("-".join([str(width)] * depth) for depth, width in product(depths, widths))
-        self._axes = {f.name: given[f.name] for f in fields(Cell) if f.name in given}
+        self._axes = {name: given[name] for name in FIELDS if name in given}
         return self
 
     def sizes(self) -> str:
@@ -55,19 +54,25 @@ class BlockBase(BaseModel):
         seeds = self._axes["seed"]
         kept: dict[str, set[Any]] = {name: set() for name, values in axes.items() if len(values) > 1 or name == "rho"}
         cells: dict[Cell, None] = {}
+        had: set[str] = set()
         for values in product(*axes.values()):
-            cell = self._cell({**dict(zip(axes, values, strict=True)), "seed": seeds[0]})
+            given = self._cell({**dict(zip(axes, values, strict=True)), "seed": seeds[0]})
+            had.update(name for name in axes if given.has(name))
+            cell = given.canonical()
             for name, seen in kept.items():
                 seen.add(getattr(cell, name))
             cells.update(dict.fromkeys(_replicates(cell, seeds)))
         for name, seen in kept.items():
             self._check_effect(name, seen, axes)
+        for name in axes.keys() - had:
+            if any(value != FIELDS[name].default for value in axes[name]):
+                raise _fault(f"{name} is an option of {owners(name)}, which no cell of this grid has", name)
         return tuple(cells)
 
     @staticmethod
     def _cell(values: Mapping[str, Any]) -> Cell:
         try:
-            return Cell.of(values).canonical()
+            return Cell.of(values)
         except CellError as fault:  # single values are checked by now: what is left are hidden sizes against latents
             raise _fault("; ".join(fault.faults.values()), "hidden") from None
 
@@ -100,13 +105,13 @@ def _fault(why: str, *at: str | int) -> PydanticCustomError:
 
 
 def joined(blocks: list[BlockBase]) -> tuple[Cell, ...]:
-    """The cells of all `blocks`, each once. Refuses more than `MOST_CELLS` before forming any."""
+    """The cells of all `blocks`, each once. Refuses more than `MAX_CELLS` before forming any."""
     total = 0
     for index, block in enumerate(blocks):
         total += block.count
-        if total > MOST_CELLS:
+        if total > MAX_CELLS:
             before = f", {total:,} with the grids before" if index else ""
-            raise _fault(f"{block.count:,} cells ({block.sizes()}){before}; the most is {MOST_CELLS:,}", index)
+            raise _fault(f"{block.count:,} cells ({block.sizes()}){before}; the most is {MAX_CELLS:,}", index)
     cells: dict[Cell, None] = {}
     faults = []
     for index, block in enumerate(blocks):

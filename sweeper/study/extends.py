@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.study.source import MOST_BYTES, MOST_EXPANDED, Node, read_tree
+from sweeper.study.source import MAX_BYTES, read_tree
+from sweeper.study.tree import MAX_EXPANDED, Node
 
 EXTENDS = "extends"
 MAX_FILES = 10  # of a chain
@@ -37,8 +38,8 @@ def extended(tree: Node, folder: Path, files: Sequence[Path] = ()) -> Node:
         tree, folder = _read(path, node), path.parent
         chain.append(tree)
         read.append(path)
-        if sum(_size(each) for each in read) > MOST_BYTES:
-            raise StudyError(f"{node.place}: {EXTENDS}: larger than {MOST_BYTES:,} bytes with all that it extends")
+        if sum(_size(each) for each in read) > MAX_BYTES:
+            raise StudyError(f"{node.place}: {EXTENDS}: larger than {MAX_BYTES:,} bytes with all that it extends")
     merged = _without(chain.pop())
     while chain:
         merged = _over(merged, _without(chain.pop()), MERGED_LEVELS)
@@ -100,7 +101,7 @@ def _over(base: Node, own: Node, levels: int) -> Node:
 def _mapping(place: Node, value: dict[str, Node], keys: dict[str, str]) -> Node:
     """A mapping that stands at the place of another. Raises StudyError if it is too large."""
     size = 1 + sum(node.size for node in value.values())
-    if size > MOST_EXPANDED:
-        raise StudyError(f"{place.place}: more than {MOST_EXPANDED:,} values with all that it extends")
+    if size > MAX_EXPANDED:
+        raise StudyError(f"{place.place}: more than {MAX_EXPANDED:,} values with all that it extends")
     depth = 1 + max((node.depth for node in value.values()), default=0)
     return Node(value, place.place, {key: keys[key] for key in value}, size, depth)

@@ -15,7 +15,7 @@ from models.cell import RANGES
 from sweeper.study.blocks import BlockBase
 from sweeper.study.grid import Range
 from sweeper.study.schema import StudyFile
-from sweeper.study.source import Node
+from sweeper.study.tree import Node
 
 _TYPES = {
     "int_type": "a whole number",

@@ -28,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 from models.cell import nine_digits
 
-MOST_VALUES = 100_000  # of all grids of a study
+MAX_VALUES = 100_000  # of all grids of a study
 SIZES = ("latents", "hidden")
 
 
@@ -41,9 +41,7 @@ class Range(BaseModel):
     start: Any = Field(alias="from")
     to: Any
     step: Annotated[float, Field(gt=0, allow_inf_nan=False, description="distance between values")] | None = None
-    points: Annotated[int, Field(ge=2, le=MOST_VALUES, description="number of values, both ends included")] | None = (
-        None
-    )
+    points: Annotated[int, Field(ge=2, le=MAX_VALUES, description="number of values, both ends included")] | None = None
     spacing: Annotated[
         Literal["linear", "geometric"], Field(description="geometric: in 1 - rho for rho, else in the value")
     ] = "linear"
@@ -56,8 +54,8 @@ class Range(BaseModel):
             raise ValueError("spacing goes with points, not with step")
         if not self.start < self.to:
             raise ValueError(f"from should be below to, got from {self.start} to {self.to}")
-        if self.step is not None and (self.to - self.start) / self.step >= MOST_VALUES:
-            raise ValueError(f"more than {MOST_VALUES:,} values")
+        if self.step is not None and (self.to - self.start) / self.step >= MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
         return self
 
     def values(self, field: str) -> list[Any]:
@@ -145,8 +143,8 @@ def _expand(name: str, whole: bool, grid: Any, info: ValidationInfo) -> tuple[An
                     )
                 seen[value] = None
             counts["values"] = counts.get("values", 0) + len(values)
-            if counts["values"] > MOST_VALUES:
-                raise ValueError(f"more than {MOST_VALUES:,} values in the study's grids")
+            if counts["values"] > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES:,} values in the study's grids")
         except ValueError as fault:
             raise PydanticCustomError("grid", "{why}", {"why": str(fault), "at": at}) from None
     return tuple(seen)

@@ -14,8 +14,9 @@ from sweeper.errors import StudyError
 from sweeper.study.extends import EXTENDS, extended, read_study
 from sweeper.study.faults import faults_of
 from sweeper.study.schema import StudyFile
-from sweeper.study.source import MOST_BYTES, MOST_DEPTH, MOST_EXPANDED, MOST_WRITTEN, Node, parse
+from sweeper.study.source import MAX_BYTES
 from sweeper.study.study import Study
+from sweeper.study.tree import MAX_DEPTH, MAX_EXPANDED, MAX_WRITTEN, Node, parse
 
 GIVEN = "the study given"  # the place of what no file holds
 
@@ -50,8 +51,8 @@ def study_from(study: Study | Mapping[str, Any] | Path | str, overrides: Sequenc
 
 def _tree(value: Any, depth: int) -> Node:
     """A mapping, as a program has it, as a tree whose place is `GIVEN` throughout. Raises StudyError."""
-    if depth > MOST_DEPTH:
-        raise StudyError(f"{GIVEN}: nested more than {MOST_DEPTH} levels deep")
+    if depth > MAX_DEPTH:
+        raise StudyError(f"{GIVEN}: nested more than {MAX_DEPTH} levels deep")
     if hasattr(value, "tolist"):  # numbers and arrays of NumPy
         value = value.tolist()
     node = Node(value, GIVEN)
@@ -69,8 +70,8 @@ def _tree(value: Any, depth: int) -> Node:
         raise StudyError(f"{GIVEN}: {value!r} is a {type(value).__name__}, which no study file can hold")
     below = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
     node.size = 1 + sum(each.size for each in below)
-    if node.size > MOST_EXPANDED:
-        raise StudyError(f"{GIVEN}: more than {MOST_EXPANDED:,} values")
+    if node.size > MAX_EXPANDED:
+        raise StudyError(f"{GIVEN}: more than {MAX_EXPANDED:,} values")
     node.depth = 1 + max((each.depth for each in below), default=0)
     return node
 
@@ -130,12 +131,12 @@ def _check_copy(study: Study, place: str) -> None:
     """Raise StudyError where the copy that a store keeps, its aliases written out, could not be read back."""
     copy = study.to_yaml()
     try:
-        if len(copy) > MOST_WRITTEN:  # else it has fewer values than that
+        if len(copy) > MAX_WRITTEN:  # else it has fewer values than that
             parse(copy, place, place)
     except StudyError as fault:
         raise StudyError(f"{fault} (with aliases written out, as the store keeps it)") from None
-    if len(copy.encode()) > MOST_BYTES:
-        raise StudyError(f"{place}: larger than {MOST_BYTES:,} bytes with aliases written out, as the store keeps it")
+    if len(copy.encode()) > MAX_BYTES:
+        raise StudyError(f"{place}: larger than {MAX_BYTES:,} bytes with aliases written out, as the store keeps it")
 
 
 def _apply(tree: Node, override: str) -> None:

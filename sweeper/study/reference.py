@@ -19,18 +19,19 @@ evaluation that may differ in a store, and then are named.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, create_model, model_validator
 
-from models.cell import Cell, parse_sizes
-from models.cell.registry import REGISTRIES
+from models.cell import FIELDS, REGISTRIES, parse_sizes
 from sweeper.errors import StudyError
+from sweeper.study.cell_block import field_type
 from sweeper.study.faults import faults_of
-from sweeper.study.schema import NAME, Count, Number, Positive, Section, Text, field_type
+from sweeper.study.schema import NAME
 from sweeper.study.source import read_tree
+from sweeper.study.types import Count, Number, Positive, Section, Text
 
 SOME = "some"
 CRITICAL = ("onset", "midpoint")  # quantities of a curve over ρ; all others are columns of a store's cells
@@ -50,7 +51,7 @@ UNSAID = frozenset(
     }
 )  # fmt: skip
 Ends = Annotated[tuple[Number, Number], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
-_DEFAULTS = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
+_DEFAULTS = {name: field.default for name, field in FIELDS.items() if not field.required}
 _ANY = object()
 
 
@@ -58,27 +59,27 @@ def _or_some(value: Any, check: Any) -> Any:
     return SOME if value == SOME else check(value)
 
 
-def _field(name: str, kind: str) -> Any:
+def _field(name: str) -> Any:
     """The type of a field of a cell. Names need not be registered: a reference may know more than this version."""
-    return Text if name in REGISTRIES else field_type(name, kind)
+    return Text if name in REGISTRIES else field_type(FIELDS[name])
 
 
-def _cells_field(name: str, kind: str) -> Any:
-    return Annotated[_field(name, kind), WrapValidator(_or_some)] if name in _DEFAULTS else _field(name, kind)
+def _cells_field(name: str) -> Any:
+    return Annotated[_field(name), WrapValidator(_or_some)] if name in _DEFAULTS else _field(name)
 
 
-_KINDS = [(f.name, str(f.type)) for f in fields(Cell) if f.name != "seed"]
+_NAMES = [name for name in FIELDS if name != "seed"]
 Cells = create_model(
     "Cells",
     __base__=Section,
     __doc__="Which cells are meant: fields of a cell, or `some`.",
-    **{name: (_cells_field(name, kind), None) for name, kind in _KINDS},  # type: ignore[call-overload]
+    **{name: (_cells_field(name), None) for name in _NAMES},  # type: ignore[call-overload]
 )
 Conditions = create_model(
     "Conditions",
     __base__=Section,
     __doc__="How the number came about: fields of a cell, and settings of training and evaluation.",
-    **{name: (_field(name, kind), None) for name, kind in _KINDS},  # type: ignore[call-overload]
+    **{name: (_field(name), None) for name in _NAMES},  # type: ignore[call-overload]
     steps=(Positive, None),
     split=(Literal["test", "validation"], None),
     images=(Count, None),
@@ -133,8 +134,8 @@ class ReferenceFile(Section):
 class Published:
     """A printed number with all that is known of it.
 
-    `value` has one number, a number a layer (from the data up), or none where only an `interval` is printed. `cells`
-    and `conditions` are those of entry and file together.
+    `value` has one number, one number per layer (from the data up), or none where only an `interval` is printed.
+    `cells` and `conditions` are those of entry and file together.
     """
 
     name: str
@@ -148,9 +149,11 @@ class Published:
     def fits(self, cell: Mapping[str, Any], along: Collection[str] = frozenset()) -> bool:
         """Whether a cell with these fields is meant; fields in `along` have no say."""
         for name in cell.keys() - set(along):
+            usual = _DEFAULTS.get(name)
+            value = usual if cell[name] is None else cell[name]  # its parts have no such option
             asked = self.cells.get(name, _ANY if name in UNSAID else _DEFAULTS.get(name, _ANY))
-            off = SOME if cell[name] != _DEFAULTS.get(name) else None
-            if asked is not _ANY and asked not in (cell[name], off):
+            off = SOME if value != usual else None
+            if asked is not _ANY and asked not in (value, off):
                 return False
         return True
 

@@ -10,8 +10,10 @@ from typing import Any
 from models.cell import Cell
 from models.cell.registry import find
 from models.evaluation.settings import Evaluation
-from sweeper.study.schema import SECTIONS, Analysis, EvaluationSection, Refine, Run, Train
-from sweeper.study.source import flow
+from sweeper.study.analysis import Analysis
+from sweeper.study.scalars import flow
+from sweeper.study.schema import SECTIONS
+from sweeper.study.sections import EvaluationSection, Refine, Run, Train
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Study:
         }
 
     def diff(self, other: Study) -> list[str]:
-        """What changed from this study to `other`, a line each: `train.steps: 1000 → 2000`. Empty if they are equal."""
+        """What changed from this study to `other`, one line per change, as `train.steps: 1000 → 2000`; else empty."""
         lines = []
         before, after = self._resolved(), other._resolved()
         for key in dict.fromkeys([*before, *after]):

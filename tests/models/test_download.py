@@ -16,7 +16,7 @@ import pytest
 from web import Web
 
 from models.data import DataMissing, mnist, sources
-from models.data import download as module
+from models.data import transfer as module
 from models.data.download import DownloadFailed, download
 
 pytestmark = pytest.mark.fault
@@ -219,7 +219,7 @@ def test_a_silent_server_is_given_up_and_what_came_is_kept(web, path, monkeypatc
 def test_a_far_too_slow_server_is_given_up_and_the_next_call_goes_on(web, path, monkeypatch, injected):
     monkeypatch.setattr(module, "PATIENCE_S", 0.2)
     web.piece, web.pause_s = 10, 0.02
-    with pytest.raises(DownloadFailed, match=r"too slow: \d+ bytes a second"):
+    with pytest.raises(DownloadFailed, match=r"too slow: \d+ bytes per second"):
         download(web.url, path, SHA256)
     there = part(path).stat().st_size
     assert there > 0

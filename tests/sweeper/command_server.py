@@ -25,7 +25,7 @@ from tests.sweeper.planted_kl import plant
 MODULES = (  # what the commands import when they need it; none of it computes anything here
     "models.data.digits", "models.evaluation.evaluate", "rich.table", "sweeper.analysis.report", "sweeper.compare",
     "sweeper.driver.inline", "sweeper.driver.tries", "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress",
-    "sweeper.refine.asking", "sweeper.run", "sweeper.show",
+    "sweeper.refine.ask", "sweeper.run", "sweeper.show",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def check_invariants(study: Tiny, undisturbed: Path, committed: Collection[str] 
     assert code == 0
     frame = pandas.read_parquet(store.paths.cells)
     assert frame["cell_id"].is_unique and len(frame) == len(list(store.paths.cells.iterdir()))
-    assert store.check() == [] and store.aside() == [] and temporary_files(store) == []
+    assert store.check() == [] and store.quarantined() == [] and temporary_files(store) == []
     assert same(store, undisturbed), "the rows are not those of an undisturbed run"
     assert store.states() == type(store).open(undisturbed).states()
     assert store.running() == [] and store.progress() == [] and store.failures() == []

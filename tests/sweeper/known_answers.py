@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sweeper.analysis.axis import RHO
-from sweeper.analysis.critical import FRACTIONS, Critical, find_transition
-from sweeper.analysis.families import fit_families, mean_weights
+from sweeper.analysis.critical import find_transition
+from sweeper.analysis.shapes import fit_shapes, mean_weights
+from sweeper.analysis.transition import FRACTIONS, Critical
+from sweeper.parameters.control import RHO
 from tests.sweeper.synthetic import (
     GRID,
     Shape,
@@ -178,7 +179,7 @@ def told(family: str, seeds: int, replicates: int) -> int:
     for _ in range(replicates):
         place = u_c * np.exp(0.2 * rng.uniform(-0.5, 0.5))
         rows = sample(shape, place, seeds, NOISE, 0.03, rng)
-        weights = mean_weights(fit_families(GRID, row, 0.8) for row in rows)
+        weights = mean_weights(fit_shapes(GRID, row, 0.8) for row in rows)
         right += weights[family] > weights[other]
     return right
 

@@ -15,7 +15,7 @@ from sweeper.analysis.curves import curves
 from sweeper.analysis.html import page_data
 from sweeper.analysis.html.blocks import Block
 from sweeper.analysis.report import Report
-from sweeper.store.notes import Failure
+from sweeper.store.status import Failure
 from tests.sweeper.synthetic import store
 
 HOSTILE = (

@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 
 from models.cell import Cell
-from sweeper.analysis.axis import RHO, Axis
 from sweeper.analysis.curves import Curve
+from sweeper.parameters.control import RHO, Axis
 from tests.sweeper.synthetic import GRID, REFERENCE, Shape, broken
 
 

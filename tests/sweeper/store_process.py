@@ -26,7 +26,7 @@ def work(root: str, acknowledged: int) -> None:
     """Commit cells without end, extend every third, and write checkpoints; say what is committed once it is."""
     store = Store.open(root, create=True)
     with store.lock():
-        if store.heal():
+        if store.repair():
             os._exit(3)
         number = len(store.committed())
         while True:

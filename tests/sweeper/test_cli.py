@@ -123,6 +123,14 @@ def test_a_store_in_an_impossible_place_exits_with_74(tiny, tmp_path, sweeper_co
     assert (shown.code, shown.err.count("\n")) == ((0, 0) if command == "plan" else (74, 1)), shown.err
 
 
+@pytest.mark.parametrize("kind", ["a file", "a link that leads nowhere"])
+def test_a_store_that_is_no_folder_is_said_to_be_none(tiny, tmp_path, sweeper_command, kind):
+    place = tmp_path / "place"
+    place.touch() if kind == "a file" else place.symlink_to(tmp_path / "gone")
+    shown = sweeper_command.run(["run", str(tiny().path), "--store", str(place)])
+    assert shown.code == 74 and f"{place}: it is {kind}, and should be a folder" in shown.err, shown.err
+
+
 def test_no_store_yet(tiny, tmp_path, sweeper_command):
     study = tiny()
     for command in ("status", "report"):

@@ -128,7 +128,7 @@ def test_of_two_machines_the_first_commit_counts_for_both(tiny, service, tmp_pat
     fresh = Mirror(Bucket(url), tmp_path / "fresh")
     fresh.pull()
     store = Store.open(tmp_path / "fresh")
-    assert [fault.path.name for fault in store.heal()] == [damaged]
+    assert [fault.path.name for fault in store.repair()] == [damaged]
     (store.paths.cells / damaged).write_bytes(second[damaged])
     (store.paths.history / damaged).write_bytes((other.store / "history" / damaged).read_bytes())
     fresh.push()
@@ -167,7 +167,7 @@ def test_rows_that_an_upgrade_gave_new_columns_take_the_place_of_those_in_the_bu
     mirror = Mirror(Bucket(url), here.paths.root)
     mirror.push()
     with here.lock():
-        assert here.heal() == []
+        assert here.repair() == []
     mirror.push()
     rows = {name: Bucket(url).get(name)[0] for name in rows_there(url)}
     assert rows == {f"cells/{path.name}": path.read_bytes() for path in here.paths.cells.iterdir()}

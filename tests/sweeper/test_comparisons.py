@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sweeper.analysis.axis import axis_of
 from sweeper.analysis.comparisons import (
-    MOST_LINES,
+    MAX_LINES,
     compare_curves,
     comparison_lines,
     comparisons_table,
@@ -18,6 +17,7 @@ from sweeper.analysis.comparisons import (
 from sweeper.analysis.curves import curves
 from sweeper.analysis.equivalence import ACROSS, COARSE, judge
 from sweeper.analysis.intervals import Known
+from sweeper.parameters.control import axis_of
 from tests.sweeper.planted_curves import even_grid, planted_curve, step_function
 from tests.sweeper.synthetic import GRID, broken, flat, jump, store
 
@@ -248,7 +248,7 @@ def test_sentences_say_verdict_ratio_and_both_intervals():
 def test_many_pairs_of_a_kind_are_counted():
     many = [planted_curve([0.05, 0.05, 0.051], latents=f"{n}-{n}") for n in range(10, 15)]
     lines = comparison_lines(compare_curves(many))
-    assert len(compare_curves(many)) == 20 and MOST_LINES < 10
+    assert len(compare_curves(many)) == 20 and MAX_LINES < 10
     assert lines == [
         "10 pairs of architectures: the same critical ρ within a ratio of 1.25 in 1 − ρ: yes: 10, no: 0, cannot tell: "
         "0 (each in the table of comparisons)"

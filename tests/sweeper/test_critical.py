@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sweeper.analysis.critical import FRACTIONS, find_transition
-from sweeper.analysis.families import fit_families, mean_weights
+from sweeper.analysis.critical import find_transition
+from sweeper.analysis.shapes import fit_shapes, mean_weights
+from sweeper.analysis.transition import FRACTIONS
 from tests.sweeper.synthetic import GRID, broken, logistic, onset, planted, sample
 
 SHAPES = {"broken": (broken, 0.05), "onset": (onset, 0.045), "logistic": (logistic, 0.085)}
@@ -219,7 +220,7 @@ def test_the_planted_family_is_told_from_the_others(name):
     shape, u_c = SHAPES[name]
     rho = np.append(1 - np.geomspace(0.2, 0.01, 24), 1.0)
     values = sample(shape, u_c, 3, 0.01, 0.01, np.random.default_rng(10), rho)
-    fits = [fit_families(rho, row, 0.8) for row in values]
+    fits = [fit_shapes(rho, row, 0.8) for row in values]
     weights = mean_weights(fits)
     assert sum(weights.values()) == pytest.approx(1)
     assert max(weights, key=weights.get) == name
@@ -230,9 +231,9 @@ def test_the_planted_family_is_told_from_the_others(name):
 
 def test_flat_curve_weighs_flat():
     values = 0.5 + 0.05 * np.random.default_rng(11).normal(size=(5, len(GRID)))
-    weights = mean_weights(fit_families(GRID, row, 0.8) for row in values)
+    weights = mean_weights(fit_shapes(GRID, row, 0.8) for row in values)
     assert max(weights, key=weights.get) == "flat"
 
 
 def test_too_few_points_are_not_fitted():
-    assert fit_families([0.8, 0.9, 0.95, 1.0], [3.0, 2.0, 1.0, 0.0], 0.8) == {}
+    assert fit_shapes([0.8, 0.9, 0.95, 1.0], [3.0, 2.0, 1.0, 0.0], 0.8) == {}

@@ -8,9 +8,9 @@ from synthetic import broken, planted, rows_of, store
 
 import sweeper
 from models.cell import Cell
-from sweeper.analysis.axis import axis_of
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table
+from sweeper.parameters.control import axis_of
 
 SHOWN = ["kind", "value", "low", "high", "reason"]
 
@@ -114,8 +114,14 @@ def test_steps_as_control_parameter_come_from_the_history():
         (lambda c: c[["data"]], {}, "cells lack the columns rho, seed, kl_top"),
         (lambda c: c[["rho", "seed", "kl_top"]], {"history": pd.DataFrame()}, "cells lack the column cell_id"),
         (lambda c: c.assign(seed=[None, *c["seed"][1:]]), {}, "rows without a value of seed"),
-        (lambda c: pd.concat([c, c.tail(1)])[["rho", "seed", "kl_top"]], {}, "several rows for rho 1, seed 2 of"),
+        (lambda c: pd.concat([c, c.tail(1)])[["rho", "seed", "kl_top"]], {}, "several rows for rho 1, seed 2"),
         (lambda c: c[["rho", "seed", "kl_top"]].assign(rho=1.5), {}, r"rho should be in \[0, 1\], got 1.5"),
+        (lambda c: pd.concat([c, c.tail(1)])[["rho", "seed", "kl_top"]], {}, "seed 2: what tells them apart"),
+        (lambda c: pd.concat([c, c[["rho"]]], axis=1), {}, "several columns called rho"),
+        (lambda c: c.assign(kl_top=[[value] for value in c["kl_top"]]), {}, "kl_top should be a number in every row"),
+        (lambda c: c.assign(kl_top="much"), {}, "kl_top should be a number in every row"),
+        (lambda c: c, {"collapsed": "up"}, "collapsed should be low or high, got 'up'"),
+        (lambda c: c, {"order_parameter": None}, "order_parameter should be kl_top, .* got None"),
         (lambda c: c, {"order_parameter": "kl_topp"}, "did you mean 'kl_top'"),
         (lambda c: c, {"control": "rhoo"}, "did you mean 'rho'"),
         (lambda c: c, {"rho_ref": 0.8, "reference": 0.8}, "give one of the two"),
@@ -143,6 +149,25 @@ def test_diverged_rows_count_and_rows_of_fewer_steps_do_not():
     lost.loc[5, ["state", "kl_top"]] = "diverged", np.nan
     pd.testing.assert_frame_equal(sweeper.critical(pd.concat([early, made])), sweeper.critical(made))
     assert sweeper.critical(lost)["n_diverged"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("column", ["data", "objective", "architecture", "latents", "step", "state"])
+def test_a_row_without_a_value_has_the_default(column):
+    """In some rows or in all, as a table has it that was joined from several."""
+    cells, _ = store()
+    made = cells[["rho", "seed", "kl_top"]]
+    expected = sweeper.critical(made)
+    pd.testing.assert_frame_equal(sweeper.critical(made.assign(**{column: None}))[SHOWN], expected[SHOWN])
+    given = {"data": "", "objective": "ou", "architecture": "", "latents": "1-1", "step": 0.0, "state": "done"}[column]
+    some = made.assign(**{column: [given if row % 2 else None for row in range(len(made))]})
+    pd.testing.assert_frame_equal(sweeper.critical(some)[SHOWN], expected[SHOWN])
+
+
+def test_what_overflowed_is_no_value():
+    cells, _ = store()
+    made = cells[["rho", "seed", "kl_top"]].copy()
+    made.loc[5, "kl_top"] = np.inf
+    assert sweeper.critical(made)["n_missing"].tolist() == [1, 1]
 
 
 def test_the_frame_that_was_given_stays_as_it_is():

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from sweeper.analysis.curves import curves, select
-from sweeper.analysis.order_parameter import parse_order_parameter
 from sweeper.analysis.report import report
 from sweeper.analysis.tables import critical_table, points_table
+from sweeper.parameters.order import parse_order_parameter
 from tests.sweeper.synthetic import GRID, flat, store
 
 

@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from sweeper.analysis import figures
-from sweeper.analysis.axis import RHO
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.activity import activity_data, activity_grid_data, draw_activity
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.phase import draw_phase, phase_data
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.figures.training import training_data
+from sweeper.parameters.control import RHO
 from tests.sweeper.synthetic import GRID, flat, store
 
 
@@ -122,7 +122,7 @@ def test_files_hold_labels_and_are_not_blank(planted, tmp_path):
     words = {
         "phase": ["KL of the top layer (nats)", "omniglot · mlp 20-20-20 (64-64)", "n = 3 seeds", "onset 0.9"],
         "layers": ["layer (units)", "fraction active", "2 (of 20)"],
-        "grid": ["ρ = 1 (no smoothing)", "ρ = 0.8", "units a layer"],
+        "grid": ["ρ = 1 (no smoothing)", "ρ = 0.8", "units per layer"],
         "training": ["ELBO (nats)", "training steps", "validation"],
         "steps": ["critical ρ, onset", "mnist · mlp 10-10 (64-64)"],
     }

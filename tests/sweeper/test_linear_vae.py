@@ -14,8 +14,8 @@ from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
-from sweeper.analysis.axis import axis_of
 from sweeper.analysis.curves import curves
+from sweeper.parameters.control import axis_of
 from tests.sweeper.synthetic import rows_of
 
 VARIANCE = 0.5  # σ²

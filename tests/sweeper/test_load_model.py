@@ -100,6 +100,13 @@ def test_arrays_and_tensors_go_in_and_come_out(study):
     assert model.decode(np.zeros(4)).shape == (64,)
 
 
+def test_arrays_need_not_lie_in_one_piece(study):
+    """A view backwards is the same images in another order."""
+    model = sweeper.load_model(study, sweeper.load(study)["cell_id"][0])
+    x = model.data(images=4)
+    assert np.array_equal(model.encode(x[::-1]).mean[0], model.encode(x[::-1].copy()).mean[0])
+
+
 def test_decode_and_sample(study):
     """Layer 1 decodes without noise; from above and from the prior the seed decides; pixels have these means."""
     model = sweeper.load_model(study, sweeper.load(study)["cell_id"][0])
@@ -145,7 +152,12 @@ def test_every_weight_is_log_p_under_the_exact_posterior(planted):
         (lambda m: m.terms(np.zeros((1, 64)), samples=0), "samples should be at least 1, got 0"),
         (lambda m: m.decode(np.zeros((2, 3))), r"z of layer 1 should have shape \(…, 4\), got \(2, 3\)"),
         (lambda m: m.decode(np.zeros((2, 3)), layer=4), "layer should be in 1 … 3, got 4"),
+        (lambda m: m.decode(np.zeros((0, 4))), r"got \(0, 4\)"),
         (lambda m: m.sample(0), "images should be at least 1, got 0"),
+        (lambda m: m.sample(1, seed=-1), r"seed should be in \[0, 2\^63 - 1\], got -1"),
+        (lambda m: m.encode(np.zeros((1, 64)), seed=2**64), r"seed should be in \[0, 2\^63 - 1\]"),
+        (lambda m: m.data(images=-1), "images should be at least 0, got -1"),
+        (lambda m: m.data(image_choice="last"), "image_choice should be first or spread, got 'last'"),
         (lambda m: m.data("tests"), "split should be one of train, validation, test, got 'tests'"),
     ],
 )
@@ -168,6 +180,11 @@ def test_a_cell_without_a_model_says_why(study, tmp_path):
         sweeper.load_model(lost, row["cell_id"])
     with pytest.raises(StoreUnwritable, match="no store at"):
         sweeper.load_model(tmp_path / "nowhere", "abc")
+
+
+def test_there_are_cells_and_history_to_load(study):
+    with pytest.raises(ValueError, match="what should be cells or history, got 'celss'"):
+        sweeper.load(study, "celss")
 
 
 def test_altered_weights_are_refused(tmp_path):

@@ -160,7 +160,7 @@ def test_cost_is_in_core_hours_and_links_are_relative(found, page):
 
 def test_history_is_thinned_only_where_there_is_too_much(found, monkeypatch):
     made, cells, history, more = found
-    monkeypatch.setattr("sweeper.analysis.html.training_chart.MOST_POINTS", len(history))
+    monkeypatch.setattr("sweeper.analysis.html.training_chart.MAX_POINTS", len(history))
     chart = block(page_data(made, cells, history, **more), "chart", "Training")
     assert chart["x"]["at"] == [0, 2000, 4000, 6000] and "One evaluation in 2 is drawn" in chart["note"]
 

@@ -130,6 +130,7 @@ LIBRARIES = {"pandas.py": WRONG, "graphlib.py": WRONG, "sqlite3.py": WRONG}
 HOOKS = {
     "RAY_RUNTIME_ENV_HOOK": "no.such.hook", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1",
     "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_gone.zip"}}),
+    "RAY_OVERRIDE_RESOURCES": '{"CPU": 0}', "RAY_CLIENT_MODE": "1",
 }  # fmt: skip
 UV = ("uv", "run")  # to Ray this Python is `uv run`: it looks how a process above is called
 AS_UV = "import subprocess, sys\nsys.exit(subprocess.call(sys.argv[1:]))\n"
@@ -320,6 +321,15 @@ def test_ctrl_c_while_waiting_for_a_cluster_ends_the_run_within_seconds(tiny, mu
     run.kill(signal.SIGINT)
     assert run.wait() == 130 and time.monotonic() - begun < SECONDS_S
     assert run.err.splitlines()[-1] == "stopped on request, before anything was trained"
+
+
+def test_settings_that_would_end_ray_without_a_word_are_named(tiny):
+    """Ray 2.60 ends by a segmentation fault where one of its own settings is no number."""
+    env = environment(RAY_memory_usage_threshold="90%", RAY_memory_monitor_refresh_ms="100")
+    argv = [sys.executable, "-m", "sweeper", *tiny().argv("run"), "--executor", "ray"]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "Ray cannot start with RAY_memory_usage_threshold='90%' in the environment" in done.stderr
 
 
 def test_an_open_ray_is_neither_started_nor_joined(tiny, sweeper_command, tmp_path):

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from sweeper.analysis.curves import at_their_last_step
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.order import parse_order_parameter
 from sweeper.refine.export import export_optuna, open_storage
 from sweeper.refine.sampler import OnsetSampler
 

@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sweeper.analysis.axis import axis_of
-from sweeper.refine.proposal import Goal, Points, propose, transition_of
+from sweeper.parameters.control import axis_of
+from sweeper.refine.points import Goal, Points, transition_of
+from sweeper.refine.proposal import propose
 from tests.sweeper.synthetic import broken, flat, jump, logistic, onset, planted
 
 SHAPES = {"broken": (broken, 0.05), "onset": (onset, 0.045), "logistic": (logistic, 0.085)}

@@ -108,7 +108,7 @@ def test_files_hold_labels_and_are_not_blank(found, related, tmp_path):
     }
     written = {
         "comparisons": ["ratio of 1 − ρ", "cannot tell", "n = 3"],
-        "trends": ["units a layer", "critical ρ, onset", "omniglot · mlp (64-64) · 2 layers"],
+        "trends": ["units per layer", "critical ρ, onset", "omniglot · mlp (64-64) · 2 layers"],
         "scaling": ["quality S = ", "m: KL of the top layer (nats)", "width"],
     }
     for name, figure in made.items():

@@ -366,6 +366,26 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
     assert len(table(study.store)) == 3
 
 
+def test_ctrl_c_while_the_report_is_made_says_that_the_results_are_whole(tiny, monkeypatch, capsys):
+    from sweeper import cli
+
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PATIENCE_S)
+
+    monkeypatch.setattr("sweeper.analysis.report.report", interrupted)
+    study = tiny(cells={"seed": 0})
+    monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert ended.value.code == 130 and len(table(study.store)) == 3
+    assert "the results are whole, their report was not written\nnext: sweeper report" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("cells", "said"),
     [

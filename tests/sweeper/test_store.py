@@ -167,7 +167,7 @@ def test_a_store_without_its_empty_folders_reads_well(store):
             folder.rmdir()
     reopened = Store.open(store.paths.root)
     assert len(reopened.cells()) == 1 and reopened.check() == [] and reopened.progress() == []
-    assert reopened.running() == reopened.failures() == reopened.aside() == [] and reopened.states() == {}
+    assert reopened.running() == reopened.failures() == reopened.quarantined() == [] and reopened.states() == {}
 
 
 def test_opening_what_is_no_store(tmp_path, store):
@@ -225,7 +225,7 @@ def test_a_newer_row_is_never_set_aside(store, monkeypatch):
     monkeypatch.setattr(rows, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     store.commit(row(1, schema_version=SCHEMA_VERSION + 1), history(1))
     monkeypatch.undo()
-    for reading in (store.heal, store.cells, store.check):
+    for reading in (store.repair, store.cells, store.check):
         with pytest.raises(StoreNewer):
             reading()
     assert len(store.committed()) == 1

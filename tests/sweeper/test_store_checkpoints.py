@@ -112,7 +112,7 @@ def test_progress_is_what_was_said_last_until_cleared_or_healed(store):
     store.clear_progress("a")
     assert [note["attempt"] for note in store.progress()] == ["b"]
     with store.lock():
-        store.heal()
+        store.repair()
     assert store.progress() == []
 
 

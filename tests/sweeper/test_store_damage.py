@@ -63,7 +63,7 @@ def test_every_cut_and_flipped_bit_of_a_row_is_noticed(store, kind):
 def test_a_damaged_file_is_set_aside_and_only_its_cell_is_missing(store, kind):
     for number in range(3):
         store.commit(row(number), history(number))
-    store.heal()  # remembers what was verified
+    store.repair()  # remembers what was verified
     path = store.paths.rows(kind) / store.committed()[cell_id(1)][0].path.name
     times = path.stat()
     data = bytearray(path.read_bytes())
@@ -73,11 +73,11 @@ def test_a_damaged_file_is_set_aside_and_only_its_cell_is_missing(store, kind):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # a time that hides the change
     assert [fault.path for fault in store.check()] == [path]
     with store.lock():
-        assert [fault.path for fault in store.heal()] == [path]
-        assert store.heal() == []
+        assert [fault.path for fault in store.repair()] == [path]
+        assert store.repair() == []
     assert sorted(store.committed()) == [cell_id(0), cell_id(2)]
     assert len(pandas.read_parquet(store.paths.cells)) == 2
-    reasons = {fault.path.parent.name: fault.reason for fault in store.aside()}
+    reasons = {fault.path.parent.name: fault.reason for fault in store.quarantined()}
     assert "altered" in reasons[kind] and "was damaged" in reasons["history" if kind == "cells" else "cells"]
     assert store.commit(row(1), history(1)) and store.check() == []
     assert len(store.cells()) == 3
@@ -93,7 +93,7 @@ def test_a_missing_history_and_foreign_or_renamed_files_are_noticed(store):
     names = {path.name for path in (first, second.with_name(second.name.replace(cell_id(1), cell_id(9))))}
     names.add(first.name.replace(cell_id(0), cell_id(8)))
     assert {fault.path.name for fault in store.check()} == names
-    assert {fault.path.name for fault in store.heal()} == names
+    assert {fault.path.name for fault in store.repair()} == names
     assert sorted(store.committed()) == [cell_id(2)]
     assert len(pandas.read_parquet(store.paths.cells)) == 1
 
@@ -118,7 +118,7 @@ def test_files_of_other_programs_are_named_and_left_alone_and_cost_nothing(store
         mine.append(path.with_name(name.format(path.stem, path.suffix[1:])))
         mine[-1].write_bytes(path.read_bytes())
     listed = {path for path in mine if path.parent.name in ("cells", "history", "pictures")}
-    for found in (store.check(), store.heal()):
+    for found in (store.check(), store.repair()):
         assert all(fault.left_alone and "not a file of this store" in fault.reason for fault in found)
         assert listed - {fault.path for fault in found} <= set(store.paths.pictures.iterdir())
     assert {fault.path for fault in store.check()} == listed
@@ -126,7 +126,7 @@ def test_files_of_other_programs_are_named_and_left_alone_and_cost_nothing(store
         assert "a copy by another program" in found[0].reason
     store.save_running("a", 400, {"w": np.ones((1, 3))}, {"cell_ids": [cell_id(2)]})
     store.save_state(cell_id(1), 600, {"w": np.ones(3)}, {})
-    assert all(path.exists() for path in mine) and store.aside() == []
+    assert all(path.exists() for path in mine) and store.quarantined() == []
     assert len(store.cells()) == 1 and store.running()[0].step == 400 and store.states() == {cell_id(1): 600}
 
 
@@ -137,12 +137,12 @@ import faulty
 from sweeper.store import Store
 store = Store.open(sys.argv[3])
 faulty.give_up_capabilities()
-found = [[f.path.name, f.reason, f.left_alone] for f in (store.heal() if sys.argv[4] == "heal" else store.check())]
-print(json.dumps([found, len(store.cells()), len(store.aside())]))
+found = [[f.path.name, f.reason, f.left_alone] for f in (store.repair() if sys.argv[4] == "repair" else store.check())]
+print(json.dumps([found, len(store.cells()), len(store.quarantined())]))
 """
 
 
-@pytest.mark.parametrize("act", ["heal", "check"])
+@pytest.mark.parametrize("act", ["repair", "check"])
 def test_a_file_that_may_not_be_read_is_not_damaged(store, act):
     """Its owner's row is as good as ever: it is named and counts as finished, and nothing is moved or trained again."""
     for number in range(3):
@@ -186,7 +186,7 @@ def test_what_a_kill_in_the_middle_of_a_tensors_file_leaves_is_swept(store):
     store.save_state(cell_id(1), 500, {"w": np.ones(3)}, {})
     left = store.paths.kept(cell_id(1)) / ".tmpP9v5MR"
     left.write_bytes(b"half")
-    assert store.heal() == [] and not left.exists() and store.states() == {cell_id(1): 500}
+    assert store.repair() == [] and not left.exists() and store.states() == {cell_id(1): 500}
 
 
 def test_every_cut_and_flipped_bit_of_a_checkpoint_is_noticed_and_the_one_before_serves(store):

@@ -58,7 +58,7 @@ def test_thirty_sigkills_lose_nothing_that_was_committed(tmp_path):
     assert helper.returncode == 0
     store = Store.open(root)
     with store.lock():
-        assert store.heal() == store.check() == []
+        assert store.repair() == store.check() == []
     assert temporary_files(store) == [] and len(acknowledged) > 20
     assert pandas.read_parquet(store.paths.cells)["cell_id"].is_unique
     assert len(store.history()) == 3 * len(store.cells())
@@ -112,7 +112,7 @@ def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
             assert before[cell_id(1)] == row(1, 1000)
         assert len(store.history()) == 6
         with store.lock():
-            assert store.heal() == []
+            assert store.repair() == []
             store.commit(row(1, 1000), history(1, 1000))
         assert store.read("cells")[0].to_pylist() == [row(1, 1000), row(2)]
         assert len(pandas.read_parquet(store.paths.cells)) == 2
@@ -149,7 +149,7 @@ def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, t
         store = Store.open(root, create=True)
         assert store.commit(row(1), history(1))
         with store.lock():
-            assert store.heal() == []
+            assert store.repair() == []
         assert temporary_files(store) == []
 
     assert crash_everywhere(monkeypatch, tmp_path, lambda root: root, Store.create, check) >= 10
@@ -168,12 +168,12 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
 
     def check(root, finished):
         store = Store.open(root)
-        store.heal()
+        store.repair()
         assert store.check() == [] and sorted(store.committed()) == [cell_id(0), cell_id(2)]
-        assert "cells" in {fault.path.parent.name for fault in store.aside()}
+        assert "cells" in {fault.path.parent.name for fault in store.quarantined()}
         assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
 
-    assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.heal(), check) >= 5
+    assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check) >= 5
 
 
 @pytest.mark.parametrize("stopped_s", [0, 3600], ids=["goes on", "was stopped for an hour"])
@@ -188,14 +188,14 @@ def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_heal
             (half,) = store.paths.history.iterdir()
             os.utime(half, (time.time() - stopped_s,) * 2)
             with Store.open(store.paths.root).lock():
-                assert Store.open(store.paths.root).heal() == []
+                assert Store.open(store.paths.root).repair() == []
             assert half.exists() is (stopped_s == 0)
         return real(path, data, **options)
 
     monkeypatch.setattr(module, "write_bytes", write)
     assert store.commit(row(1), history(1))
     monkeypatch.undo()
-    assert store.check() == [] and store.heal() == []
+    assert store.check() == [] and store.repair() == []
     assert len(store.cells()) == 1 and len(store.history()) == 3
 
 
@@ -205,6 +205,6 @@ def test_the_history_of_a_commit_that_was_killed_long_ago_is_removed(store, monk
         with pytest.raises(StoreUnwritable):
             store.commit(row(1), history(1))
     (half,) = store.paths.history.iterdir()
-    assert store.heal() == [] and half.exists()
+    assert store.repair() == [] and half.exists()
     os.utime(half, (time.time() - 3600,) * 2)
-    assert store.heal() == [] and not half.exists()
+    assert store.repair() == [] and not half.exists()

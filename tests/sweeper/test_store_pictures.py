@@ -67,7 +67,7 @@ def test_pictures_come_with_the_row_and_go_with_it(store):
     store.commit(row(2), history(2))
     assert store.pictures(cell_id(2)) is None and store.pictures(cell_id(3)) is None
     with store.lock():
-        assert store.heal() == []
+        assert store.repair() == []
     assert names(store.paths.pictures) == [f"{cell_id(1)}-000001000-abcd1234.png"]
 
 
@@ -78,12 +78,12 @@ def test_what_a_killed_commit_left_is_swept_and_torn_pictures_cost_no_row(store)
     thesis = store.paths.pictures / "thesis.png"  # of somebody else, and left alone
     thesis.write_bytes(b"mine")
     with store.lock():
-        assert store.heal() == []
+        assert store.repair() == []
     (path,) = set(store.paths.pictures.iterdir()) - {thesis}
     path.write_bytes(path.read_bytes()[:-1])
     assert [(fault.path, fault.left_alone) for fault in store.check()] == [(path, False), (thesis, True)]
     with store.lock():
-        assert store.heal() == []
+        assert store.repair() == []
     assert store.pictures(cell_id(1)) is None and store.cells()["cell_id"].tolist() == [cell_id(1)]
 
 

@@ -73,7 +73,7 @@ def test_under_the_lock_every_row_gets_the_columns_and_says_what_it_said(old):
         {k: v for k, v in files(old.paths.root).items() if "hist" in k},
     )
     with old.lock():
-        assert old.heal() == []
+        assert old.repair() == []
     assert f'"schema_version": {SCHEMA_VERSION}' in old.paths.version.read_text()
     for path in old.paths.cells.iterdir():
         assert pq.read_schema(path).names == CELL_SCHEMA.names
@@ -83,7 +83,7 @@ def test_under_the_lock_every_row_gets_the_columns_and_says_what_it_said(old):
     again = files(old.paths.root)
     old.commit(row(9), history(9))
     with old.lock():
-        assert old.heal() == []
+        assert old.repair() == []
     assert again.items() <= files(old.paths.root).items() and old.check() == []
     assert old.cells()["kernels"].dropna().tolist() == ["text"] and len(old.cells()) == 6
 
@@ -101,7 +101,7 @@ def test_half_way_pandas_reads_every_row_and_from_the_first_file_on_the_columns(
 
     monkeypatch.setattr(rows, "encode", look)
     with old.lock():
-        old.heal()
+        old.repair()
     assert seen == [False, True, True, True, True]
 
 
@@ -119,11 +119,11 @@ def test_a_crash_at_any_call_of_an_upgrade_loses_nothing_and_the_next_run_ends_i
         versions = {pq.read_schema(path).names == CELL_SCHEMA.names for path in store.paths.cells.glob("[!.]*")}
         if True in versions:  # an earlier version must not come and commit rows of its own
             assert f'"schema_version": {SCHEMA_VERSION}' in store.paths.version.read_text()
-        assert store.heal() == [] and store.check() == []
+        assert store.repair() == [] and store.check() == []
         assert {pq.read_schema(path).names == CELL_SCHEMA.names for path in store.paths.cells.iterdir()} == {True}
         assert said(store.cells()) == expected
 
-    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.heal(), check)
+    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check)
     assert crashes >= 10
     injected("crashes at a call of the system, in an upgrade of a store", crashes)
 
@@ -133,7 +133,7 @@ def test_readers_see_every_row_while_a_store_is_upgraded(tmp_path, monkeypatch):
     as_version_1(monkeypatch, store, range(1, 61))
     expected = said(store.cells())
     with ThreadPoolExecutor(1) as pool, store.lock():
-        upgrade = pool.submit(store.heal)
+        upgrade = pool.submit(store.repair)
         reads = 0
         while not upgrade.done() or reads == 0:
             assert said(pandas.read_parquet(store.paths.cells)) == said(sweeper.load(store.paths.root)) == expected
@@ -145,7 +145,7 @@ def test_an_earlier_version_refuses_it_once_the_upgrade_has_begun(old, monkeypat
     from sweeper.store import store as module
 
     with old.lock():
-        old.heal()
+        old.repair()
     before = files(old.paths.root)
     monkeypatch.setattr(module, "SCHEMA_VERSION", 1)
     with pytest.raises(StoreNewer, match="schema version 2, this one knows up to 1"):
@@ -156,13 +156,13 @@ def test_an_earlier_version_refuses_it_once_the_upgrade_has_begun(old, monkeypat
 def test_a_row_that_a_worker_of_an_earlier_version_still_commits_is_read_and_upgraded_next_time(old, monkeypatch):
     """Such a worker outlived its driver; the store is one of this version by now."""
     with old.lock():
-        old.heal()
+        old.repair()
     version = old.paths.version.read_bytes()
     as_version_1(monkeypatch, old, [7])
     old.paths.version.write_bytes(version)
     assert len(old.cells()) == 6 and old.check() == []
     with old.lock():
-        assert old.heal() == []
+        assert old.repair() == []
     assert all(pq.read_schema(path).names == CELL_SCHEMA.names for path in old.paths.cells.iterdir())
     assert len(old.cells()) == 6
 
@@ -171,7 +171,7 @@ def test_a_damaged_row_of_version_1_is_set_aside_and_the_others_are_upgraded(old
     path = old.paths.cells / row_name(cell_id(2), 500, "abcd1234")
     path.write_bytes(path.read_bytes()[:-1])
     with old.lock():
-        assert [fault.path for fault in old.heal()] == [path]
+        assert [fault.path for fault in old.repair()] == [path]
     assert len(old.cells()) == 4 and old.check() == []
 
 

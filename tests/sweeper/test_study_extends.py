@@ -13,7 +13,7 @@ import pytest
 from sweeper.errors import StudyError
 from sweeper.study import json_schema, load_study, study_from
 from sweeper.study.extends import MAX_FILES
-from sweeper.study.source import MOST_BYTES
+from sweeper.study.source import MAX_BYTES
 
 BASE = """\
 name: base
@@ -119,7 +119,7 @@ def test_a_fault_is_placed_in_the_file_that_says_it(tmp_path: Path) -> None:
         ("extends: torn.yaml", "torn.yaml:2:1: not valid YAML"),
         ("extends: list.yaml", "list.yaml:1:1: a study is a mapping"),
         ("extends: large.yaml", "own.yaml:1:10: extends: large.yaml: larger than 250,000 bytes"),
-        ("extends: half.yaml\n#" + "x" * (MOST_BYTES // 2), "own.yaml:1:10: extends: larger than 250,000 bytes with"),
+        ("extends: half.yaml\n#" + "x" * (MAX_BYTES // 2), "own.yaml:1:10: extends: larger than 250,000 bytes with"),
         ("extends: wide.yaml\ncells: {x: [" + "*a, " * 30 + "]}", "own.yaml:2:13: alias *a names no anchor"),
         (f"extends: wide.yaml\nb: &a [{'1, ' * 900}]\nc: [{'*a, ' * 99}]", "own.yaml:1:1: more than 100,000 values"),
     ],
@@ -132,8 +132,8 @@ def test_a_chain_that_cannot_be_is_refused_where_it_is_named(tmp_path: Path, own
         loop="extends: ./own.yaml",
         torn="name: x\n]",
         list="[1]",
-        large="#" * (MOST_BYTES + 1),
-        half="name: h\n#" + "x" * (MOST_BYTES // 2),
+        large="#" * (MAX_BYTES + 1),
+        half="name: h\n#" + "x" * (MAX_BYTES // 2),
         wide="a: &a [" + "1, " * 900 + "]\nd: [" + "*a, " * 99 + "]",
     )
     (tmp_path / "link.yaml").symlink_to("own.yaml")

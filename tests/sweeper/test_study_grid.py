@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from models.cell import FIELDS
+from sweeper.study.cell_block import field_type
 from sweeper.study.grid import grid_type
-from sweeper.study.schema import field_type
 
-RHO = TypeAdapter(grid_type("rho", field_type("rho", "float"), "float"))
-STEPS = TypeAdapter(grid_type("kl_warmup_steps", field_type("kl_warmup_steps", "int"), "int"))
-RATE = TypeAdapter(grid_type("learning_rate", field_type("learning_rate", "float"), "float"))
+RHO = TypeAdapter(grid_type("rho", field_type(FIELDS["rho"]), "float"))
+STEPS = TypeAdapter(grid_type("kl_warmup_steps", field_type(FIELDS["kl_warmup_steps"]), "int"))
+RATE = TypeAdapter(grid_type("learning_rate", field_type(FIELDS["learning_rate"]), "float"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_geometric_in_other_fields_is_in_the_value() -> None:
 
 
 def test_large_seeds_keep_every_digit() -> None:
-    seeds = TypeAdapter(grid_type("seed", field_type("seed", "int"), "int"))
+    seeds = TypeAdapter(grid_type("seed", field_type(FIELDS["seed"]), "int"))
     top = 2**63 - 1
     assert seeds.validate_python({"from": top - 2, "to": top, "step": 1}) == (top - 2, top - 1, top)
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.cell import Cell
 from sweeper.study import json_schema
-from sweeper.study.source import parse
+from sweeper.study.tree import parse
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

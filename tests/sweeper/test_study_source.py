@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sweeper.errors import StudyError
 from sweeper.study import load_study
-from sweeper.study.source import MOST_BYTES, parse
+from sweeper.study.source import MAX_BYTES
+from sweeper.study.tree import parse
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,33 @@ def test_places_count_from_one() -> None:
     assert tree.plain() == {"a": [1, {"b": 2}]}
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: 1\n? [1]\n: 2\nb: [", "s.yaml:2:3: a key should be text"),  # of two faults the first in the text
+        ("a: &a 1\n? *a\n: 2\n", "s.yaml:2:3: a key should be text"),  # where the alias stands, not what it names
+        ("<<: 1\nb: [", "s.yaml:1:1: << takes over the keys of a mapping"),
+        ("a: 1\nb: 2\na: 3\nb: 4\n", "s.yaml:3:1: a: key given twice (first at s.yaml:1:1)"),
+        ("a: !!int 3\n", "s.yaml:1:4: tag 'tag:yaml.org,2002:int': tags are not allowed"),
+        ("a: ! 3\n", "s.yaml:1:4: tag '!': tags are not allowed"),
+        ("a: [1,\nb: 2\n", "s.yaml:3:1: not valid YAML: while parsing a flow sequence"),
+        ("a: &a [x]\n---\nb: *a\n", "s.yaml:2:1: a second document starts here"),
+    ],
+)
+def test_faults_stand_where_they_are_written(text: str, fault: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse(text, "s.yaml")
+    assert error.value.faults[0].startswith(fault)
+
+
+def test_an_anchor_is_known_once_its_node_has_ended() -> None:
+    """So a name that is given twice means the earlier value inside the later one, and no node holds itself."""
+    tree = parse("a: &a 1\nb: &a [*a]\nc: *a\nkey: *a\n", "s.yaml")
+    assert tree.plain() == {"a": 1, "b": [1], "c": [1], "key": [1]}
+    assert parse("x: &k key\n*k : 2\n", "s.yaml").plain() == {"x": "key", "key": 2}
+    assert (tree.value["c"].size, tree.value["c"].depth, tree.size, tree.depth) == (2, 2, 8, 3)
+
+
 def bomb(levels: int = 9) -> str:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
@@ -59,7 +87,7 @@ def bomb(levels: int = 9) -> str:
         ("\n".join(f"{' ' * n}a:" for n in range(300)), "nested more than 50 levels deep"),
         ("a: &a " + "[" * 30 + "]" * 30 + "\nb: " + "[" * 30 + "*a" + "]" * 30, "nested more than 50 levels deep"),
         ("a: [" + "1, " * 20_000 + "]", "more than 10,000 values"),
-        ("#" * (MOST_BYTES + 1), "larger than 250,000 bytes"),
+        ("#" * (MAX_BYTES + 1), "larger than 250,000 bytes"),
         ("a: " + "x " * 499_000, "larger than 250,000 bytes"),
         ("a: 1\n---\nb: 2\n", "a second document starts here"),
         ("%TAG ! tag:evil,2000:\n---\na: 1\n", "%TAG is not allowed"),
@@ -115,6 +143,22 @@ def test_no_text_raises_anything_but_a_study_error(text: str) -> None:
         parse(text, "s.yaml")
     except StudyError as error:
         assert all(fault.startswith("s.yaml:") for fault in error.faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("%YAML 1.3\n---\na: 1\n", "not valid YAML: version minor part can only be 2 or 1"),
+        ("%YAML 1." + "9" * 5000 + "\n---\na: 1\n", "not valid YAML: "),
+        ('a: "\\U00110000"\n', "not valid YAML: "), ('a: "\\UFFFFFFFF"\n', "not valid YAML: "),
+        ("a:\n\tb: 1\n", "s.yaml:2:1: not valid YAML: a tab: YAML wants spaces"),
+        ("a:\t1\n", "s.yaml:1:3: not valid YAML: a tab: YAML wants spaces"),
+    ],
+)  # fmt: skip
+def test_what_the_yaml_library_asserts_is_a_study_error_too(text: str, fault: str) -> None:
+    with pytest.raises(StudyError) as error:
+        parse(text, "s.yaml")
+    assert str(error.value).startswith("s.yaml:") and fault in str(error.value) and len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(

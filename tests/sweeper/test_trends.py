@@ -73,7 +73,7 @@ def test_families_share_all_but_one_size():
     found = families(curves)
     # Two layers of 40, 10 and 20 units are three widths.
     assert [(one.along, one.sizes) for one in found] == [("depth", (2, 3, 4)), ("width", (10, 20, 40))]
-    assert [one.label.removeprefix("mnist · mlp (200-200) · ") for one in found] == ["40 units a layer", "2 layers"]
+    assert [one.label.removeprefix("mnist · mlp (200-200) · ") for one in found] == ["40 units per layer", "2 layers"]
 
 
 def test_table_has_a_row_a_family():

@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.page import caption, columns, counted, styled
+from sweeper.analysis.variants import differing
 
 COLOURS = "cividis"  # even in lightness, so it reads the same in grey
 
@@ -45,7 +46,7 @@ def draw_activity(axes: Axes, data: pd.DataFrame, control: str = "rho") -> AxesI
 
 
 def activity_by_layer_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
-    """Active units of each layer against the control parameter, a panel a curve; None where no cell was evaluated."""
+    """Active units of each layer against the control parameter, one panel per curve; None where none was evaluated."""
     panels = [(curve, activity_data(curve, cells)) for curve in curves]
     panels = [(curve, data) for curve, data in panels if len(data)]
     if not panels:
@@ -75,14 +76,15 @@ ACTIVE = "A unit is active if the variance over data of its posterior mean excee
 def even_groups(curves: Sequence[Curve]) -> list[tuple[str, Curve]]:
     """Curves of networks whose layers are all as wide, each with what those of other sizes have in common with it."""
     even = [curve for curve in curves if len(set(curve.fields["latents"].split("-"))) == 1]
-    differ = [name for name in ("network", "hidden", "activation") if len({c.fields[name] for c in even}) > 1]
+    apart = differing([curve.fields for curve in even])
+    differ = [name for name in ("network", "hidden", "activation") if name in apart]
     return [(" · ".join([c.data, *(c.fields[name] for name in differ), *filter(None, [c.variant])]), c) for c in even]
 
 
 def activity_grid_data(curves: Sequence[Curve], cells: pd.DataFrame) -> pd.DataFrame:
-    """One row a `group` (data set and all that is neither depth nor width), `depth`, `width` and `value` of the control
-    parameter: `active` (units of all layers, mean over seeds), `units`, `fraction`, `top` (fraction of the top layer),
-    `seeds`.
+    """One row per `group` (data set and all that is neither depth nor width), `depth`, `width` and `value` of the
+    control parameter: `active` (units of all layers, mean over seeds), `units`, `fraction`, `top` (fraction of the top
+    layer), `seeds`.
 
     Takes networks whose layers are all as wide, at the physical end (ρ = 1), if there is one, and at the reference or,
     where few curves have it, the other value that most share, the farther from collapse of equals.
@@ -123,8 +125,8 @@ def draw_activity_grid(axes: Axes, data: pd.DataFrame) -> AxesImage:
 
 
 def activity_grid_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
-    """The physical end (ρ = 1) and a value away from it side by side, a row a data set; None with fewer than two depths
-    or widths."""
+    """The physical end (ρ = 1) and a value away from it side by side, one row per data set; None with fewer than two
+    depths or widths."""
     data = activity_grid_data(curves, cells)
     if data["depth"].nunique() < 2 and data["width"].nunique() < 2:
         return None
@@ -145,7 +147,7 @@ def activity_grid_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure
                     continue
                 image = draw_activity_grid(axes, part)
                 axes.set_title(f"{name} · {axis.at(value)}" + (f" ({axis.off})" if value == axis.end else ""))
-                axes.set_xlabel("units a layer")
+                axes.set_xlabel("units per layer")
                 axes.set_ylabel("layers")
         figure.colorbar(image, ax=grid, label="fraction active", shrink=0.9, aspect=15)
         where = f"Active units of all layers (top: share of the top layer), mean over seeds ({counted(curves)})."

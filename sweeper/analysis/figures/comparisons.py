@@ -18,7 +18,7 @@ SHAPES = dict(zip(COLOURS, MARKERS, strict=False))
 
 
 def comparisons_data(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row a pair that has a ratio of onsets, data sets first, then methods and architectures: `label`, `ratio`,
+    """One row per pair that has a ratio of onsets, data sets first, then methods and architectures: `label`, `ratio`,
     its intervals as in `Comparison`, `verdict`, `seeds`, and `per_seed`, a list."""
     names = ["label", "ratio", *ENDS, "verdict"]
     rows = [

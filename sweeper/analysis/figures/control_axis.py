@@ -14,7 +14,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from sweeper.analysis.axis import Array, Axis
+from sweeper.parameters.control import Array, Axis
 
 # Labels in the order in which they claim room: of ρ, and within a decade.
 NEAR_ONE = (0.9, 0.99, 0.5, 0.999, 0.8, 0.95, 0.98, 0.995, 0.9999, 0.998, 0.7, 0.97, 0.0, 0.9995, 0.96, 0.93, 0.85, 0.3)

@@ -11,7 +11,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.parameters.order import parse_order_parameter
 
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too

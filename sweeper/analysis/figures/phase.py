@@ -13,7 +13,7 @@ from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, arrange, caption, counted, quantity, styled, wrapped
 
-WIDTH, HEIGHT = 3.3, 2.4  # inches a panel
+WIDTH, HEIGHT = 3.3, 2.4  # inches per panel
 
 
 def phase_data(curve: Curve) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def verdict(curve: Curve) -> str:
 
 
 def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Figure | None:
-    """All curves of one control parameter, a panel a data set and architecture, variants in one panel.
+    """All curves of one control parameter, one panel per data set and architecture, variants in one panel.
 
     Curves that have no more than a physical end (ρ = 1) are left out; None if there is no other.
     """

@@ -9,16 +9,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.analysis.axis import Axis
 from sweeper.analysis.figures.page import MARKERS, caption, quantity, styled, wrapped
 from sweeper.analysis.scaling import Scaling
 from sweeper.analysis.trends import Family
+from sweeper.parameters.control import Axis
 
 LETTERS = {"depth": "L", "width": "W"}
 
 
 def scaling_data(scaling: Scaling) -> pd.DataFrame:
-    """One row a size and point: `size`, `x` and `mean` with its `error` as measured, and `x_scaled`, `mean_scaled`,
+    """One row per size and point: `size`, `x` and `mean` with its `error` as measured, and `x_scaled`, `mean_scaled`,
     `error_scaled`."""
     rows = []
     for one, scaled in zip(scaling.sized, scaling.scaled(), strict=True):

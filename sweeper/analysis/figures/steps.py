@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.analysis.along import transitions
+from sweeper.analysis.by_step import transitions
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, caption, styled

@@ -14,7 +14,7 @@ from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, caption, counted, styled
 from sweeper.analysis.trends import Family, families
 
-WORDS = {"depth": "stochastic layers", "width": "units a layer"}
+WORDS = {"depth": "stochastic layers", "width": "units per layer"}
 
 
 def trend_data(family: Family) -> pd.DataFrame:

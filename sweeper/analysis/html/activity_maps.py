@@ -69,7 +69,9 @@ def _grid(curves: Sequence[Curve], found: Sequence[pd.DataFrame]) -> Block | Non
                 if len(chosen):
                     panel = _panel(chosen, "depth", "width")
                     keys = {"group": group, "value": f"{value:g}", "layer": layer}
-                    panels.append({"keys": keys, "title": group, "across": "units a layer", "down": "layers", **panel})
+                    panels.append(
+                        {"keys": keys, "title": group, "across": "units per layer", "down": "layers", **panel}
+                    )
     names = {"all": "all layers", "top": "top layer"}
     choices = [
         control("value", axis.words, "slider", [option(f"{v:g}", f"{v:g}", i == 0) for i, v in enumerate(values)]),
@@ -80,7 +82,7 @@ def _grid(curves: Sequence[Curve], found: Sequence[pd.DataFrame]) -> Block | Non
 
 
 def _of_layer(data: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """One row a depth and width: the layer's active units and their share."""
+    """One row per depth and width: the layer's active units and their share."""
     if layer == "top":
         return data[data["layer"] == data["depth"]]
     if layer != "all":

@@ -98,8 +98,8 @@ def chart(
 ) -> Block:
     """Lines over x.
 
-    - x: `label`, `name`, `at` (places, one a value), `texts` (of the values), and, where the axis is not plain numbers,
-      `ticks` ([place, text]), `limits`, `breaks`.
+    - x: `label`, `name`, `at` (places, one per value), `texts` (of the values), and, where the axis is not plain
+      numbers, `ticks` ([place, text]), `limits`, `breaks`.
     - y: `label`, `log`, `name`, or `ticks` and `limits` likewise.
     - series: `keys`, `style`, `points` ([index in x, y], with an index in `cells` where each is another cell's), and
       where there are any `cell`, `texts` of the values and `spans` ([low, high]).

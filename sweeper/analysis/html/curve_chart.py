@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeper.analysis.axis import STEPS
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import quantity
@@ -16,6 +15,7 @@ from sweeper.analysis.figures.phase import verdict
 from sweeper.analysis.html.blocks import Block, chart, control, option, rounded
 from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.html.quantities import Part, Quantity, quantities
+from sweeper.parameters.control import STEPS
 
 MEAN = "mean"
 

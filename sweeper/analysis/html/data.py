@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pandas as pd
 
 from models.cell import Cell
-from sweeper.analysis.axis import STEPS
 from sweeper.analysis.curves import select
 from sweeper.analysis.html.activity_maps import activity_blocks
 from sweeper.analysis.html.blocks import Block, links, notes, paragraph, section, table
@@ -21,7 +20,8 @@ from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
 from sweeper.analysis.report import Report, conditions_line
 from sweeper.analysis.tables import points_table
-from sweeper.store.notes import Failure
+from sweeper.parameters.control import STEPS
+from sweeper.store.status import Failure
 
 
 def page_data(

@@ -10,7 +10,7 @@ import numpy as np
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.html.blocks import Block, images
 
-MOST_CURVES = 4  # a picture weighs about as much as a curve
+MAX_CURVES = 4  # a picture weighs about as much as a curve
 Picture = Callable[[str], tuple[bytes, list[str]] | None]
 WORDS = {"images": "images as the network sees them", "samples": "samples of the prior"}
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -24,7 +24,7 @@ def drawn(curves: Sequence[Curve], picture: Picture) -> list[Block]:
         by_seed = ([(curve.control[j], picture(str(ids[j]))) for j in places if ids[j]] for ids in curve.cell_ids)
         some = ([(float(value), *made) for value, made in cells if made] for cells in by_seed)
         found = next((cells for cells in some if cells), [])
-        if found and len(blocks) < MOST_CURVES:
+        if found and len(blocks) < MAX_CURVES:
             items = [_item(curve, *each) for each in found]
             blocks.append(images(curve.label, items, note=f"Rows from the top: {_rows(found[0][2])}."))
     return blocks

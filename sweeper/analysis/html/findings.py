@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweeper.analysis.critical import FRACTIONS, Critical
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.families import mean_weights, tied
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import quantity
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.html.blocks import Block, card, cards, chart, rounded, table
 from sweeper.analysis.html.keys import CurveKeys, curve_style
 from sweeper.analysis.intervals import CONFIDENCE
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.analysis.shapes import mean_weights, tied
+from sweeper.analysis.transition import FRACTIONS, Critical
+from sweeper.parameters.order import parse_order_parameter
 
-MOST_CARDS = 4  # with more curves the table says it better
+MAX_CARDS = 4  # with more curves the table says it better
 PERCENT = f"{100 * CONFIDENCE:g}\u00a0%"
 FAMILY_NAMES = {"broken": "broken line", "onset": "onset-log", "logistic": "logistic", "flat": "flat"}
 
 
 def findings(curves: Sequence[Curve], order_parameter: str) -> list[Block]:
     """Cards for a few curves, and the table of all."""
-    made = [cards([_card(curve) for curve in curves])] if len(curves) <= MOST_CARDS else []
+    made = [cards([_card(curve) for curve in curves])] if len(curves) <= MAX_CARDS else []
     return [*made, _table(curves, order_parameter)]
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from models.cell import Cell
 from sweeper.analysis.html.blocks import Block, code, paragraph, table
-from sweeper.store.notes import Failure
+from sweeper.store.status import Failure
 
-MOST_TRACEBACKS = 20  # different ones; cells of one stack fail with the same
+MAX_TRACEBACKS = 20  # different ones; cells of one stack fail with the same
 
 
 def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failures: Sequence[Failure]) -> list[Block]:
@@ -37,7 +37,7 @@ def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failure
     tracebacks: dict[str, list[str]] = {}
     for failure in failed:
         tracebacks.setdefault(failure.traceback, []).append(failure.cell_id)
-    for traceback, ids in list(tracebacks.items())[:MOST_TRACEBACKS]:
+    for traceback, ids in list(tracebacks.items())[:MAX_TRACEBACKS]:
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
         blocks.append(code(f"Traceback of cell {ids[0]}{more}", traceback, fold=True))
     known_ids = {*(cells["cell_id"] if len(cells) else ()), *(failure.cell_id for failure in failed)}

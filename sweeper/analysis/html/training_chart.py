@@ -12,7 +12,7 @@ from sweeper.analysis.figures.page import quantity
 from sweeper.analysis.html.blocks import Block, chart, control, option, rounded
 
 SHOWN = ("elbo", "kl_top")
-MOST_POINTS = 40_000  # of all cells: more would make the page heavy, and no chart shows them
+MAX_POINTS = 40_000  # of all cells: more would make the page heavy, and no chart shows them
 
 
 def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | None:
@@ -22,7 +22,7 @@ def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | No
     steps = sorted(int(step) for step in rows["step"].unique())
     if len(steps) < 2:
         return None
-    every = max(1, -(-len(rows) * len(SHOWN) // MOST_POINTS))
+    every = max(1, -(-len(rows) * len(SHOWN) // MAX_POINTS))
     kept = [step for i, step in enumerate(steps) if (len(steps) - 1 - i) % every == 0]
     rows = rows[rows["step"].isin(kept)]
     axis = curves[0].axis
@@ -59,7 +59,7 @@ def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | No
     thinned = f" One evaluation in {every} is drawn; the history has all." if every > 1 else ""
     return chart(
         "Training curves",
-        f"ELBO and top-layer KL against training steps, a line a value of {axis.words}. Arrow keys move along it.",
+        f"ELBO and top-layer KL against training steps, one line per value of {axis.words}. Arrow keys move along it.",
         {"label": "training steps", "name": "step", "at": kept, "texts": [f"{step:,}" for step in kept]},
         {"label": quantity(SHOWN[0]), "name": SHOWN[0], "log": False},
         _controls(curves, values, styles),

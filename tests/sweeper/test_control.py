@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from models.cell import Cell
-from sweeper.analysis.axis import CONTROLS, RHO, STEPS, axis_of
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import curves
+from sweeper.parameters.control import CONTROLS, RHO, STEPS, axis_of
 from tests.sweeper.synthetic import GRID, broken, rows_of, sample
 
 

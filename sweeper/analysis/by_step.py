@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from models.cell import parse_sizes
-from sweeper.analysis.critical import Transition, find_transition
+from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.order_parameter import parse_order_parameter
+from sweeper.analysis.transition import Transition
+from sweeper.parameters.order import parse_order_parameter
 
 
 def transitions(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> dict[int, Transition]:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from models.cell import Cell, cell_id
 from sweeper.refine.lines import Line, points_of
-from sweeper.refine.proposal import Advice, Goal
+from sweeper.refine.points import Advice, Goal
 from sweeper.refine.sampler import OnsetSampler
 from sweeper.refine.trials import distributions, trial_at
 

@@ -12,14 +12,14 @@ interpolated between it and its neighbour, so a place there is known by a bound 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.cell import RANGES, Cell
+from models.cell import FIELDS, Option
 
 Array = NDArray[np.float64]
 End = Literal["low", "high"]
@@ -53,7 +53,8 @@ class Axis:
     def end(self) -> float | None:
         """The value at x = −∞, the physical end of collapse; None where the parameter cannot take one."""
         value = float(self.complement)
-        low, high, _ = RANGES.get(self.name, (0.0, np.inf, ""))
+        field = _NUMBERS.get(self.name)
+        low, high = (0.0, np.inf) if field is None else (field.low or 0.0, np.inf if field.high is None else field.high)
         return value if self._rising and low <= value <= high else None
 
     @property
@@ -113,25 +114,20 @@ class Axis:
         return np.asarray(1 - np.exp(np.minimum(logarithm, 0)) if self.complement else np.exp(logarithm))
 
 
-RHO = Axis("rho", "high", "ρ", "ρ", complement=True, reference=0.8, off="no smoothing")
-STEPS = Axis("steps", "low", "steps", "training steps", off="before training")
+def _declared(option: Option) -> Axis | None:
+    """The axis of an option whose collapsed end is known; None of another."""
+    if not option.collapses:
+        return None
+    end: End = "high" if option.collapses == "high" else "low"
+    shown = (option.symbol, option.label, option.unit)
+    return Axis(option.name, end, *shown, option.complement, option.reference, option.off)
 
-_KNOWN = {
-    axis.name: axis
-    for axis in (
-        RHO,
-        STEPS,
-        Axis("kl_weight", "high", "β", "KL weight β"),
-        Axis("kl_weight_start", "high", "β₀", "KL weight at step 0, β₀"),
-        Axis("kl_warmup_steps", "low", "warm-up", "warm-up of the KL weight", unit="steps", off="none"),
-        Axis("decoder_variance", "high", "σ²", "decoder variance σ²"),
-        Axis("free_bits", "low", "λ", "free bits λ", unit="nats per layer", off="none"),
-        Axis("smoothing_samples", "low", "S", "samples of the smoothed maps, S"),
-        Axis("batch_size", "low", "batch", "batch size", unit="images"),
-    )
-}
-_COMPLEMENTS = ("adam_beta1", "adam_beta2")  # what counts is how far they stay below 1
-CONTROLS = (*(f.name for f in fields(Cell) if f.type in ("int", "float") and f.name != "seed"), STEPS.name)
+
+STEPS = Axis("steps", "low", "steps", "training steps", off="before training")
+_NUMBERS = {name: field for name, field in FIELDS.items() if field.kind != "str" and name != "seed"}
+_KNOWN = {axis.name: axis for axis in (*map(_declared, _NUMBERS.values()), STEPS) if axis is not None}
+RHO = _KNOWN["rho"]
+CONTROLS = (*_NUMBERS, STEPS.name)
 
 
 def axis_of(name: str, collapsed: End | None = None) -> Axis:
@@ -144,9 +140,13 @@ def axis_of(name: str, collapsed: End | None = None) -> Axis:
         near = get_close_matches(name, CONTROLS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(CONTROLS)}"
         raise ValueError(f"control should be a numeric field of a cell, or steps; got {name!r}: {hint}")
+    if collapsed not in (None, "low", "high"):
+        raise ValueError(f"collapsed should be low or high, got {collapsed!r}")
     known = _KNOWN.get(name)
     if known is not None:
         return known if collapsed in (None, known.collapsed) else replace(known, collapsed=collapsed, reference=None)
     if collapsed is None:
         raise ValueError(f"which end of {name} collapses is not known; say collapsed: low or collapsed: high")
-    return Axis(name, collapsed, name, name.replace("_", " "), complement=name in _COMPLEMENTS)
+    field = _NUMBERS[name]
+    symbol, words = field.symbol or name, field.label or name.replace("_", " ")
+    return Axis(name, collapsed, symbol, words, complement=field.complement)

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
-from sweeper.analysis.axis import RHO, Array, Axis
+from sweeper.parameters.control import RHO, Array, Axis
 
-FEWEST_POINTS = 6  # five free numbers are the most that a shape has
+MIN_POINTS = 6  # five free numbers are the most that a shape has
 SCALES = (0.02, 3.0)  # w of the logistic, in log u
 TIE = float(np.exp(-1))  # a family of at least this share of the heaviest weight, ΔAIC < 2, is as good
 FAR = 1 / 3  # of the window's points, those that are left out to see whether a fit is steady
@@ -68,7 +68,7 @@ class Fit:
     weight: float
 
 
-def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: Axis = RHO) -> dict[str, Fit]:
+def fit_shapes(control: ArrayLike, values: ArrayLike, reference: float, axis: Axis = RHO) -> dict[str, Fit]:
     """Fit every family to one seed's curve; {} if the window holds fewer than 6 points with a value.
 
     control: (points,), distinct; values: (points,), NaN where there is none; reference: where the window begins.
@@ -77,7 +77,7 @@ def fit_families(control: ArrayLike, values: ArrayLike, reference: float, axis: 
     here = np.isfinite(y) & (x <= axis.coordinate(reference))
     x, y = x[here], y[here]
     inner = x[np.isfinite(x)]
-    if len(x) < FEWEST_POINTS or np.ptp(inner) == 0:
+    if len(x) < MIN_POINTS or np.ptp(inner) == 0:
         return {}
     place = (float(inner.min()), float(inner.max()))
     searched: dict[str, tuple[Shape, list[tuple[float, float]]]] = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.analysis.axis import Array
+from sweeper.parameters.control import Array
 
 if TYPE_CHECKING:  # study files name order parameters, and need no tables for it
     import pandas as pd
@@ -82,10 +82,10 @@ class OrderParameter:
 
 def parse_order_parameter(name: str) -> OrderParameter:
     """The order parameter of that name. Raises ValueError on any other name, with the nearest."""
-    found = re.match(PATTERN, name)
+    found = re.match(PATTERN, name) if isinstance(name, str) else None
     if found is None:
         known = ["kl_total", *(f"{quantity}_top" for quantity in QUANTITIES)]
-        near = get_close_matches(name, known, n=1)
+        near = get_close_matches(str(name), known, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"order_parameter should be kl_top, kl_total or a quantity ({', '.join(QUANTITIES)}) with _ and a layer "

@@ -1,9 +1,8 @@
-"""Verifying a store's files, and setting aside what is torn or altered so that its cell is trained again."""
+"""Verifies a store's files, and quarantines what is torn or altered, so that its cell is trained again."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
 from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
-from sweeper.store.paths import ATTEMPT, CELL_ID, ROW_FILE, StorePaths, picture_name
+from sweeper.store.paths import ATTEMPT, CELL_ID, REASON, ROW_FILE, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
@@ -45,38 +44,33 @@ def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> 
         winner = next((row for row in several if row.name == keep and row.steps == several[0].steps), several[0])
         for row in several:
             if row is not winner:
-                move(row.path, paths.superseded / "cells" / row.name)
-                move(paths.history / row.name, paths.superseded / "history" / row.name)
+                move(row.path, paths.superseded_row("cells", row.name))
+                move(paths.row("history", row.name), paths.superseded_row("history", row.name))
                 _move_pictures(paths, row.name)
 
 
 def _move_pictures(paths: StorePaths, row: str) -> None:
     """Pictures go where their row goes."""
-    move(paths.picture(row), paths.superseded / "pictures" / picture_name(row))
+    move(paths.picture(row), paths.superseded_picture(row))
 
 
-def set_aside(paths: StorePaths, path: Path, reason: str) -> Damaged:
-    """Move a file to `aside/`, with the reason beside it; returns where it was and why."""
-    name = f"{path.parent.name}-{path.name}"
-    target = paths.aside / name
-    number = 1
-    while target.exists():
-        number += 1
-        target = paths.aside / f"{name}.{number}"
+def quarantine(paths: StorePaths, path: Path, reason: str) -> Damaged:
+    """Move a file to the quarantine, `aside/`, with the reason beside it; returns where it was and why."""
+    target = paths.quarantined(path)
     note = {"path": str(path.relative_to(paths.root)), "reason": reason}
-    write_bytes(target.with_name(f"{target.name}.reason.json"), json.dumps(note).encode())
+    write_bytes(paths.reason(target), json.dumps(note).encode())
     move(path, target)
     return Damaged(path, reason)
 
 
-def were_set_aside(paths: StorePaths) -> list[Damaged]:
-    """What lies in `aside/`: where each file was and why it was moved."""
+def quarantined(paths: StorePaths) -> list[Damaged]:
+    """The files in quarantine: where each was and why it was moved."""
     found = []
     for entry in paths.entries(paths.aside):
-        if entry.name.endswith(".reason.json"):
+        if entry.name.endswith(REASON):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                content = json.loads((paths.aside / entry.name).read_bytes())
-                found.append(Damaged(paths.root / content["path"], str(content["reason"])))
+                content = json.loads(Path(entry).read_bytes())
+                found.append(Damaged(paths.inside(content["path"]), str(content["reason"])))
     return found
 
 
@@ -92,17 +86,17 @@ def damaged_rows(
     """
     seen: set[str] = set()
     for kind in ("cells", "history"):
-        folder, before = paths.rows(kind), verified.get(kind, {})
+        before = verified.get(kind, {})
         now: Verified = {}
-        for entry in paths.entries(folder):
+        for entry in paths.entries(paths.rows(kind)):
             name = entry.name
             if name[0] in "._":
                 continue  # readers of the folder skip these
             if not ROW_FILE.fullmatch(name):
-                yield Damaged(folder / name, foreign(name), left_alone=True)
+                yield Damaged(paths.row(kind, name), foreign(name), left_alone=True)
                 continue
             if not entry.is_file(follow_symlinks=False):
-                yield Damaged(folder / name, "not a file of this store, but a link or a folder")
+                yield Damaged(paths.row(kind, name), "not a file of this store, but a link or a folder")
                 continue
             if kind == "history":
                 seen.add(name)
@@ -112,25 +106,25 @@ def damaged_rows(
                     with open(entry, "rb", buffering=0) as file:
                         current = check_seal(file.readall(), kind, name)
                     if not current and earlier is not None:
-                        earlier.append(folder / name)
+                        earlier.append(paths.row(kind, name))
             except FileNotFoundError:
                 now.pop(name, None)  # superseded meanwhile
             except StoreNewer as fault:
-                raise StoreNewer(f"{folder / name}: {fault}") from fault
+                raise StoreNewer(f"{paths.row(kind, name)}: {fault}") from fault
             except PermissionError as fault:
                 now[name] = UNVERIFIED
-                yield Damaged(folder / name, f"{UNREADABLE} ({fault.strerror})", left_alone=True)
+                yield Damaged(paths.row(kind, name), f"{UNREADABLE} ({fault.strerror})", left_alone=True)
             except (StoreDamaged, OSError) as fault:
                 now.pop(name, None)
-                yield Damaged(folder / name, str(fault))
+                yield Damaged(paths.row(kind, name), str(fault))
         verified[kind] = now
     for name in sorted(verified["cells"].keys() - seen):
-        if (paths.cells / name).exists():
-            yield Damaged(paths.history / name, "missing")
+        if paths.row("cells", name).exists():
+            yield Damaged(paths.row("history", name), "missing")
 
 
-def heal(paths: StorePaths) -> list[Damaged]:
-    """Finish what a killed run left half done and set aside what is damaged: only under the lock, before any worker.
+def repair(paths: StorePaths) -> list[Damaged]:
+    """Finish what a killed run left half done and quarantine what is damaged: only under the lock, before any worker.
 
     A row and its history are one commit: when either is damaged both leave, and the planner sees the cell as missing.
     Files of an earlier schema version get this one's columns.
@@ -138,7 +132,7 @@ def heal(paths: StorePaths) -> list[Damaged]:
     raise_version(paths)
     sweep_temporary(paths)
     for attempt in paths.subfolders(paths.running, ATTEMPT):
-        remove(attempt / "progress.json")
+        remove(paths.progress(attempt.name))
     supersede(paths)
     verified = _read_verified(paths)
     before = json.dumps(verified, sort_keys=True)
@@ -146,27 +140,27 @@ def heal(paths: StorePaths) -> list[Damaged]:
     damaged = list(damaged_rows(paths, verified, earlier))
     for fault in (each for each in damaged if not each.left_alone):
         if fault.path.exists() or fault.path.is_symlink():
-            set_aside(paths, fault.path, fault.reason)
+            quarantine(paths, fault.path, fault.reason)
         kind = fault.path.parent.name
-        twin = paths.rows("history" if kind == "cells" else "cells") / fault.path.name
+        twin = paths.row("history" if kind == "cells" else "cells", fault.path.name)
         if ROW_FILE.fullmatch(twin.name) and twin.exists():
-            set_aside(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
+            quarantine(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
     upgrade(earlier, verified)
     alone = sorted(verified["history"].keys() - verified["cells"].keys())
     now = _clock(paths) if alone else 0
     for name in alone:
         # Of a commit that was killed before its row, or between the two moves of an older row.
-        if (paths.superseded / "cells" / name).exists():
-            move(paths.history / name, paths.superseded / "history" / name)
+        if paths.superseded_row("cells", name).exists():
+            move(paths.row("history", name), paths.superseded_row("history", name))
         elif now - verified["history"][name][1] > GRACE_NS:
-            remove(paths.history / name)
+            remove(paths.row("history", name))
     for entry in paths.entries(paths.pictures):
         row = f"{Path(entry.name).stem}.parquet"
         if ROW_FILE.fullmatch(row) and row not in verified["cells"]:
-            if (paths.superseded / "cells" / row).exists():
+            if paths.superseded_row("cells", row).exists():
                 _move_pictures(paths, row)
             else:
-                remove(paths.pictures / entry.name)
+                remove(Path(entry))
     if json.dumps(verified, sort_keys=True) != before:
         with suppress(StoreUnwritable):
             note = verified | {"schema_version": SCHEMA_VERSION}
@@ -189,16 +183,15 @@ def upgrade(files: Sequence[Path], verified: dict[str, Verified]) -> None:
     """
     for path in sorted(files):
         kind = path.parent.name
-        with suppress(FileNotFoundError):  # set aside
+        with suppress(FileNotFoundError):  # it is in quarantine
             write_bytes(path, upgraded(path.read_bytes(), kind, path.name))
             verified[kind][path.name] = stamp(path)
 
 
 def _clock(paths: StorePaths) -> int:
     """The time in ns by the clock that gives files theirs: on a network it is not this machine's."""
-    probe = paths.cache / "clock"
-    write_bytes(probe, b"", durable=False)
-    return stamp(probe)[1]
+    write_bytes(paths.clock, b"", durable=False)
+    return stamp(paths.clock)[1]
 
 
 def check(paths: StorePaths) -> list[Damaged]:
@@ -206,7 +199,7 @@ def check(paths: StorePaths) -> list[Damaged]:
     damaged = list(damaged_rows(paths, {}))
     known = {fault.path for fault in damaged}
     for kind in ("cells", "history"):
-        for folder in (paths.rows(kind), paths.superseded / kind):
+        for folder in (paths.rows(kind), paths.superseded_rows(kind)):
             for committed in scan(paths, folder):
                 try:
                     if committed.path not in known:
@@ -216,7 +209,7 @@ def check(paths: StorePaths) -> list[Damaged]:
                 except (StoreDamaged, StoreUnreadable) as fault:
                     damaged.append(Damaged(committed.path, str(fault), isinstance(fault, StoreUnreadable)))
     for entry in paths.entries(paths.pictures):
-        path = paths.pictures / entry.name
+        path = Path(entry)
         try:
             if entry.name[0] not in "._":
                 if not ROW_FILE.fullmatch(f"{path.stem}.parquet"):
@@ -241,10 +234,9 @@ def check(paths: StorePaths) -> list[Damaged]:
 
 def sweep_temporary(paths: StorePaths) -> None:
     """Remove what killed writers left: files whose temporary name never became a real one."""
-    for folder, _, names in os.walk(paths.root):
-        for name in names:
-            if TEMPORARY.fullmatch(name):
-                remove(Path(folder) / name)
+    for name in paths.walk():
+        if TEMPORARY.fullmatch(name.rpartition("/")[2]):
+            remove(paths.inside(name))
 
 
 def _read_verified(paths: StorePaths) -> dict[str, Verified]:

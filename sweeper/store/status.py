@@ -1,6 +1,6 @@
-"""Small notes beside the results: progress of running stacks, a request to stop, failures of the last run.
+"""The status of a run, in small files beside the results: progress of running stacks, requests to stop, failures.
 
-None of them is a result; a note that cannot be read is as good as none.
+None of it is a result; a file that cannot be read is as good as none.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Failure:
     log: str
 
 
-class Notes:
-    """The part of a store that processes tell each other things through."""
+class Status:
+    """The part of a store through which processes tell each other how they are."""
 
     paths: StorePaths
 
@@ -38,7 +38,7 @@ class Notes:
         write_bytes(path, json.dumps({**progress, "attempt": attempt}).encode(), durable=False)
 
     def progress(self) -> list[dict[str, Any]]:
-        """What the stacks last said, by attempt. After a kill it stays until the next run heals the store."""
+        """What the stacks last said, by attempt. After a kill it stays until the next run repairs the store."""
         attempts = [folder.name for folder in self.paths.subfolders(self.paths.running, ATTEMPT)]
         return [note for attempt in attempts if (note := _note(self.paths.progress(attempt))) is not None]
 
@@ -108,8 +108,8 @@ class Notes:
             remove(path)
 
     def _failure_files(self) -> list[Path]:
-        folder = self.paths.failures
-        return [folder / e.name for e in self.paths.entries(folder) if CELL_ID.fullmatch(e.name.removesuffix(".json"))]
+        entries = self.paths.entries(self.paths.failures)
+        return [Path(entry) for entry in entries if CELL_ID.fullmatch(entry.name.removesuffix(".json"))]
 
 
 def _note(path: Path) -> dict[str, Any] | None:
