@@ -15,7 +15,7 @@ from benchmarks.measure import circumstances, table, timed
 from benchmarks.store import fill
 from models.cell import cell_id
 from sweeper.driver import Assignment
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.run import run_study
 from sweeper.store import Store
 from sweeper.study import load_study
@@ -89,7 +89,7 @@ class _Arrival:
 
 
 def _start_of_a_resume(path: Path, root: Path) -> float:
-    """Seconds in which a run reads the study, opens the store, verifies its rows, plans, and has orders for workers."""
+    """Seconds in which a run reads the study, opens the store, verifies its rows, plans, and has jobs for workers."""
     begun, arrival = time.perf_counter(), _Arrival()
     run_study(load_study(path), Store.open(root), lambda plan: arrival)
     return arrival.at - begun

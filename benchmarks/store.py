@@ -24,6 +24,7 @@ from benchmarks.workload import cells
 from models.cell import Cell, cell_id
 from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, Store
 from sweeper.store.atomic import write_bytes
+from sweeper.store.columns import SCHEMA_VERSION
 from sweeper.store.rows import encode, history_table, row_table
 
 LAYERS, UNITS = 4, 40
@@ -91,7 +92,7 @@ def row(
 
     own = {"cell_id": own_id, "step": 1000}
     finished = {column.name: value(column.type) for column in CELL_COLUMNS} | own
-    finished |= {"state": "done", "diverged_at": None, "evaluation_id": evaluation_id, "schema_version": 1}
+    finished |= {"state": "done", "diverged_at": None, "evaluation_id": evaluation_id, "schema_version": SCHEMA_VERSION}
     finished |= {"cell": cell.to_json(), "device": "cpu"}
     histories = [{c.name: value(c.type) for c in HISTORY_COLUMNS} | own | {"step": 100 * i} for i in range(10)]
     return finished, histories

@@ -53,7 +53,7 @@ def images(model: str, count: int = 10_000) -> Dataset:
 
 
 def as_in_a_worker(threads: int = 1) -> None:
-    """Set this process up as `sweeper.driver.tries` does a worker's."""
+    """Set this process up as `sweeper.driver.retries` does a worker's."""
     import torch
 
     from models.stack.heap import keep_freed_memory

@@ -19,8 +19,8 @@ from typing import Any
 
 import sweeper
 from sweeper.errors import SweeperError
-from sweeper.limits import limits
 from sweeper.machine import machine
+from sweeper.machine.control_groups import limits
 from sweeper.provenance import git_revision, processor, source_digest
 from sweeper.store import Store
 from sweeper.store.health import Health, health

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,8 +50,10 @@ def forget_others() -> None:
 
 def load_matplotlib() -> None:
     """Import matplotlib with its own settings: those of the current folder and of the user come before, and may be
-    of another version, or unreadable.
+    of another version, or unreadable. One that is imported already stays as it is.
     """
+    if "matplotlib" in sys.modules:
+        return
     data = Path(find_spec("matplotlib").origin or "").parent / "mpl-data"  # type: ignore[union-attr]
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of fonts and caches
     try:

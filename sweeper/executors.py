@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sweeper.driver import Executor
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
-from sweeper.plan import Plan
+from sweeper.planning import Plan
 from sweeper.study import Study
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sweeper.errors import StudyError
-from sweeper.settled import settled
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Store, StorePaths
 from sweeper.store.atomic import reported, write_bytes
 from sweeper.store.merging import Taken, survey, take
@@ -35,6 +36,27 @@ class Merged:
     def damaged(self) -> list[Damaged]:
         """Files of the sources that could not be used, or that may not be read (`left_alone`)."""
         return [fault for source in self.sources for fault in source.damaged]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "store": str(self.target.paths.root),
+            "committed": len(self.target.committed()),
+            "sources": [
+                {
+                    "source": str(source.source),
+                    "added": source.added,
+                    "replaced": source.replaced,
+                    "present": source.present,
+                    "differing": source.differing,
+                    "states": source.states,
+                    "damaged": [{"path": str(fault.path), "reason": fault.reason} for fault in source.damaged],
+                    "study_differs": list(study),
+                }
+                for source, study in zip(self.sources, self.studies, strict=True)
+            ],
+            "set_aside": [{"path": str(fault.path), "reason": fault.reason} for fault in self.set_aside],
+        }
 
 
 def merge(target: Path, sources: Sequence[Path]) -> Merged:

@@ -19,17 +19,17 @@ from sweeper.study import Study
 if TYPE_CHECKING:
     from models.stack.stack import Stack
 
-Say = Callable[[str], object]
+Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its batches of draws
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 
 
 def predictions(
-    study: Study, store: Store, below: float | None = None, say: Say = lambda line: None
+    study: Study, store: Store, below: float | None = None, told: Told = lambda curve, seed, batches: None
 ) -> list[Prediction]:
     """A prediction for each smoothed curve of the study, from `below` [the study's reference ρ] and ρ = 1.
 
-    Both cells' kept states are evaluated on the validation images used along the way, until draws leave little open: a
-    line about each seed to `say`. A seed without both states is left out; a curve without any gets the reason. Raises
+    Both cells' kept states are evaluated on the validation images used along the way, until draws leave little open;
+    `told` hears of each seed. A seed without both states is left out; a curve without any gets the reason. Raises
     StoreDamaged where a kept state was altered.
     """
     from models.cell import cell_id
@@ -39,11 +39,11 @@ def predictions(
     found = []
     for curve in curves(kept, study.analysis.order_parameter, study.analysis.rho_ref, RHO, store.history()):
         if (curve.control < 1).any():
-            found.append(_predicted(study, store, curve, study.analysis.rho_ref if below is None else below, say))
+            found.append(_predicted(study, store, curve, study.analysis.rho_ref if below is None else below, told))
     return found
 
 
-def _predicted(study: Study, store: Store, curve: Curve, below: float, say: Say) -> Prediction:
+def _predicted(study: Study, store: Store, curve: Curve, below: float, told: Told) -> Prediction:
     if below not in curve.control or 1.0 not in curve.control:
         return Prediction(curve, below, reason=f"no cells at ρ = {below:g} and at ρ = 1 both")
     ends = [list(curve.control).index(value) for value in (below, 1.0)]
@@ -53,7 +53,7 @@ def _predicted(study: Study, store: Store, curve: Curve, below: float, say: Say)
         names = [str(curve.cell_ids[row, column]) for column in ends]
         if all(name in states for name in names):
             leads[seed] = _leads(study, store, names, curve, below, seed)
-            say(f"{curve.label}: seed {seed}: {len(leads[seed])} batches of draws")
+            told(curve.label, seed, len(leads[seed]))
     return predict(curve, below, leads)
 
 

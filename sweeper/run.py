@@ -11,15 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.driver import SIGNALS, Assignment, Executor, Orders
+from sweeper.driver import SIGNALS, Assignment, Executor, Jobs
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
 from sweeper.machine import ANYWHERE, Machine
-from sweeper.plan import Order, Plan, make_plan
-from sweeper.settled import settled
+from sweeper.planning import Job, Plan, make_plan
+from sweeper.planning.settled import settled
 from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
@@ -48,12 +48,13 @@ def _end_at_once(number: int) -> None:
 class StopRequest:
     """A request to stop, by signal. A second one is handed to `second`, which ends the process at once.
 
-    A signal that was ignored when the run began stays so: under `nohup` a terminal may close.
+    `told` is called at the first, within the signal's handler, to say so. A signal that was ignored when the run began
+    stays so: under `nohup` a terminal may close.
     """
 
-    def __init__(self, second: Callable[[int], None] = _end_at_once) -> None:
+    def __init__(self, second: Callable[[int], None] = _end_at_once, told: Callable[[], object] = lambda: None) -> None:
         self.signal: int | None = None
-        self.second = second
+        self.second, self.told = second, told
         self.on_first: Callable[[], None] = lambda: None
         self._heard: tuple[signal.Signals, ...] = SIGNALS
         self._at = 0.0
@@ -100,8 +101,7 @@ class StopRequest:
         self.signal, self._at = number, time.monotonic()
         if self._at_once:
             raise Interrupted("stopped on request, before anything was trained", number)
-        with suppress(OSError):  # not print: the signal may have come in the middle of one
-            os.write(2, b"\nstopping: checkpoints are being written; once more to stop at once\n")
+        self.told()
         self.on_first()
 
 
@@ -121,20 +121,20 @@ class Course:
 
     def __init__(self, plan: Plan, store: Store, here: Machine | None):
         self.plan, self.store, self.here = plan, store, here
-        self.ordered = [cell for order in plan.orders for cell in order.cells]
+        self.planned = [cell for job in plan.jobs for cell in job.cells]
 
-    def more(self, free: int) -> Sequence[Order]:
-        """Orders for `free` workers that follow from what is finished by now. A run orders each cell once."""
+    def more(self, free: int) -> Sequence[Job]:
+        """Jobs for `free` workers that follow from what is finished by now. A run gives each cell to one job."""
         waiting = any(item.action == "wait" for item in self.plan.items)
         if self.plan.study.refine is None and not waiting:
             return ()
         failed = {failure.cell_id for failure in self.store.failures()}
-        now = make_plan(self.plan.study, self.store, self.here, self.ordered, failed, free)
+        now = make_plan(self.plan.study, self.store, self.here, self.planned, failed, free)
         known = {item.cell for item in self.plan.items}
         items = self.plan.items + tuple(item for item in now.items if item.cell not in known)
-        self.ordered += [cell for order in now.orders for cell in order.cells]
+        self.planned += [cell for job in now.jobs for cell in job.cells]
         self.plan = replace(self.plan, items=items, refinement=now.refinement)
-        return now.orders
+        return now.jobs
 
 
 def run_study(
@@ -145,6 +145,7 @@ def run_study(
     watching: Callable[[Callable[[], Plan], Store], AbstractContextManager[object]] | None = None,
     where: Callable[[], Machine] | None = None,
     stop: StopRequest | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Outcome:
     """Do what is missing of `study` in `store`.
 
@@ -154,12 +155,13 @@ def run_study(
         announce: told the plan, and the files set aside, before anything is trained.
         watching: makes a context manager that shows progress while the workers work, of a plan that may grow.
         stop: told of signals; [one whose second signal ends the process].
+        say: shows a line about what happens meanwhile, as that memory ran out.
 
     Raises:
         StoreInUse, StoreUnwritable, StoreNewer: of the store. DataMissing: before any training.
         Interrupted: a signal asked to stop, and checkpoints were written.
     """
-    stop = stop or StopRequest()
+    stop = StopRequest() if stop is None else stop  # one that has heard of nothing yet is false
     with store.lock(), stop.listening():
         damaged = tuple(store.repair())
         store.clear_failures()
@@ -181,8 +183,9 @@ def run_study(
             store.sweep_running(_finished(store))
             stop.on_first = lambda: store.request_stop(run_id)
             course = Course(plan, store, here)
-            orders = Orders(plan.orders, course.more, plan.workers)
-            work = Assignment(orders, store.paths.root.resolve(), run_id, plan.workers, lambda: bool(stop), stop.listen)
+            jobs = Jobs(plan.jobs, course.more, plan.workers)
+            root = store.paths.root.resolve()
+            work = Assignment(jobs, root, run_id, plan.workers, lambda: bool(stop), stop.listen, say)
             try:
                 with watching(lambda: course.plan, store) if watching else nullcontext():
                     executor(plan).execute(work)
@@ -196,8 +199,7 @@ def run_study(
         if stop.signal is not None and after.missing:
             done = len(after.items) - len(after.missing)
             raise Interrupted(
-                f"stopped on request: {done} of {len(after.items)} cells done; "
-                "the same command goes on from the checkpoints",
+                f"stopped on request: {done} of {len(after.items)} cells done; run the same command to resume",
                 stop.signal,
             )
         store.sweep_running(_finished(store))

@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper import load
-from sweeper.cloud import to_run, url_of
+from sweeper.cli.output import say, say_at_once
+from sweeper.cli.progress import Watch
+from sweeper.cli.words.plan import plan_lines
+from sweeper.cli.words.run import STOPPING, failure_lines
+from sweeper.cloud import to_read, to_run, url_of
 from sweeper.errors import CellsFailed, Interrupted, SweeperError
 from sweeper.executors import cluster_at, executor_for
-from sweeper.output import write_line
-from sweeper.plan import Plan
+from sweeper.planning import Plan
+from sweeper.planning.settled import settled
 from sweeper.run import Outcome, StopRequest, default_store, run_study
 from sweeper.store import Damaged, Failure, Store
 from sweeper.study import Study, study_from
@@ -25,6 +29,8 @@ from sweeper.wording import plural
 
 if TYPE_CHECKING:
     import pandas
+
+    from sweeper.analysis.report import Report
 
 LINE_S = 10.0  # between plain lines of progress: in a notebook somebody is looking
 OWN = ("RAY_", "TUNE_", "PYTHONBREAKPOINT")  # beginnings of the variables that a run, or Ray itself, sets
@@ -78,6 +84,15 @@ class Trained:
             history=self.history,
         )
 
+    def report(self) -> Report:
+        """What `sweeper report` finds: the critical values with intervals, warnings and checks, in sentences
+        (`headline()`) and as plain values (`to_dict()`). Tables, figures and the page (`page`) are written into
+        `analysis/` of the store. Raises StoreUnwritable where rows cannot be read."""
+        from sweeper.report import write_report
+
+        opened = Store.open(to_read(self.store))
+        return write_report(settled(self.study, opened), opened)
+
     def _asked_of(self, what: str) -> pandas.DataFrame:
         rows = load(self.store, what)
         return rows[rows["cell_id"].isin(self.cell_ids)].reset_index(drop=True)
@@ -113,7 +128,8 @@ def train(
                 partial(_announce, opened) if progress else lambda plan, damaged: None,
                 _watch if progress else None,
                 where,
-                StopRequest(second=_interrupt),
+                StopRequest(second=_interrupt, told=lambda: say_at_once(STOPPING)),
+                say,
             )
         except Interrupted as stopped:
             if stopped.exit_code == 128 + signal.SIGINT:  # as Ctrl-C ends whatever else a program does
@@ -121,8 +137,6 @@ def train(
             raise
     found = _trained(loaded, url_of(place) or str(place.absolute()), outcome)
     if raise_failures and (found.missing or found.failures):
-        from sweeper.show import failure_lines
-
         raise CellsFailed("\n".join(failure_lines(outcome)), found)
     return found
 
@@ -142,15 +156,11 @@ def _trained(study: Study, store: str, outcome: Outcome) -> Trained:
 
 
 def _announce(store: Store, plan: Plan, damaged: tuple[Damaged, ...]) -> None:
-    from sweeper.show import plan_lines
-
     for line in plan_lines(plan, store, damaged):
-        write_line(line, sys.stderr)
+        say(line)
 
 
 def _watch(plan: Any, store: Store) -> Any:
-    from sweeper.progress import Watch
-
     return Watch(plan, store, LINE_S)
 
 

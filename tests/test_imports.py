@@ -22,8 +22,11 @@ OWNERS = {
     "torch": (
         "models",
         "sweeper.driver.worker",
-        "sweeper.driver.tries",
-        "sweeper.estimate",
+        "sweeper.driver.start",
+        "sweeper.driver.states",
+        "sweeper.driver.rows",
+        "sweeper.driver.retries",
+        "sweeper.planning.estimate",
         "sweeper.prediction",
         "sweeper.training",
         "sweeper.doctor",
@@ -43,7 +46,7 @@ OWNERS = {
     "pydantic": ("sweeper.study",),
     "pydantic_core": ("sweeper.study",),
     "typer": ("sweeper.cli",),
-    "rich": ("sweeper.cli", "sweeper.progress", "sweeper.watching"),
+    "rich": ("sweeper.cli",),
     "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
     "scipy": ("sweeper.analysis", "sweeper.refine"),
     "optuna": ("sweeper.refine",),
@@ -63,24 +66,30 @@ LAYERS = {
     "sweeper.source": (),
     "sweeper.errors": (),
     "sweeper.wording": (),
-    "sweeper.limits": (),
-    "sweeper.output": (),
     "sweeper.environment": (),
-    "sweeper.machine": ("sweeper.limits",),
+    "sweeper.machine": (),
     "sweeper.store": ("sweeper.errors", "models.cell"),
     "sweeper.cloud": ("sweeper.errors", "sweeper.store", "models.data.sources"),
     "sweeper.parameters": ("models.cell",),
     "sweeper.study": ("sweeper.errors", "sweeper.parameters", "models"),
     "sweeper.analysis": ("sweeper.store", "sweeper.errors", "sweeper.parameters", "models.cell"),
-    "sweeper.settled": ("sweeper.store", "sweeper.study"),
+    "sweeper.planning.settled": ("sweeper.store", "sweeper.study"),
     "sweeper.refine": ("sweeper.analysis", "sweeper.parameters", "models.cell"),
     "sweeper.export": ("sweeper.errors",),
-    "sweeper.plan": (
+    "sweeper.planning": (
         "sweeper.errors", "sweeper.machine", "sweeper.store", "sweeper.study", "sweeper.parameters",
-        "sweeper.refine", "sweeper.settled", "models",
+        "sweeper.refine", "models",
+    ),
+    "sweeper.status": (
+        "sweeper.cloud", "sweeper.errors", "sweeper.machine", "sweeper.planning", "sweeper.store", "sweeper.study",
+        "sweeper.wording", "models.cell",
+    ),
+    "sweeper.report": (
+        "sweeper.analysis", "sweeper.environment", "sweeper.errors", "sweeper.planning", "sweeper.store",
+        "sweeper.study", "models.cell",
     ),
     "sweeper.driver": (
-        "sweeper.environment", "sweeper.errors", "sweeper.limits", "sweeper.machine", "sweeper.output", "sweeper.plan",
+        "sweeper.environment", "sweeper.errors", "sweeper.machine", "sweeper.planning",
         "sweeper.provenance", "sweeper.source", "sweeper.store", "sweeper.wording", "models",
     ),
 }  # fmt: skip
@@ -141,6 +150,44 @@ def loaded_by(module: str) -> frozenset[str]:
     return frozenset(name if name in FILES else name.split(".")[0] for name in seen)
 
 
+# What may know the command line: itself, `python -m sweeper`, and the function that shows what a command shows.
+ABOVE_THE_COMMANDS = ("sweeper.cli", "sweeper.__main__", "sweeper.training")
+
+# What knows the standard streams. All lines go through the first; the next three ask whether a stream is a terminal, or
+# prepare and flush it. Below the command line: a worker's log goes to the stderr of its process, from where Ray may
+# bring it to the driver; the process that looks at a cluster answers the one that started it; a download without a word
+# would look like a program that hangs.
+PRINTS = (
+    "sweeper.cli.output", "sweeper.cli.entry", "sweeper.cli.progress", "sweeper.cli.commands.stores",
+    "sweeper.driver.log", "sweeper.driver.scout", "models.data.transfer",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_words_for_people_are_in_the_command_line(module):
+    """Nothing below it imports it, and nothing else prints."""
+    if not within(module, ABOVE_THE_COMMANDS):
+        assert not [name for name, _ in imports(module) if within(name, ("sweeper.cli",))]
+    if not within(module, PRINTS):
+        assert not list(_printing(ast.parse(FILES[module].read_text(encoding="utf-8"))))
+
+
+def _printing(tree: ast.AST) -> Iterator[str]:
+    """What writes to the standard streams, or could."""
+    for node in ast.walk(tree):
+        called = isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "os.write", "input")
+        named = isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr")
+        if called or named:
+            yield ast.unparse(node)
+
+
+def test_what_prints_is_seen():
+    """By name, by stream and by descriptor."""
+    said = ["print(1)", "sys.stderr.write('a')", "os.write(2, b'a')", "print(1, file=sys.stdout)"]
+    assert [len(list(_printing(ast.parse(line)))) for line in said] == [1, 1, 1, 2]
+    assert not list(_printing(ast.parse("show(1)\nsubprocess.run(stderr=1).stdout")))
+
+
 @pytest.mark.parametrize("module", FILES)
 def test_a_module_knows_only_what_its_part_may(module):
     """Libraries by their owners, other parts of the project by the layers, imports in functions included."""
@@ -155,7 +202,7 @@ def test_a_module_knows_only_what_its_part_may(module):
             assert within(module, OWNERS[top]), f"{module} imports {top}"
 
 
-WORKERS = "sweeper.driver.worker", "sweeper.driver.tries"
+WORKERS = tuple(f"sweeper.driver.{name}" for name in ("worker", "start", "states", "rows", "retries"))
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if within(m, WITHOUT_TORCH) and m not in WORKERS])
@@ -167,7 +214,8 @@ def test_torch_is_loaded_by_workers_only(module):
 def test_help_loads_nothing_heavy():
     """The command line imports what a command needs when it needs it."""
     heavy = {"torch", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "numpy", "pydantic", "rich"}
-    assert not heavy & loaded_by("sweeper.cli")
+    ours = {"models", "sweeper.run", "sweeper.store", "sweeper.study"}
+    assert not (heavy | ours) & loaded_by("sweeper.cli")
 
 
 def test_importing_sweeper_loads_nothing():

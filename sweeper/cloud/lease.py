@@ -21,7 +21,7 @@ from sweeper.errors import StoreInUse
 from sweeper.store.lock import describe
 
 NAME = "lock.json"
-LEASE_S = 120.0  # after so long without a sign of life a holder is taken for dead
+LEASE_S = 120.0  # after so long without a heartbeat a holder is taken for dead
 
 
 class Lease:
@@ -40,7 +40,7 @@ class Lease:
         return self._seen is not None
 
     def acquire(self) -> None:
-        """Raises StoreInUse, naming the holder and its last sign of life; StoreUnwritable."""
+        """Raises StoreInUse, naming the holder and its last heartbeat; StoreUnwritable."""
         self._note = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -70,11 +70,11 @@ class Lease:
         if age < LEASE_S:
             raise StoreInUse(
                 f"{self.bucket.url} is in use by {describe(holder)}, last heard of {max(age, 0.0):.0f} s ago: wait for "
-                f"it, or stop it; {LEASE_S:.0f} s after its last sign of life it is taken for dead"
+                f"it, or stop it; {LEASE_S:.0f} s after its last heartbeat it is taken for dead"
             )
 
     def renew(self) -> None:
-        """A sign of life. Raises StoreInUse if another run has taken over meanwhile; StoreUnwritable."""
+        """A heartbeat. Raises StoreInUse if another run has taken over meanwhile; StoreUnwritable."""
         with self._one:
             if self._seen is not None:
                 self._seen = self.bucket.replace(NAME, self._sign(), self._seen) or self._again()
@@ -85,7 +85,7 @@ class Lease:
                 )
 
     def _again(self) -> Seen | None:
-        """The lease where it is still this run's: a sign of life arrived of which only the answer was lost."""
+        """The lease where it is still this run's: a heartbeat arrived of which only the answer was lost."""
         there = self.bucket.get(NAME)
         if there is None or (_read(there[0]) or {}).get("run") != self._note["run"]:
             return None

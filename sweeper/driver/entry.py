@@ -20,8 +20,8 @@ def send_as_code() -> None:
         cloudpickle.register_pickle_by_value(sys.modules[name])  # type: ignore[no-untyped-call]
 
 
-def carry_out_order(config: dict[str, Any], source_root: str, **given: Any) -> dict[str, Any]:
-    """One order, in the words of Tune: see `sweeper.driver.tune.trial`."""
+def carry_out_job(config: dict[str, Any], source_root: str, **given: Any) -> dict[str, Any]:
+    """One job, in the words of Tune: see `sweeper.driver.tune.trial`."""
     prefer(source_root)
     from sweeper.driver.tune import trial
 

@@ -1,60 +1,50 @@
-"""Workers whose process is gone: why, whether their order is tried again, when, and beside how many others.
+"""Workers whose process is gone: why, and when and beside how many others their jobs are handed out again.
 
 Memory is a case of its own. Ray ends workers when their machine has next to none left, whoever took it, and so does the
-system: that is neither the order's fault nor for ever. Fewer stacks then run side by side, and one more is tried after
-a while. A stack goes on in halves (`tries.carry_out` sees to that); one that was alone waits before, each time longer.
+system: that is neither the job's fault nor for ever. Fewer stacks then run side by side, and one more is tried after a
+while. A stack goes on in halves (`retries.carry_out` sees to that); one that was alone waits before, each time longer.
+Whether a job is tried again is `retry_policy`'s to say; here is counted, waited and said.
 """
 
 from __future__ import annotations
 
-import math
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 
-from sweeper.limits import ended_for_memory
-from sweeper.output import write_line
+from sweeper.driver.retry_policy import Decision, Killed, KilledForMemory, RetryPolicy
+from sweeper.machine import killed_for_memory
 from sweeper.wording import duration, plural
-
-RESTARTS = 2  # of an order whose process died, on top of those that halve its stack to one cell
-MEMORY_RESTARTS = 6  # the same where memory ran out while no other order was carried out: waits of 4 minutes in all
-FIRST_WAIT_S, MAX_WAIT_S = 5.0, 60.0
-FIRST_CALM_S, MAX_CALM_S = 60.0, 3600.0  # without a loss of memory until one more stack is tried, doubled by each loss
 
 _RAY_SAYS = re.compile(r"running low on memory")
 _FIGURES = re.compile(r"Memory on the node \(IP: ([^,)]+).*?\) was ([0-9.]+)GB(?: used)? / ([0-9.]+)GB", re.DOTALL)
 
 
-def tell(line: str) -> None:
-    """A line for people."""
-    write_line(line, sys.stderr)
-
-
 class Losses:
-    """What became of the processes that carried out the orders of a run on so many `workers`.
+    """What became of the processes that carried out the jobs of a run on so many `workers`.
 
-    `ended_here` counts the processes that this machine's system has ended for their memory.
+    `killed_here` counts the processes that this machine's system has killed for their memory.
     """
 
     def __init__(
         self,
         workers: int,
-        say: Callable[[str], object] = tell,
+        policy: RetryPolicy,
+        say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
-        ended_here: Callable[[], int] = ended_for_memory,
+        killed_here: Callable[[], int] = killed_for_memory,
     ):
         self.workers = self.side_by_side = workers
-        self.say, self.clock, self.ended_here = say, clock, ended_here
-        self.died: Counter[int] = Counter()
-        self.without_memory: Counter[int] = Counter()
+        self.policy, self.say, self.clock, self.killed_here = policy, say, clock, killed_here
+        self.killed: Counter[int] = Counter()
+        self.killed_alone: Counter[int] = Counter()
         self.not_before, self.hopeless = 0.0, False
-        self.calm_s, self.calm_at = FIRST_CALM_S, 0.0
-        self.ended_before = ended_here()
+        self.calm_s, self.calm_at = policy.first_calm_s, 0.0
+        self.killed_before = killed_here()
 
     def room(self, running: int) -> bool:
-        """Whether an order may be handed out now, beside so many that are carried out."""
+        """Whether a job may be handed out now, beside so many that are carried out."""
         now = self.clock()
         if self.side_by_side < self.workers and now >= self.calm_at:
             self.side_by_side += 1
@@ -62,52 +52,60 @@ class Losses:
         return running < self.side_by_side and now >= self.not_before
 
     def finished(self) -> None:
-        """An order was carried out, so there was memory for it."""
+        """A job was carried out, so there was memory for it."""
         self.hopeless = False
 
-    def lost(self, number: int, cells: int, stack: int, others: int, reason: str) -> str | None:
-        """The process of order `number` is gone, for the `reason` that Ray gives.
+    def lost(self, number: int, cells: int, stack: int, beside: int, reason: str) -> str | None:
+        """The process of job `number` is gone, for the `reason` that Ray gives.
 
         Args:
-            cells: of the order; `stack`: those that the process was training (0: it had not begun).
-            others: how many orders are carried out beside it.
+            cells: of the job; `stack`: those that the process was training (0: it had not begun).
+            beside: how many other jobs are carried out.
 
         Returns:
-            None where the order is to be handed out again, else the reason why not, its last line in our words.
+            None where the job is to be handed out again, else the reason why not, its last line in our words.
         """
-        halvings = (cells - 1).bit_length()
         memory = self._memory(reason)
         if memory is None:
-            self.died[number] += 1
-            return reason if self.died[number] > RESTARTS + halvings else None
-        who = f"a stack of {plural(stack, 'cell')} lost its worker" if stack else "a new worker was ended"
-        after = "it goes on from its last checkpoint" if stack else "another is started"
-        if stack > 1:
-            after += f" with at most {plural(math.ceil(stack / 2), 'cell')} at a time"
-        if others:
-            self.side_by_side = min(self.side_by_side, others)
-            self.calm_s = min(2 * self.calm_s, MAX_CALM_S)
-            self.calm_at = self.clock() + self.calm_s
-            self.say(f"{memory}: {who}; {after}, when a stack has ended or in {duration(self.calm_s)}")
-            return None
-        self.without_memory[number] += 1
-        tries = self.without_memory[number]
-        if self.hopeless or tries > MEMORY_RESTARTS + halvings:
-            self.hopeless = True  # the next orders need not wait as long to see it
-            return (
-                f"{reason}\n{memory}, {tries} times though nothing else of this run was going on: free some there, or "
-                "make stacks smaller (run.max_stack); the same command goes on from the last checkpoint"
-            )
-        wait_s = min(FIRST_WAIT_S * 2 ** (tries - 1), MAX_WAIT_S)
-        self.not_before = self.clock() + wait_s
-        self.say(f"{memory}: {who}; in {duration(wait_s)} {after}")
+            self.killed[number] += 1
+            decision = self.policy.after(Killed(self.killed[number], cells, stack))
+            return None if decision.retry else reason
+        if not beside:
+            self.killed_alone[number] += 1
+        times = self.killed_alone[number]
+        event = KilledForMemory(times, cells, stack, beside, self.calm_s, self.hopeless)
+        decision = self.policy.after(event)
+        if not decision.retry:
+            self.hopeless = True  # the next jobs need not wait as long to see it
+            return f"{reason}\n{memory}, {decision.reason}"
+        self._wait(decision)
+        self.say(f"{memory}: {_what_follows(stack, decision)}")
         return None
+
+    def _wait(self, decision: Decision) -> None:
+        now = self.clock()
+        if decision.max_running:
+            self.side_by_side = min(self.side_by_side, decision.max_running)
+            self.calm_s, self.calm_at = decision.calm_s, now + decision.calm_s
+        if decision.wait_s:
+            self.not_before = now + decision.wait_s
 
     def _memory(self, reason: str) -> str | None:
         """That memory ran out, where, and how much of it is in use; None if something else ended the process."""
-        ended = self.ended_here()
-        by_the_system, self.ended_before = ended > self.ended_before, ended
+        killed = self.killed_here()
+        by_the_system, self.killed_before = killed > self.killed_before, killed
         if _RAY_SAYS.search(reason):
             found = _FIGURES.search(reason)
             return "memory ran out" + (f" on {found[1]} ({found[2]} of {found[3]} GB in use)" if found else "")
         return "memory ran out (the system ended a process for it)" if by_the_system else None
+
+
+def _what_follows(stack: int, decision: Decision) -> str:
+    """What was lost, and what is done about it."""
+    who = f"a stack of {plural(stack, 'cell')} lost its worker" if stack else "a new worker was ended"
+    then = "it goes on from its last checkpoint" if stack else "another is started"
+    if decision.max_stack:
+        then += f" with at most {plural(decision.max_stack, 'cell')} at a time"
+    if decision.max_running:
+        return f"{who}; {then}, when a stack has ended or in {duration(decision.calm_s)}"
+    return f"{who}; in {duration(decision.wait_s)} {then}"

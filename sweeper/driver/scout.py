@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from sweeper.driver.closed import use_token
+from sweeper.driver.ray_auth import use_token
 from sweeper.driver.ray_logs import RayLogs, folder_of_cluster
 from sweeper.driver.session import ADVICE, START_S, ray_session, scratch_folder, sweep
 from sweeper.errors import SweeperError, WorkersUnavailable

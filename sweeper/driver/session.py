@@ -1,8 +1,8 @@
 """Ray for the time of a run: one of this machine's own, or the cluster at an address; left with nothing behind.
 
-Ray's folder is private and its doors are closed: see `sweeper.driver.closed`. Workers get Python's path as the driver
-has it, and nothing else of the driver's: no folder is packed and uploaded, whatever Ray would do for `uv run`, by a
-variable or by a hook. On a cluster each node has a path of its own.
+Ray's folder is private, and whoever speaks to Ray needs a token: see `sweeper.driver.ray_auth`. Workers get Python's
+path as the driver has it, and nothing else of the driver's: no folder is packed and uploaded, whatever Ray would do for
+`uv run`, by a variable or by a hook. On a cluster each node has a path of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from sweeper.driver import SIGNALS
-from sweeper.driver.closed import close, use_token
+from sweeper.driver.ray_auth import new_token, use_token
 from sweeper.driver.ray_logs import RayLogs
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.wording import duration
@@ -40,7 +40,7 @@ ADVICE = "`--executor inline` does without Ray"
 LEAVE_S = 3.0  # for Ray's processes to end that were killed while it was starting
 LOST_S = 3600.0  # the age of a scratch folder without a lock that is no run's: one is without it for a moment only
 SCRATCH, LOCK = "sw-", "lock"
-LONGEST_FOLDER = 24  # sockets lie below it, and the system allows their paths 107 bytes
+MAX_FOLDER_LENGTH = 24  # sockets lie below it, and the system allows their paths 107 bytes
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -84,7 +84,7 @@ def ray_session(
         if address:
             use_token(address)
         else:
-            close(scratch)
+            new_token(scratch)
         import ray  # reads all of these
         from ray._private import ray_constants
 
@@ -259,7 +259,7 @@ def _knock(address: str) -> None:
 def scratch_folder() -> Path:
     """Where scratch folders lie."""
     folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= LONGEST_FOLDER else Path("/tmp")
+    return folder if len(str(folder)) <= MAX_FOLDER_LENGTH else Path("/tmp")
 
 
 @contextmanager

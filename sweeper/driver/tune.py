@@ -1,8 +1,8 @@
-"""The executor over Ray Tune: a trial is an order, on one GPU or on as many cores as it has threads.
+"""The executor over Ray Tune: a trial is a job, on one GPU or on as many cores as it has threads.
 
 Tune schedules, packs and restarts; it decides nothing. Its own state is written to a temporary folder and thrown away
-(`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Orders stream in
-through a searcher, requests to stop travel through the store, and what became of an order stands there too.
+(`Tuner.restore` is never called: a torn state file makes it forget finished trials without an error). Jobs stream in
+through a searcher, requests to stop travel through the store, and what became of a job stands there too.
 
 Ray itself is started or joined in `sweeper.driver.session`.
 """
@@ -12,20 +12,23 @@ from __future__ import annotations
 import io
 import warnings
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sweeper.driver import Assignment
-from sweeper.driver.entry import carry_out_order, send_as_code
-from sweeper.driver.losses import Losses, tell
+from sweeper.driver.entry import carry_out_job, send_as_code
+from sweeper.driver.log import log
+from sweeper.driver.losses import Losses
 from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.retry_policy import DEFAULT, RetryPolicy
 from sweeper.driver.scout import cluster
 from sweeper.driver.session import line, ray_session
 from sweeper.driver.waiting import GaveUp, Waiting, muster, reserved
 from sweeper.environment import forget_others
 from sweeper.errors import SweeperError
 from sweeper.machine import machine
-from sweeper.plan import Order
+from sweeper.planning import Job
 from sweeper.provenance import source_digest
 from sweeper.source import ROOT
 from sweeper.store import Store
@@ -34,23 +37,26 @@ __all__ = ["RayTune", "cluster"]
 
 
 class RayTune:
-    """Carries out orders on the workers of a Ray cluster: this machine's own, or the one at `address`."""
+    """Carries out jobs on the workers of a Ray cluster: this machine's own, or the one at `address`.
 
-    def __init__(self, address: str | None = None):
-        self.address = address
+    `policy`: which jobs are tried again, by the driver and within its workers.
+    """
+
+    def __init__(self, address: str | None = None, policy: RetryPolicy = DEFAULT):
+        self.address, self.policy = address, policy
 
     def execute(self, work: Assignment) -> None:
-        """Start or join Ray, run Tune over the orders, and leave nothing behind."""
-        cores = max(1, work.workers * work.orders.first.threads)
-        gpus = len(machine().gpu_memory_bytes) if work.orders.first.device == "cuda" else 0
-        limit_s = work.orders.first.start_s
+        """Start or join Ray, run Tune over the jobs, and leave nothing behind."""
+        cores = max(1, work.workers * work.jobs.first.threads)
+        gpus = len(machine().gpu_memory_bytes) if work.jobs.first.device == "cuda" else 0
+        limit_s = work.jobs.first.start_s
         with ray_session(self.address, cores, gpus, limit_s, work.stopping) as (scratch, logs):
             self._tune(work, scratch, logs)
 
     def _tune(self, work: Assignment, scratch: Path, logs: RayLogs) -> None:
         from ray import tune
 
-        first = work.orders.first
+        first = work.jobs.first
         if self.address:
             needs = {"CPU": first.threads, "GPU": 1} if first.device == "cuda" else {"CPU": first.threads}
             muster(needs, first.start_s, work.stopping, logs)
@@ -58,11 +64,12 @@ class RayTune:
         resources: dict[str, float] = {"cpu": first.threads}
         if first.device == "cuda":
             resources["gpu"] = 1
-        given = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
-        trainable = tune.with_parameters(carry_out_order, source_root=ROOT, **given)
-        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved)
+        given: dict[str, Any] = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
+        given |= {"policy": asdict(self.policy)}  # plain values: a worker knows no class of ours yet
+        trainable = tune.with_parameters(carry_out_job, source_root=ROOT, **given)
+        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, self.policy, work.say)
         _survive_the_memory_monitor()
-        losses = Losses(work.workers)
+        losses = Losses(work.workers, self.policy, work.say)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -87,32 +94,30 @@ class RayTune:
         except GaveUp:
             raise waiting.fault from None
         except Exception as fault:
-            raise SweeperError(
-                f"Ray stopped working: {line(fault)}; the same command goes on from the checkpoints"
-            ) from fault
+            raise SweeperError(f"Ray stopped working: {line(fault)}; run the same command to resume") from fault
         finally:
             if chatter.getvalue():
-                tell(chatter.getvalue().rstrip("\n"))
+                work.say(chatter.getvalue().rstrip("\n"))
 
 
 def _record(number: int, reason: str, work: Assignment, store: Store) -> None:
-    """An order that was given up: its process died again and again. Its cells have failed, unless committed.
+    """A job that was given up: its process died again and again. Its cells have failed, unless committed.
 
     A reason that the worker itself wrote down stays.
     """
-    order, committed = work.orders.handed[number], store.committed()
-    evaluations = order.evaluation.accepted()
+    job, committed = work.jobs.handed[number], store.committed()
+    evaluations = job.evaluation.accepted()
     known = {failure.cell_id for failure in store.failures()}
     missing = [
         name
-        for name in order.cell_ids
-        if name not in known and not any(row.satisfies(order.steps, evaluations) for row in committed.get(name, []))
+        for name in job.cell_ids
+        if name not in known and not any(row.satisfies(job.steps, evaluations) for row in committed.get(name, []))
     ]
     store.record_failure(missing, work.attempt(number), reason, str(store.paths.log))
 
 
-def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[str, Any]:
-    """One order in a worker process, called by `carry_out_order`."""
+def trial(config: dict[str, Any], root: str, run_id: str, digest: str, policy: dict[str, Any]) -> dict[str, Any]:
+    """One job in a worker process, called by `carry_out_job`."""
     forget_others()  # of a cluster's node; torch is not loaded yet
     if source_digest() != digest:
         raise SweeperError(
@@ -120,20 +125,20 @@ def trial(config: dict[str, Any], root: str, run_id: str, digest: str) -> dict[s
             "install the same on every node"
         )
     from sweeper.driver.watchdog import carry_out_watched
-    from sweeper.driver.worker import Stopped, log
+    from sweeper.driver.worker import Stopped
 
     store = Store.open(root)
-    order = Order.from_dict(config["order"])
+    job = Job.from_dict(config["job"])
     warnings.showwarning = lambda message, *_, **__: log(store, config["attempt"], f"warning: {message}")
     try:
-        carry_out_watched(order, store, config["attempt"], lambda: store.stop_requested(run_id))
+        carry_out_watched(job, store, config["attempt"], lambda: store.stop_requested(run_id), RetryPolicy(**policy))
     except Stopped:
         return {"stopped": 1}
     return {"stopped": 0}
 
 
 def _onlooker(waiting: Waiting) -> Any:
-    """Looks on, ten times a second, whether orders wait for workers that will not come."""
+    """Looks on, ten times a second, whether jobs wait for workers that will not come."""
     from ray.tune import Callback
 
     class Onlooker(Callback):
@@ -162,11 +167,11 @@ def _survive_the_memory_monitor() -> None:
 
 
 def _on_loss(work: Assignment, losses: Losses) -> Any:
-    """Told of each trial whose process is gone, or whose code raised: has its order tried again, or gives it up."""
+    """Told of each trial whose process is gone, or whose code raised: has its job tried again, or gives it up."""
     from ray.tune import Callback
 
     class Lost(Callback):
-        """Tune's interface. The trial is over; another will be made of the same order."""
+        """Tune's interface. The trial is over; another will be made of the same job."""
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             number, attempt = trial.config["number"], trial.config["attempt"]
@@ -175,44 +180,44 @@ def _on_loss(work: Assignment, losses: Losses) -> Any:
             stack = max((int(note.get("cells", 0)) for note in notes), default=0)
             with suppress(OSError, TypeError):  # Tune writes a line of its own first
                 reason = Path(trial.error_file).read_text(errors="replace").partition("\n")[2].strip()
-            cells = len(work.orders.handed[number].cells)
-            why = losses.lost(number, cells, stack, work.orders.running - 1, reason)
+            cells = len(work.jobs.handed[number].cells)
+            why = losses.lost(number, cells, stack, work.jobs.running - 1, reason)
             if why is None:
-                work.orders.again(number)
+                work.jobs.again(number)
             else:
                 _record(number, why, work, store)  # before what follows from it
-                work.orders.ended(number)
+                work.jobs.ended(number)
 
     return Lost()
 
 
 def _searcher(work: Assignment, losses: Losses) -> Any:
-    """Hands out the orders as workers become free; none for now where others decide, none at all once asked to stop."""
+    """Hands out the jobs as workers become free; none for now where others decide, none at all once asked to stop."""
     from ray.tune.search import Searcher
 
     class Suggested(Searcher):
-        """Tune's interface: a suggestion is an order, named by its number."""
+        """Tune's interface: a suggestion is a job, named by its number."""
 
         def __init__(self) -> None:
             super().__init__(metric="stopped", mode="min")
             self.numbers: dict[str, int] = {}
 
         def suggest(self, trial_id: str) -> Any:
-            """The next order as a trial's configuration; None: ask again later."""
+            """The next job as a trial's configuration; None: ask again later."""
             work.listen()  # Tune puts a handler of its own in place of ours
-            if not work.stopping() and not losses.room(work.orders.running):
+            if not work.stopping() and not losses.room(work.jobs.running):
                 return None
-            taken = None if work.stopping() else work.orders.take()
+            taken = None if work.stopping() else work.jobs.take()
             if taken is None:
-                return None if work.orders.running and not work.stopping() else Searcher.FINISHED
-            self.numbers[trial_id], order = taken
-            return {"order": order.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
+                return None if work.jobs.running and not work.stopping() else Searcher.FINISHED
+            self.numbers[trial_id], job = taken
+            return {"job": job.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
             """A trial ended; error: see `_on_loss`, which is told why."""
             if not error:
                 losses.finished()
-                work.orders.ended(self.numbers[trial_id])
+                work.jobs.ended(self.numbers[trial_id])
 
         def save(self, checkpoint_path: str) -> None:  # Tune's state is thrown away
             pass

@@ -6,7 +6,6 @@ A worker that cannot start says why to Ray's logs alone, and Ray starts the next
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 from sweeper.driver.entry import look, send_as_code
 from sweeper.driver.ray_logs import RayLogs
+from sweeper.driver.retry_policy import DEFAULT, NotStarted, RetryPolicy
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.provenance import source_digest
 from sweeper.source import ROOT
@@ -25,9 +25,9 @@ STOPPED = "stopped before a worker was there"
 
 
 def muster(needs: Mapping[str, float], limit_s: float, stopping: Callable[[], bool], logs: RayLogs) -> None:
-    """See a worker come up on every node of the cluster that could carry out an order, and import the driver's source.
+    """See a worker come up on every node of the cluster that could carry out a job, and import the driver's source.
 
-    `needs`: of Ray's resources, per order. Raises WorkersUnavailable, or SweeperError when `stopping` says yes.
+    `needs`: of Ray's resources, per job. Raises WorkersUnavailable, or SweeperError when `stopping` says yes.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -102,17 +102,26 @@ class GaveUp(BaseException):
 
 
 class Waiting:
-    """Watches a run whose orders wait for workers.
+    """Watches a run whose jobs wait for workers.
 
     Args:
-        reserved: whether cores are set aside for an order that waits. If not, they are in use by others.
+        reserved: whether cores are set aside for a job that waits. If not, they are in use by others.
         own: whether all cores are this run's, so that there are no others.
+        say: shows a line to people.
     """
 
     def __init__(
-        self, limit_s: float, stopping: Callable[[], bool], logs: RayLogs, own: bool, reserved: Callable[[], bool]
+        self,
+        limit_s: float,
+        stopping: Callable[[], bool],
+        logs: RayLogs,
+        own: bool,
+        reserved: Callable[[], bool],
+        policy: RetryPolicy = DEFAULT,
+        say: Callable[[str], object] = lambda line: None,
     ):
         self.limit_s, self.stopping, self.logs, self.own, self.reserved = limit_s, stopping, logs, own, reserved
+        self.policy, self.say = policy, say
         self.since: float | None = None
         self.looked = 0.0
         self.told = False
@@ -131,14 +140,15 @@ class Waiting:
         self.since = self.since or now
         if self.stopping():
             self._end(SweeperError(STOPPED))
-        if now - self.since > self.limit_s:
-            if self.own or self.reserved():
-                headline = f"no worker came up within {duration(self.limit_s)} (run.start_s)"
-                self._end(WorkersUnavailable(self.logs.explain(headline, ADVICE)))
-            elif not self.told:
-                self.told = True
-                with suppress(OSError):
-                    print("waiting: others use the cores or GPUs of the cluster", file=sys.stderr, flush=True)
+        waited_s = now - self.since
+        taken = waited_s > self.limit_s and not self.own and not self.reserved()  # Ray is asked only when it matters
+        decision = self.policy.after(NotStarted(waited_s, self.limit_s, taken))
+        if not decision.retry:
+            self._end(WorkersUnavailable(self.logs.explain(decision.reason, ADVICE)))
+        if taken and not self.told:
+            self.told = True
+            with suppress(OSError):
+                self.say("waiting: others use the cores or GPUs of the cluster")
 
     def _end(self, fault: SweeperError) -> None:
         self.fault = fault
@@ -146,7 +156,7 @@ class Waiting:
 
 
 def reserved() -> bool:
-    """Whether Ray has set aside what an order of this job needs (which Tune asks for order by order)."""
+    """Whether Ray has set aside what a job of this run needs (which Tune asks for job by job)."""
     import ray
     from ray.util import placement_group_table
 

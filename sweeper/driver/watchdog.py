@@ -17,11 +17,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from sweeper.driver.retry_policy import DEFAULT, Hung, RetryPolicy
 from sweeper.store import Store
-from sweeper.wording import duration
 
 if TYPE_CHECKING:
-    from sweeper.plan import Order
+    from sweeper.planning import Job
 
 LOOKS = 20  # within the limit
 LAST_WORDS_S = 10.0  # for writing down what hung: the store may be what does not answer
@@ -70,42 +70,42 @@ def _stacks() -> str:
         return file.read()
 
 
-def carry_out_watched(order: Order, store: Store, attempt: str, stop: Callable[[], bool]) -> None:
-    """`tries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
+def carry_out_watched(
+    job: Job, store: Store, attempt: str, stop: Callable[[], bool], policy: RetryPolicy = DEFAULT
+) -> None:
+    """`retries.carry_out` under a watchdog; progress is that it asks whether to stop, twice a second between steps.
 
-    How often the attempt hung in earlier processes stands in the store. The last of the tries takes its cells one by
-    one, so that one cannot fail the others; a cell that hangs then has failed. Raises as `carry_out` does.
+    How often the attempt hung in earlier processes stands in the store. Where `policy` then takes the cells one by one,
+    a cell that hangs has failed. Raises as `carry_out` does.
     """
-    from sweeper.driver.tries import ATTEMPTS, carry_out
-    from sweeper.driver.worker import log, log_path
+    from sweeper.driver.log import log, log_path
+    from sweeper.driver.retries import carry_out
 
     hangs = store.hangs(attempt)
-    parts = {attempt: order}
-    if hangs + 1 >= ATTEMPTS:
+    decision = policy.after(Hung(hangs + 1, job.hang_s))  # in case that it does
+    parts = {attempt: job}
+    if policy.after(Hung(hangs, job.hang_s)).alone:
         failed = {failure.cell_id for failure in store.failures()}
-        cells = zip(order.cells, order.cell_ids, strict=True)
+        cells = zip(job.cells, job.cell_ids, strict=True)
         parts = {
-            f"{attempt}.alone-{i}": replace(order, cells=(c,))
-            for i, (c, name) in enumerate(cells)
-            if name not in failed
+            f"{attempt}.alone-{i}": replace(job, cells=(c,)) for i, (c, name) in enumerate(cells) if name not in failed
         }
     for name, part in parts.items():
 
-        def hung(stacks: str, name: str = name, part: Order = part) -> None:
-            reason = f"no step finished within {duration(order.hang_s)} (run.hang_s)"
-            text = f"{stacks}{reason}"
+        def hung(stacks: str, name: str = name, part: Job = part) -> None:
+            text = f"{stacks}{decision.reason}"
             store.note_hang(attempt)
-            if hangs + 1 >= ATTEMPTS:
+            if not decision.retry:
                 store.record_failure(part.cell_ids, name, text, str(log_path(store, attempt)))
             store.forget_progress(attempt)
             after = f"the process ends, its stack can go on from the last checkpoint (log: {log_path(store, attempt)})"
-            log(store, attempt, f"{reason}: {after}", text + "\n")
+            log(store, attempt, f"{decision.reason}: {after}", text + "\n")
 
-        with Watchdog(order.hang_s, hung) as watchdog:
+        with Watchdog(job.hang_s, hung) as watchdog:
 
             def asked(watchdog: Watchdog = watchdog) -> bool:
                 answer = stop()
                 watchdog.beat()
                 return answer
 
-            carry_out(part, store, name, asked)
+            carry_out(part, store, name, asked, policy)

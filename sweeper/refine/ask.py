@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -27,6 +28,19 @@ class Proposal:
     goal: Goal
     advice: Advice
     cells: tuple[Cell, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "curve": self.line.label,
+            "state": self.advice.state,
+            "why": self.advice.why,
+            "half_width": self.advice.half_width,
+            "half_width_wanted": self.goal.half_width,
+            "cells": self.advice.used,
+            "most_cells": self.goal.cells,
+            "next": [{"rho": cell.rho, "seed": cell.seed} for cell in self.cells],
+        }
 
 
 def ask(

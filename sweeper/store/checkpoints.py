@@ -46,13 +46,12 @@ class Checkpoints:
                     continue
         return sorted(records, key=lambda record: (-record.step, record.attempt))
 
-    def best_running(self, but: Collection[Record] = ()) -> dict[str, Record]:
-        """For each cell, its checkpoint with most steps, leaving out those in `but` (found damaged on loading)."""
+    def best_running(self) -> dict[str, Record]:
+        """For each cell, its checkpoint with most steps."""
         best: dict[str, Record] = {}
         for record in self.running():
-            if record not in but:
-                for cell_id in record.cell_ids:
-                    best.setdefault(cell_id, record)
+            for cell_id in record.cell_ids:
+                best.setdefault(cell_id, record)
         return best
 
     def load_running(
@@ -60,7 +59,7 @@ class Checkpoints:
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Tensors (cells, …) of `cell_ids` in that order, and the checkpoint's `meta` (of all its cells).
 
-        Raises StoreDamaged if anything of it was altered, or lacks a cell: fall back with `best_running(but=…)`.
+        Raises StoreDamaged if anything of it was altered, or lacks a cell: then an earlier one may still load.
         """
         wanted = [path for path in record_paths(self.paths.attempt(attempt)) if int(path.stem) == step]
         if not wanted:

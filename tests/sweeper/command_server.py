@@ -24,8 +24,10 @@ from tests.sweeper.planted_kl import plant
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
     "models.data.digits", "models.evaluation.evaluate", "rich.table", "sweeper.analysis.report", "sweeper.compare",
-    "sweeper.driver.inline", "sweeper.driver.tries", "sweeper.driver.worker", "sweeper.estimate", "sweeper.progress",
-    "sweeper.refine.ask", "sweeper.run", "sweeper.show",
+    "sweeper.driver.inline", "sweeper.driver.retries", "sweeper.driver.worker", "sweeper.planning.estimate",
+    "sweeper.refine.ask",
+    "sweeper.analysis.files", "sweeper.cli.progress", "sweeper.cli.words.plan", "sweeper.cli.words.report",
+    "sweeper.cli.words.status", "sweeper.report", "sweeper.run", "sweeper.status",
 )  # fmt: skip
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import builtins
 import ctypes
+import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,24 +92,23 @@ def unlocked(_: Any) -> None:
 
 def unreported(_: Any) -> None:
     """A run ends without its report, whose figures take longer than all that these tests look at."""
-    from sweeper import cli
+    from sweeper import report
     from sweeper.analysis.report import Report
 
-    cli._report = lambda study, store: Report(study.name, "kl_top", [])
+    report.write_report = lambda study, store: Report(study.name, "kl_top", [])
+
+
+def registered(_: Any) -> None:
+    """Cells are trained by the faulty procedure, with the fault that the variable FAULT names."""
+    from tests.sweeper import faulty_procedure
+
+    faulty_procedure.register()
 
 
 def hang(where: dict[str, Any]) -> None:
     """From `step` on, a step of a stack that holds a cell of this `rho` does not return."""
-    from models.procedures.joint import Joint
-
-    step = Joint.step
-
-    def hang_at(self: Joint, stack: Any) -> None:
-        if stack.step >= where["step"] and any(cell.rho == where["rho"] for cell in stack.cells):
-            threading.Event().wait()
-        step(self, stack)
-
-    Joint.step = hang_at  # type: ignore[method-assign]
+    os.environ["FAULT"] = json.dumps(where | {"kind": "hangs"})
+    registered(None)
 
 
 def cloud(seconds: dict[str, float]) -> None:

@@ -206,7 +206,7 @@ def test_a_second_run_exits_with_75_at_once_and_status_shows_the_first(tiny, swe
     assert status["running"][0]["phase"] == "training" and status["missing"] == 6
     first.kill()
     first.wait()
-    assert "no run is going on" in sweeper_command.run(study.argv("status")).out
+    assert "no run in progress" in sweeper_command.run(study.argv("status")).out
 
 
 def test_status_tells_what_it_can_where_the_study_is_of_another_version(done, sweeper_command):

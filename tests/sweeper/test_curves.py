@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from sweeper.analysis.curves import curves, select
-from sweeper.analysis.report import report
+from sweeper.analysis.files import write_files
+from sweeper.analysis.report import analyse
 from sweeper.analysis.tables import critical_table, points_table
 from sweeper.parameters.order import parse_order_parameter
 from tests.sweeper.synthetic import GRID, flat, store
@@ -145,7 +146,8 @@ def test_report_of_a_study(rows, tmp_path):
     """Headline, notes, JSON and files; cells that the study does not ask for are counted and left out."""
     cells, history = rows
     asked = set(cells["cell_id"][cells["data"] == "mnist"]) | {"not yet there"}
-    found = report(cells, history, tmp_path / "analysis", study_name="planted", asked=asked)
+    found = analyse(cells, history, study_name="planted", asked=asked)
+    found = write_files(found, select(cells, asked), history, tmp_path / "analysis")
     lines = found.headline()
     assert len(lines) == 6 and "mlp 40-40 (64-64) and mlp 40-40-40 (64-64): the same critical ρ" in lines[4]
     assert all(": by active units of the top layer: " in line for line in lines[2:4])
@@ -171,23 +173,24 @@ def test_report_of_a_study(rows, tmp_path):
     assert back["critical"].to_numpy() == pytest.approx(text["critical"].to_numpy(), abs=1e-8)
 
 
-def test_report_says_which_networks_lack_the_layer(rows, tmp_path):
+def test_report_says_which_networks_lack_the_layer(rows):
     cells = rows[0][rows[0]["data"] == "mnist"]
-    found = report(cells, pd.DataFrame(), tmp_path, study_name="third", order_parameter="relative_activity_3")
+    found = analyse(cells, pd.DataFrame(), study_name="third", order_parameter="relative_activity_3")
     assert [curve.architecture for curve in found.curves] == ["mlp 40-40-40 (64-64)"]
     assert found.notes[0] == "39 cells of networks without a layer 3, left out"
     assert found.to_dict()["unit"] == "share of units"
 
 
 def test_report_of_nothing(tmp_path):
-    found = report(pd.DataFrame(), pd.DataFrame(), tmp_path / "analysis", study_name="none", asked={"a"})
+    found = analyse(pd.DataFrame(), pd.DataFrame(), study_name="none", asked={"a"})
+    found = write_files(found, pd.DataFrame(), pd.DataFrame(), tmp_path / "analysis")
     assert found.headline() == [] and found.notes == ["1 of the study's 1 cell without a result yet"]
     assert not (tmp_path / "analysis").exists()
 
 
-def test_report_without_a_number_says_why(tmp_path):
+def test_report_without_a_number_says_why():
     cells, history = store(shape=flat)
-    found = report(cells, history, tmp_path, study_name="flat")
+    found = analyse(cells, history, study_name="flat")
     assert found.headline()[0].startswith("digits · mlp 10-10-10 (64-64): no critical ρ: flat curve")
 
 

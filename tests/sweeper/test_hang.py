@@ -19,18 +19,18 @@ sys.path.insert(0, "tests/sweeper")
 import models.data
 from faulty import hang
 from sweeper.driver.watchdog import carry_out_watched
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 hang(json.loads(sys.argv[3]))
 models.data.load("digits")
 store = Store.open(sys.argv[2], create=True)
-(order,) = make_plan(load_study(sys.argv[1]), store).orders
+(job,) = make_plan(load_study(sys.argv[1]), store).jobs
 codes = []
 while 0 not in codes and len(codes) < 6:
     pid = os.fork()
     if pid == 0:
-        carry_out_watched(order, store, "attempt", lambda: False)
+        carry_out_watched(job, store, "attempt", lambda: False)
         os._exit(0)
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(codes)
@@ -72,7 +72,7 @@ def test_a_hang_ends_an_inline_run_with_where_it_stood_and_the_same_command_goes
     assert run.wait() == 1
     assert "no step finished within 2 s (run.hang_s)" in run.err and "Traceback" not in run.err
     (log,) = study.opened().paths.log.glob("*.log")
-    assert "in hang_at" in log.read_text()
+    assert "in hangs" in log.read_text()
     again = sweeper_command.run(study.argv("run", "--set", "run.hang_s=600"), faults={"unreported": None})
     assert again.code == 0 and "to continue" in again.err
     assert same(study.store, undisturbed.store)
@@ -86,7 +86,7 @@ def test_a_cell_that_hangs_is_tried_three_times_and_the_others_of_its_stack_fini
     store = study.opened()
     (failure,) = store.failures()
     assert failure.traceback.splitlines()[-1] == "no step finished within 2 s (run.hang_s)"
-    assert "in hang_at" in failure.traceback and store.progress() == []
+    assert "in hangs" in failure.traceback and store.progress() == []
     (name,) = store.committed()
     assert name != failure.cell_id
     assert not study.run("run.hang_s=600").after.missing  # the next run tries it afresh, here without a fault

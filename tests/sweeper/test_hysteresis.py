@@ -15,8 +15,8 @@ from models.stack.stack import Stack
 from sweeper.analysis.branches import at_equal_totals
 from sweeper.analysis.curves import curves
 from sweeper.errors import StudyError
-from sweeper.estimate import _cold, _timed_as, estimate
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
+from sweeper.planning.estimate import _cold, _timed_as, estimate
 
 BOTH = {"procedure": ["joint", "continue"], "rho": [0.8, 0.95, 1]}
 
@@ -74,15 +74,15 @@ def test_a_branch_stands_beside_cold_starts_of_as_many_steps_in_all(tiny):
 def test_the_cost_of_a_branch_is_its_cells_one_after_the_other(tiny):
     """Timed as cold starts of their shape; more workers than branches would not make it shorter."""
     plan = make_plan(tiny(cells=BOTH, run={"executor": "ray", "workers": 8}).load("train.steps=100"), None)
-    smoothed = next(order.cells[0].shape() for order in plan.orders if order.cells[0].objective == "ou")
-    times = {order.cells[0].shape(): 0.1 if order.cells[0].objective == "ou" else 0.01 for order in plan.orders}
+    smoothed = next(job.cells[0].shape() for job in plan.jobs if job.cells[0].objective == "ou")
+    times = {job.cells[0].shape(): 0.1 if job.cells[0].objective == "ou" else 0.01 for job in plan.jobs}
     assert len(times) == 2 and not any("continue" in shape for shape in times)
     cost = estimate(plan, times, "")
     waiting = [item.cell for item in plan.items if item.action == "wait"]
     assert len(waiting) == 8 and all(cell.objective == "ou" for cell in waiting)
     assert cost is not None and cost.device_s == pytest.approx((4 + 8) * 10 + 2 * 1)
-    most = max(len(order.cells) for order in plan.orders)
-    first = max(10 * len(order.cells) for order in plan.orders if order.cells[0].objective == "ou")
+    most = max(len(job.cells) for job in plan.jobs)
+    first = max(10 * len(job.cells) for job in plan.jobs if job.cells[0].objective == "ou")
     # Upward: the cold start at ρ = 0.8, then 0.95 and 1 of both seeds, as many at once as a stack holds.
     assert cost.wall_s == pytest.approx(first + 2 * min(most, 2) * 10)
     assert estimate(plan, {smoothed: 0.1}, "") is None

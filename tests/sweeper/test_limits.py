@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.limits import Limits, ended_for_memory, limits
+from sweeper.machine.control_groups import Limits, killed_for_memory, limits
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def test_groups_of_version_1(group):
     assert group.ask(own) == Limits(1.5, 0)
 
 
-def test_how_many_processes_were_ended_for_memory(group, tmp_path):
+def test_how_many_processes_were_killed_for_memory(group, tmp_path):
     """The group's own count, of version 2, of version 1, or of a container that sees its group as the root."""
     mounted, own, system = (tmp_path / name for name in ("mounted", "own", "vmstat"))
     own.write_text("4:memory:/job\n0::/there\n")
-    assert ended_for_memory(mounted, own, system) == 0  # the system does not tell
+    assert killed_for_memory(mounted, own, system) == 0  # the system does not tell
     system.write_text("nr_free_pages 1\noom_kill 7\n")
-    assert ended_for_memory(mounted, own, system) == 7
+    assert killed_for_memory(mounted, own, system) == 7
     group.write("memory/job", memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3")
-    assert ended_for_memory(mounted, own, system) == 3
+    assert killed_for_memory(mounted, own, system) == 3
     group.write("", memory__events="low 0\noom 9\noom_kill 2")
-    assert ended_for_memory(mounted, own, system) == 2
+    assert killed_for_memory(mounted, own, system) == 2
     group.write("there", memory__events="low 0\noom 9\noom_kill 1\noom_group_kill 0")
-    assert ended_for_memory(mounted, own, system) == 1
-    assert ended_for_memory() >= 0
+    assert killed_for_memory(mounted, own, system) == 1
+    assert killed_for_memory() >= 0

@@ -11,34 +11,31 @@ import pytest
 from conftest import environment, same, until
 from test_ray import RAY, SLOW_START_S, through_ray  # noqa: F401  (a fixture)
 
-from models.procedures.joint import Joint
-from sweeper.driver.losses import FIRST_CALM_S, MAX_WAIT_S, MEMORY_RESTARTS, RESTARTS, Losses
-from sweeper.driver.tries import carry_out, out_of_memory
-from sweeper.plan import fitting_key, make_plan
+from sweeper.driver.losses import Losses
+from sweeper.driver.retries import carry_out, out_of_memory
+from sweeper.driver.retry_policy import DEFAULT
+from sweeper.planning import make_plan
+from sweeper.planning.jobs import fitting_key
 from sweeper.store import Store
-
-NO_MEMORY = (
-    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"
-)
+from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 
 
 @pytest.fixture
-def little_memory(monkeypatch):
-    """Memory for stacks of two cells from step 30 on; collects the sizes that were tried there."""
-    real, tried = Joint.step, []
+def little_memory():
+    """Memory for stacks of two cells at step 30; collects the sizes that were tried there."""
+    tried = []
 
-    def step(self, stack):
+    def lacking(stack):
         if stack.step == 30:
             tried.append(len(stack.cells))
             if len(stack.cells) > 2:
                 raise RuntimeError(NO_MEMORY)
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    return tried
+    with planted(lacking):
+        yield tried
 
 
-def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(tiny, little_memory, monkeypatch, capsys):
+def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(tiny, little_memory, capsys):
     """From its checkpoint on, with the bits of an undisturbed run; the next plan makes no larger stacks."""
     study, whole = tiny(run={"max_stack": 6}), tiny(store="whole", run={"max_stack": 6})
     outcome = study.run("train.checkpoint_s=0.001")
@@ -47,23 +44,20 @@ def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(ti
     assert "no memory for a stack of 4 cells" in capsys.readouterr().err
     key = fitting_key(study.load().cells[0], "cpu")
     assert study.opened().fitting(key) == 2
-    assert {len(o.cells) for o in make_plan(study.load("train.steps=90"), study.opened()).orders} == {2}
-    monkeypatch.undo()
-    whole.run()
+    assert {len(o.cells) for o in make_plan(study.load("train.steps=90"), study.opened()).jobs} == {2}
+    whole.run("run.max_stack=2")
     assert same(study.store, whole.store)
 
 
-def test_where_one_cell_does_not_fit_it_fails_and_says_why(tiny, little_memory, monkeypatch):
+def test_where_one_cell_does_not_fit_it_fails_and_says_why(tiny):
     """A single cell cannot be halved."""
-    real = Joint.step
 
-    def step(self, stack):
+    def lacking(stack):
         if stack.step == 30 and stack.cells[0].rho == 0.8:
             raise MemoryError("no room")
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    outcome = tiny(cells={"rho": [0.8, 0.95], "seed": 0}).run("run.max_stack=1")
+    with planted(lacking):
+        outcome = tiny(cells={"rho": [0.8, 0.95], "seed": 0}).run("run.max_stack=1")
     (failure,) = outcome.failures
     assert failure.traceback.rstrip().endswith("MemoryError: no room") and len(outcome.after.missing) == 1
 
@@ -72,9 +66,9 @@ def test_a_process_that_dies_leaves_half_the_stack_to_the_next(tiny):
     """Its last word says how many cells it was at: the same attempt goes on with half as many, and forgets it."""
     study = tiny(cells={"rho": 0.9, "seed": list(range(5))}, run={"max_stack": 5})
     store = Store.open(study.store, create=True)
-    (order,) = make_plan(study.load(), store).orders
+    (job,) = make_plan(study.load(), store).jobs
     store.write_progress("run-00000", {"phase": "training", "cells": 5, "pid": 1})
-    carry_out(order, store, "run-00000", lambda: False)
+    carry_out(job, store, "run-00000", lambda: False)
     assert sorted(store.cells()["stack_cells"]) == [2, 2, 3, 3, 3]
     assert store.progress() == [] and store.running() == []
 
@@ -98,8 +92,9 @@ import resource, sys, psutil, torch
 from sweeper.driver.inline import Inline
 from sweeper.run import run_study
 from sweeper.store import Store
+from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 from sweeper.study import load_study
-import sweeper.driver.tries
+import sweeper.driver.retries
 from models import data
 from models.kernels import compiled
 
@@ -141,27 +136,28 @@ def account():
     class Account:
         def __init__(self):
             self.said, self.now, self.ended = [], 0.0, 0
-            self.losses = Losses(2, self.said.append, lambda: self.now, lambda: self.ended)
+            self.losses = Losses(2, DEFAULT, self.said.append, lambda: self.now, lambda: self.ended)
 
-        def lost(self, reason, number=0, cells=4, stack=4, others=0):
-            return self.losses.lost(number, cells, stack, others, reason)
+        def lost(self, reason, number=0, cells=4, stack=4, beside=0):
+            return self.losses.lost(number, cells, stack, beside, reason)
 
     return Account()
 
 
 def test_a_worker_ended_for_memory_is_said_with_the_figures_and_its_order_waits_for_the_others(account):
     assert account.losses.room(1)
-    assert account.lost(RAY_SAYS, stack=3, others=1) is None
+    assert account.lost(RAY_SAYS, stack=3, beside=1) is None
     (line,) = account.said
     assert line.startswith("memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use): a stack of 3 cells lost its worker")
     assert "at most 2 cells at a time" in line
     assert not account.losses.room(1) and account.losses.room(0)
-    account.now += 2 * FIRST_CALM_S  # and one more is tried after a while, after longer where that was too early
+    account.now += 2 * DEFAULT.first_calm_s
+    # One more is tried after a while, after longer where that was too early.
     assert account.losses.room(1) and not account.losses.room(2)
-    account.lost(RAY_SAYS, number=1, others=1)
-    account.now += 2 * FIRST_CALM_S
+    account.lost(RAY_SAYS, number=1, beside=1)
+    account.now += 2 * DEFAULT.first_calm_s
     assert not account.losses.room(1)
-    account.now += 2 * FIRST_CALM_S
+    account.now += 2 * DEFAULT.first_calm_s
     assert account.losses.room(1)
 
 
@@ -173,10 +169,10 @@ def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end
         while not account.losses.room(0):
             account.now += 1
         waited.append(account.now - begun)
-    assert waited == [5, 10, 20, 40, MAX_WAIT_S, MAX_WAIT_S] and len(waited) == MEMORY_RESTARTS
+    assert waited == [5, 10, 20, 40, 60, 60]
     assert why.startswith(RAY_SAYS) and "free some there" in why.splitlines()[-1]
     assert "memory ran out on 192.0.2.2 (2.50 of 23.54 GB in use), 7 times" in why
-    assert account.lost(RAY_SAYS, number=1)  # no order waits as long again …
+    assert account.lost(RAY_SAYS, number=1)  # no job waits as long again …
     account.losses.finished()
     assert account.lost(RAY_SAYS, number=2) is None  # … until there was memory for one
 
@@ -187,15 +183,17 @@ def test_a_worker_that_the_system_ended_for_memory_is_told_from_one_that_died(ac
     assert account.lost("the worker died") is None
     assert "memory ran out (the system ended a process for it)" in account.said[0]
     account.said.clear()
-    for _ in range(RESTARTS + 2):  # two halvings of four cells
+    for _ in range(DEFAULT.max_restarts + 2):  # two halvings of four cells
         assert account.lost("the worker died") is None
     assert account.lost("the worker died") == "the worker died" and account.said == []
 
 
 IMPATIENT = """
 import sys
-from sweeper.driver import losses
-losses.FIRST_WAIT_S, losses.MEMORY_RESTARTS = 0.1, 1
+from functools import partial
+from sweeper.driver import tune
+from sweeper.driver.retry_policy import RetryPolicy
+tune.RayTune = partial(tune.RayTune, policy=RetryPolicy(first_wait_s=0.1, max_memory_restarts=1))
 from sweeper.cli import main
 sys.argv[0] = "sweeper"
 main()

@@ -16,8 +16,8 @@ from sweeper.analysis.html import page_data, render
 from sweeper.analysis.html.blocks import images, section, table
 from sweeper.analysis.html.markup import Html, element, json_block
 from sweeper.analysis.html.quantities import quantities
-from sweeper.analysis.report import report
-from sweeper.cli import _report
+from sweeper.analysis.report import analyse
+from sweeper.report import write_report
 from tests.sweeper.page_rows import asked, hostile_page, planted, planted_report
 
 
@@ -178,7 +178,7 @@ def test_more_sections_and_pictures_need_no_new_code(found):
 
 def test_a_store_without_results_has_a_page(tmp_path):
     cells, history = planted(latents=("10-10",))
-    made = report(cells[:0], history[:0], tmp_path, study_name="empty", asked=asked(cells))
+    made = analyse(cells[:0], history[:0], study_name="empty", asked=asked(cells))
     text = render(page_data(made, cells[:0], history[:0], folder=tmp_path, asked=asked(cells)))
     assert "No cell has a result yet." in text and "Not trained yet" in text
 
@@ -187,7 +187,7 @@ def test_the_command_writes_a_page_whose_links_lead_somewhere(tiny):
     """Also the pictures of the cells are in it."""
     study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"pictures": 2, "every": 0})
     study.run()
-    page = _report(study.load(), study.opened()).page
+    page = write_report(study.load(), study.opened()).page
     assert page == study.store / "analysis" / "report.html"
     text = page.read_text(encoding="utf-8")
     read = Reader(text)

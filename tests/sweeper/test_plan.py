@@ -1,4 +1,4 @@
-"""Plans: what is missing, why, and the orders that bring it to workers."""
+"""Plans: what is missing, why, and the jobs that bring it to workers."""
 
 import json
 import subprocess
@@ -9,11 +9,11 @@ from conftest import environment
 
 from models.cell import cell_id, cell_size
 from models.evaluation.settings import Evaluation
-from sweeper import estimate
+from sweeper.cli.words.plan import plan_lines
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
-from sweeper.plan import CPU_STACK, CPU_STACK_OF_SMALL, Order, make_plan
-from sweeper.show import plan_lines
+from sweeper.planning import Job, estimate, make_plan
+from sweeper.planning.jobs import MAX_CPU_STACK, MAX_CPU_STACK_OF_SMALL
 from sweeper.store import Store
 from sweeper.store.paths import row_name
 
@@ -24,18 +24,18 @@ RAY = RAYS | {"max_stack": 0}
 
 
 def sizes(plan):
-    return sorted(len(order.cells) for order in plan.orders)
+    return sorted(len(job.cells) for job in plan.jobs)
 
 
 def test_every_missing_cell_is_in_one_order_of_its_shape_and_the_longest_comes_first(tiny):
     grid = {"latents": ["3-2", "3-2-2"], "rho": [0.5, 0.8, 0.9, 1], "seed": list(range(5))}
     plan = make_plan(tiny(cells=grid, run=RAY).load(), None, HERE)
-    ids = [name for order in plan.orders for name in order.cell_ids]
+    ids = [name for job in plan.jobs for name in job.cell_ids]
     assert sorted(ids) == sorted(item.cell_id for item in plan.missing) and len(set(ids)) == 40
-    assert all(len({cell.shape() for cell in order.cells}) == 1 for order in plan.orders)
-    works = [order.work for order in plan.orders]
+    assert all(len({cell.shape() for cell in job.cells}) == 1 for job in plan.jobs)
+    works = [job.work for job in plan.jobs]
     assert works == sorted(works, reverse=True)
-    assert len({order.name for order in plan.orders}) == len(plan.orders)
+    assert len({job.name for job in plan.jobs}) == len(plan.jobs)
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_every_missing_cell_is_in_one_order_of_its_shape_and_the_longest_comes_f
         (1, 4, [1]),
         (4, 4, [1, 1, 1, 1]),  # a stack each rather than one stack for all
         (10, 4, [2, 2, 3, 3]),
-        (3 * CPU_STACK, 3, [CPU_STACK] * 3),
-        (2 * CPU_STACK + 1, 2, [6, 6, 6, 7]),  # in full rounds: three stacks would leave a worker idle for a round
+        (3 * MAX_CPU_STACK, 3, [MAX_CPU_STACK] * 3),
+        (2 * MAX_CPU_STACK + 1, 2, [6, 6, 6, 7]),  # in full rounds: three stacks would leave a worker idle for a round
     ],
 )
 def test_all_workers_get_work(tiny, cells, workers, expected):
     study = tiny(
-        cells={"rho": 0.9, "seed": list(range(cells))}, run={"workers": workers, "max_stack": CPU_STACK} | RAYS
+        cells={"rho": 0.9, "seed": list(range(cells))}, run={"workers": workers, "max_stack": MAX_CPU_STACK} | RAYS
     )
     plan = make_plan(study.load(), None, HERE)
     assert sizes(plan) == expected
@@ -82,9 +82,9 @@ def test_stacks_fit_the_memory_budget(tiny):
 def test_small_cells_make_larger_stacks(tiny):
     """A large cell fills a core with a dozen; of small ones the fixed cost of a step wants more."""
     grid = {"rho": 0.9, "seed": list(range(192))}
-    assert max(sizes(make_plan(tiny(cells=grid, run=RAY).load(), None, HERE))) == CPU_STACK_OF_SMALL
+    assert max(sizes(make_plan(tiny(cells=grid, run=RAY).load(), None, HERE))) == MAX_CPU_STACK_OF_SMALL
     large = grid | {"data": "mnist", "latents": "40-40-40-40", "hidden": "200-200", "batch_size": 64}
-    assert max(sizes(make_plan(tiny(cells=large, run=RAY).load(), None, HERE))) == CPU_STACK
+    assert max(sizes(make_plan(tiny(cells=large, run=RAY).load(), None, HERE))) == MAX_CPU_STACK
 
 
 def test_a_gpu_that_is_not_there_is_refused(tiny):
@@ -102,17 +102,17 @@ def test_what_a_processor_only_imitates_is_said(tiny):
 
 
 def test_an_order_travels_as_json(tiny):
-    order = make_plan(tiny().load(), None, HERE).orders[0]
-    assert Order.from_dict(json.loads(json.dumps(order.to_dict()))) == order
+    job = make_plan(tiny().load(), None, HERE).jobs[0]
+    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
 
 
 def test_the_images_of_the_bound_are_counted_against_each_data_set(tiny):
     """2,000 are some of MNIST's test images and all of the digits': there rows of older stores count as they did."""
     study = tiny(cells={"data": ["digits", "mnist"], "seed": 0}, evaluation={"images": 0}).load()
-    orders = {order.cells[0].data: order for order in make_plan(study, None, HERE).orders}
-    assert orders["digits"].evaluation.importance_images == 0
-    assert orders["mnist"].evaluation.importance_images == 2000
-    assert orders["digits"].evaluation.id() != orders["mnist"].evaluation.id()
+    jobs = {job.cells[0].data: job for job in make_plan(study, None, HERE).jobs}
+    assert jobs["digits"].evaluation.importance_images == 0
+    assert jobs["mnist"].evaluation.importance_images == 2000
+    assert jobs["digits"].evaluation.id() != jobs["mnist"].evaluation.id()
 
 
 def test_a_row_with_k_chains_on_all_images_serves_a_study_that_asks_for_some(tiny):
@@ -182,7 +182,7 @@ def test_the_cost_of_a_plan_reads_few_rows(tiny, monkeypatch):
         "read_row",
         lambda self, path, *columns, real=Store.read_row: reads.append(path) or real(self, path, *columns),
     )
-    for sets, expected in (([], 0), (["train.steps=9"], estimate.OF_A_SHAPE)):
+    for sets, expected in (([], 0), (["train.steps=9"], estimate.MAX_ROWS_PER_SHAPE)):
         reads.clear()
         plan = make_plan(study.load(*sets), study.opened(), HERE)
         assert bool(estimate.times_of(plan, study.opened())) == bool(expected) and len(reads) == expected

@@ -26,7 +26,7 @@ import pytest
 from conftest import ROOT, environment, same, table, until
 
 from sweeper.doctor import running
-from sweeper.driver import closed as doors
+from sweeper.driver import ray_auth
 from sweeper.driver.tune import cluster
 from sweeper.errors import StudyError, WorkersUnavailable
 from sweeper.machine import ANYWHERE
@@ -376,14 +376,14 @@ def test_an_address_is_of_a_cluster_and_for_ray(tiny, sweeper_command, address):
 def test_the_token_of_a_ray_of_our_own_is_private_whatever_was_set(tmp_path, monkeypatch):
     for name, value in {"RAY_AUTH_TOKEN": "known", "RAY_AUTH_TOKEN_PATH": "/elsewhere", "RAY_AUTH_MODE": "k8s"}.items():
         monkeypatch.setenv(name, value)
-    doors.close(tmp_path)
+    ray_auth.new_token(tmp_path)
     token = tmp_path / "token"
     assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
     assert "RAY_AUTH_TOKEN" not in os.environ
     assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"]) == ("token", str(token))
     monkeypatch.setenv("RAY_AUTH_MODE", "Disabled")
     with pytest.raises(StudyError, match="lets anyone"):
-        doors.close(tmp_path)
+        ray_auth.new_token(tmp_path)
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ import pytest
 from conftest import ROOT, environment, table, until
 
 from sweeper.analysis.curves import curves
-from sweeper.driver import Orders, worker
-from sweeper.plan import asked_cells, make_plan
-from sweeper.show import plan_lines, refinement_dicts
+from sweeper.cli.words.plan import plan_lines
+from sweeper.driver import Jobs, worker
+from sweeper.planning import asked_cells, make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 from tests.sweeper.planted_kl import plant
@@ -37,13 +37,13 @@ def points(store):
 
 
 def test_it_goes_on_until_the_target_is_met_and_the_report_counts_what_it_asked_for(tiny, trained):
-    from sweeper.cli import _report
+    from sweeper.report import write_report
 
     study = tiny(cells=CURVE, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     outcome = study.run()
     (proposal,) = outcome.after.refinement
     assert proposal.advice.state == "met" and not outcome.after.missing and not outcome.failures
-    found = _report(study.load(), study.opened())
+    found = write_report(study.load(), study.opened())
     (curve,) = found.curves
     onset, cells = curve.transition.onset, len(points(study.opened()))
     assert np.log((1 - onset.low) / (1 - onset.high)) / 2 <= 0.05
@@ -64,22 +64,22 @@ def test_what_is_planned_next_is_what_the_run_does_next(tiny, trained):
             break
         trained.clear()
         with pytest.raises(KeyboardInterrupt):
-            study.run(executor=Once(len(plan.orders)))
-        assert sorted(trained) == sorted([(cell.rho, cell.seed) for cell in order.cells] for order in plan.orders)
+            study.run(executor=Once(len(plan.jobs)))
+        assert sorted(trained) == sorted([(cell.rho, cell.seed) for cell in job.cells] for job in plan.jobs)
     assert [proposal.advice.state for proposal in plan.refinement] == ["met"]
 
 
 class Once:
-    """An executor that is gone after so many orders."""
+    """An executor that is gone after so many jobs."""
 
-    def __init__(self, orders):
-        self.orders = orders
+    def __init__(self, jobs):
+        self.jobs = jobs
 
     def execute(self, work):
         from sweeper.driver.inline import Inline
 
-        taken = [work.orders.take() for _ in range(self.orders)]
-        kept = Orders([order for _, order in taken])
+        taken = [work.jobs.take() for _ in range(self.jobs)]
+        kept = Jobs([job for _, job in taken])
         Inline().execute(type(work)(kept, work.root, work.run_id, 1, work.stopping))
         raise KeyboardInterrupt
 
@@ -109,7 +109,7 @@ def test_each_curve_goes_its_own_way_and_two_share_their_plain_cells(tiny, train
     grid = CURVE | {"latents": ["3-2", "3-3"], "smoothing_samples": [2, 3]}
     study = tiny(cells=grid, train=BRIEF, evaluation={"every": 0}, refine=REFINE)
     outcome = study.run()
-    found = refinement_dicts(outcome.after)
+    found = [proposal.to_dict() for proposal in outcome.after.refinement]
     assert [curve["state"] for curve in found] == ["met"] * 4
     assert sorted(curve["curve"] for curve in found) == [
         f"digits · mlp {latents} (8) · smoothing samples {samples}" for latents in ("3-2", "3-3") for samples in (2, 3)
@@ -125,7 +125,7 @@ def test_a_cell_that_fails_is_not_asked_for_again_in_the_same_run(tiny, trained,
     real = worker.Worker.run
 
     def run(self):
-        if any(cell.seed == 1 and cell.rho == 1 for cell in self.order.cells):
+        if any(cell.seed == 1 and cell.rho == 1 for cell in self.job.cells):
             raise RuntimeError("poison")
         real(self)
 
@@ -147,16 +147,16 @@ def test_orders_are_handed_out_without_waiting_for_a_round_to_end():
         asked.append(free)
         return answers.pop(0)
 
-    orders = Orders(["a", "b"], more, workers=2)
-    assert [orders.take(), orders.take()] == [(0, "a"), (1, "b")] and asked == []
-    orders.ended(0)
-    assert orders.take() == (2, "c") and orders.running == 2
-    orders.ended(1)
-    assert orders.take() is None and orders.take() is None and asked == [1, 1]
-    orders.ended(2)
-    assert orders.take() == (3, "d") and asked == [1, 1, 2]
-    orders.ended(3)
-    assert orders.take() is None and orders.running == 0 and orders.handed == ["a", "b", "c", "d"]
+    jobs = Jobs(["a", "b"], more, workers=2)
+    assert [jobs.take(), jobs.take()] == [(0, "a"), (1, "b")] and asked == []
+    jobs.ended(0)
+    assert jobs.take() == (2, "c") and jobs.running == 2
+    jobs.ended(1)
+    assert jobs.take() is None and jobs.take() is None and asked == [1, 1]
+    jobs.ended(2)
+    assert jobs.take() == (3, "d") and asked == [1, 1, 2]
+    jobs.ended(3)
+    assert jobs.take() is None and jobs.running == 0 and jobs.handed == ["a", "b", "c", "d"]
 
 
 def test_plan_and_status_say_where_it_stands(tiny, trained, sweeper_command):
@@ -230,7 +230,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tiny, sweeper_command):
 
 @pytest.mark.slow
 def test_the_digits_are_refined_by_two_real_workers(tmp_path):
-    """`studies/refine_digits.yaml`, with half the steps, through Ray: orders follow from results until the end, and the
+    """`studies/refine_digits.yaml`, with half the steps, through Ray: jobs follow from results until the end, and the
     place is the one known from a full grid at as many steps (1 - ρ = 0.023)."""
     path = ROOT / "studies" / "refine_digits.yaml"
     argv = ["run", str(path), "--store", str(tmp_path / "digits"), "--set", "train.steps=2000", "--workers", "2"]

@@ -13,8 +13,9 @@ from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.comparisons import MOST, comparisons_data, draw_comparisons
 from sweeper.analysis.figures.scaling import scaling_data
 from sweeper.analysis.figures.trends import trend_data
+from sweeper.analysis.files import write_files
 from sweeper.analysis.relations import Relations, relate
-from sweeper.analysis.report import report
+from sweeper.analysis.report import analyse
 from sweeper.analysis.trends import families
 from tests.sweeper.planted_curves import planted_curve
 from tests.sweeper.synthetic import flat, store
@@ -62,7 +63,8 @@ def test_one_curve_relates_to_nothing(found):
 def test_a_report_writes_and_says_them(rows, tmp_path):
     """Tables as Parquet and CSV, figures, lines after the curves' own, JSON; the margin is the study's."""
     cells = rows[0][rows[0]["data"] == "mnist"]
-    told = report(cells, pd.DataFrame(), tmp_path, study_name="planted", same_within=1.5)
+    told = analyse(cells, pd.DataFrame(), study_name="planted", same_within=1.5)
+    told = write_files(told, cells, pd.DataFrame(), tmp_path)
     for name in ("comparisons", "trends", "scaling"):
         table = pd.read_parquet(tmp_path / f"{name}.parquet")
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(table) > 0

@@ -9,9 +9,9 @@ from conftest import same, table
 
 from models.cell import cell_id
 from models.kernels.compiled import compiler
-from models.procedures.joint import Joint
-from sweeper.driver import worker
+from sweeper.driver import clock, worker
 from sweeper.store.paths import parse_row
+from tests.sweeper.faulty_procedure import planted
 
 
 def files(store):
@@ -21,16 +21,25 @@ def files(store):
 
 
 @pytest.fixture
-def trained(monkeypatch):
+def trained():
     """The (cells, step) of every training step done in this process."""
-    steps, real = [], Joint.step
+    steps = []
+    with planted(lambda stack: steps.append((len(stack.cells), stack.step))):
+        yield steps
 
-    def step(self, stack):
-        steps.append((len(stack.cells), stack.step))
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    return steps
+class Killed(BaseException):
+    """Nothing in a run catches it, as nothing catches a kill."""
+
+
+def killed_at(step):
+    """What plants a kill before this step."""
+
+    def kill(stack):
+        if stack.step == step:
+            raise Killed
+
+    return planted(kill)
 
 
 # --- kills
@@ -39,23 +48,11 @@ def trained(monkeypatch):
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained, monkeypatch):
     """With a clock that ticks a second a step, and a checkpoint every 7 s."""
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 7}, evaluation={"every": 0})
-    monkeypatch.setattr(worker.time, "monotonic", lambda: float(len(trained)))
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(len(trained)))
 
-    class Killed(BaseException):
-        pass
-
-    real = Joint.step
     for last in (3, 11, 30, 58):
-
-        def step(self, stack, last=last):
-            if stack.step == last:
-                raise Killed
-            real(self, stack)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Joint, "step", step)
-            with pytest.raises(Killed):
-                study.run()
+        with killed_at(last), pytest.raises(Killed):
+            study.run()
     before = len(trained)
     study.run()
     assert [row["step"] for row in table(study.store)] == [60]
@@ -68,9 +65,6 @@ def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained,
 def test_a_kill_between_training_and_commit_keeps_the_state(tiny, trained, monkeypatch):
     """It resumes at the last step: nothing is trained, yet the final state is kept for later extensions."""
     study, straight = tiny(train={"steps": 20}), tiny("straight", train={"steps": 40})
-
-    class Killed(BaseException):
-        pass
 
     def killed(*_, **__):
         raise Killed
@@ -112,23 +106,11 @@ def test_after_a_stop_in_the_midst_a_checkpoint_says_what_did_the_passes(tiny, m
     """So do states that are only evaluated again: what evaluates them is not what trained them."""
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 0.0001})
     kinds = {"first": "torch", "then": "compiled"}
-    monkeypatch.setattr(worker, "LOOK_S", 0.0)
+    monkeypatch.setattr(clock, "LOOK_S", 0.0)
     monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["first"])
 
-    class Killed(BaseException):
-        pass
-
-    real = Joint.step
-
-    def step(self, stack):
-        if stack.step == 30:
-            raise Killed
-        real(self, stack)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Joint, "step", step)
-        with pytest.raises(Killed):
-            study.run()
+    with killed_at(30), pytest.raises(Killed):
+        study.run()
     monkeypatch.setattr(worker.elementwise, "kernels", lambda *_: kinds["then"])
     study.run()
     (row,) = study.opened().cells().to_dict("records")
@@ -279,24 +261,14 @@ def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, tra
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypatch, damage):
-    one = {"rho": 0.9, "seed": 0}
-    study, whole = tiny(cells=one, train={"checkpoint_s": 0.001}), tiny(store="whole", cells=one)
-    real = Joint.step
-
-    class Killed(BaseException):
-        pass
-
-    def step(self, stack):
-        if stack.step == 41:
-            raise Killed
-        real(self, stack)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Joint, "step", step)
-        with pytest.raises(Killed):
-            study.run()
-    newest = study.opened().running()[0]
+def test_a_torn_checkpoint_falls_back_to_the_one_before_for_every_cell_of_its_stack(tiny, trained, capsys, damage):
+    """The three go on together, as one stack. What only its checksum tells is read, and named, once for all of them."""
+    three = {"rho": 0.9, "seed": [0, 1, 2]}
+    study, whole = tiny(cells=three, train={"checkpoint_s": 0.001}), tiny(store="whole", cells=three)
+    with killed_at(41), pytest.raises(Killed):
+        study.run()
+    newest, before = study.opened().running()
+    assert len(newest.cell_ids) == 3 and newest.attempt == before.attempt
     data = bytearray(newest.tensors.read_bytes())
     if damage == "cut":
         del data[-50:]
@@ -305,8 +277,8 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(tiny, trained, monkeypat
     newest.tensors.write_bytes(bytes(data))
     trained.clear()
     study.run()
-    first = trained[0][1]
-    assert 0 < first < newest.step
+    assert trained == [(3, step) for step in range(before.step, 60)]
+    assert capsys.readouterr().err.count("not used: ") == (damage == "flip")
     whole.run()
     assert same(study.store, whole.store)
 

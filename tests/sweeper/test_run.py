@@ -21,18 +21,20 @@ from conftest import PATIENCE_S, environment, on_terminal, same, table, until
 from models.cell import cell_id
 from models.data import load
 from models.kernels.compiled import compiler
-from models.procedures.joint import Joint
 from models.stack.stack import Stack
-from sweeper import progress
+from sweeper.cli import progress
+from sweeper.cli.progress import Watch
+from sweeper.cli.words.status import stack_sentence
 from sweeper.driver import SIGNALS
-from sweeper.driver.tries import ATTEMPTS, carry_out
+from sweeper.driver.retries import carry_out
+from sweeper.driver.retry_policy import DEFAULT
 from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
-from sweeper.plan import make_plan
-from sweeper.progress import Meter, Watch, share_of_work, stack_sentence
+from sweeper.planning import make_plan
 from sweeper.run import ECHO_S
-from sweeper.show import status_dict
+from sweeper.status import Meter, share_of_work, status_of
 from sweeper.store import Store
+from tests.sweeper.faulty_procedure import planted
 
 LONG = {"train": {"steps": 100_000, "checkpoint_s": 3600.0}, "evaluation": {"every": 0}}
 
@@ -56,7 +58,7 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
     assert study.opened().running() == []
     run.kill(number)
     assert run.wait(timeout=60) == 128 + number
-    assert "0 of 6 cells done; the same command goes on from the checkpoints" in run.err
+    assert "0 of 6 cells done; run the same command to resume" in run.err
     assert "Traceback" not in run.err and study.opened().holder() is None
     records = study.opened().running()
     assert len(records) == 1 and records[0].step > 0 and len(records[0].cell_ids) in (2, 4)
@@ -71,7 +73,9 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
 
 BUSY = """
 import sys, time
-from sweeper.run import run_study
+from sweeper.cli.output import say_at_once
+from sweeper.cli.words.run import STOPPING
+from sweeper.run import StopRequest, run_study
 from sweeper.store import Store
 from sweeper.study import load_study
 
@@ -80,7 +84,8 @@ class Busy:
         print("working", flush=True)
         time.sleep(600)
 
-run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Busy())
+stop = StopRequest(told=lambda: say_at_once(STOPPING))
+run_study(load_study(sys.argv[1]), Store.open(sys.argv[2], create=True), lambda plan: Busy(), stop=stop)
 """
 
 
@@ -94,7 +99,7 @@ def test_a_second_signal_ends_it_at_once(tiny, number, code):
     ) as child:
         assert child.stdout.readline() == "working\n"
         child.send_signal(number)
-        assert child.stderr.readline() == "\n" and "once more to stop at once" in child.stderr.readline()
+        assert child.stderr.readline() == "\n" and "press Ctrl-C again to quit now" in child.stderr.readline()
         assert child.poll() is None
         time.sleep(ECHO_S)
         child.send_signal(number)
@@ -176,31 +181,29 @@ def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
+def poisoned():
     """Makes training raise at step 30 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
-    real, raised = Joint.step, []
+    raised, healed = [], []
 
-    def step(self, stack):
-        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells):
+    def poison(stack):
+        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells) and not healed:
             raised.append([cell.rho for cell in stack.cells])
             raise RuntimeError("poison at 0.95")
-        real(self, stack)
 
-    monkeypatch.setattr(Joint, "step", step)
-    raised_by = {"raised": raised, "heal": lambda: monkeypatch.setattr(Joint, "step", real)}
-    return raised_by
+    with planted(poison):
+        yield {"raised": raised, "heal": lambda: healed.append(True)}
 
 
 def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
     study, whole = tiny(cells={"seed": 0}), tiny(store="whole", cells={"seed": 0})
     outcome = study.run("run.max_stack=2", "cells.rho=[0.8, 0.95]")
-    assert poisoned["raised"] == [[0.8, 0.95]] * (ATTEMPTS - 1) + [[0.95]]
+    assert poisoned["raised"] == [[0.8, 0.95]] * (DEFAULT.max_attempts - 1) + [[0.95]]
     (failure,) = outcome.failures
     assert [item.cell.rho for item in outcome.after.missing] == [0.95]
     assert failure.cell_id == outcome.after.missing[0].cell_id
     assert failure.traceback.rstrip().endswith("RuntimeError: poison at 0.95")
     log = Path(failure.log).read_text(encoding="utf-8")
-    assert log.count("RuntimeError: poison at 0.95") >= ATTEMPTS and "Traceback" in log
+    assert log.count("RuntimeError: poison at 0.95") >= DEFAULT.max_attempts and "Traceback" in log
     assert study.opened().progress() == []
     poisoned["heal"]()
     again = study.run("cells.rho=[0.8, 0.95]")
@@ -328,7 +331,7 @@ def test_a_stack_whose_process_is_gone_is_not_shown_as_running(tiny):
     for attempt, (pid, host) in notes.items():
         store.write_progress(attempt, said | {"pid": pid, "host": host})
     with store.lock():
-        shown = status_dict(None, store)["running"]
+        shown = status_of(None, store).running
     assert [note["attempt"] for note in shown] == ["b", "c"]
 
 
@@ -353,7 +356,7 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
     def broken(*_, **__):
         raise ValueError("no figure today")
 
-    monkeypatch.setattr("sweeper.analysis.report.report", broken)
+    monkeypatch.setattr("sweeper.report.write_report", broken)
     study = tiny(cells={"seed": 0})
     for code, heal in ((1, True), (1, False)):
         monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
@@ -443,7 +446,7 @@ GPU = Machine(cores=2, memory_bytes=8 << 30, gpu_memory_bytes=(80 << 30,))
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_pytorch_cannot_use_is_said_before_anything_is_trained(tiny, monkeypatch):
     """The driver's word is what plans go by."""
-    monkeypatch.setattr("sweeper.plan.machine", lambda: GPU)
+    monkeypatch.setattr("sweeper.planning.plan.machine", lambda: GPU)
     study = tiny()
     with pytest.raises(StudyError, match=r"a GPU here that PyTorch cannot use .*run\.device=cpu"):
         study.run("run.device=auto")
@@ -455,7 +458,7 @@ def test_a_gpu_that_is_lost_is_not_its_cells_fault(tiny):
     """Nothing is tried again in that process, no cell has failed, and no smaller stack is asked for."""
     study = tiny()
     store = Store.open(study.store, create=True)
-    order = make_plan(study.load("run.device=cuda"), store, GPU).orders[0]
+    job = make_plan(study.load("run.device=cuda"), store, GPU).jobs[0]
     with pytest.raises(SweeperError, match="the GPU does not answer"):
-        carry_out(order, store, "attempt", lambda: False)
+        carry_out(job, store, "attempt", lambda: False)
     assert not store.failures() and not store.forget_progress("attempt")

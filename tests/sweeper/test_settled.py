@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from sweeper.cli.words.plan import settled_lines
 from sweeper.merge import merge
-from sweeper.plan import make_plan
-from sweeper.settled import settled, settled_lines
+from sweeper.planning import make_plan
+from sweeper.planning.settled import settled
 from sweeper.study import load_study
 
 FIRST = "evaluation.image_choice=first"

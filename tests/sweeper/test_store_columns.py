@@ -49,4 +49,8 @@ def test_only_times_and_places_may_differ_between_runs():
     assert not VOLATILE & {"elbo", "kl_top", "cell_id", "step", "train_objective", "schema_version"}
 
 
-PINNED = {1: ("2f03c6d35f1d409a", "6beaec4b4051f385"), 2: ("ee3acf3be0a7b563", "6beaec4b4051f385"), 3: ("3c873c89c01b76b8", "6beaec4b4051f385")}
+PINNED = {
+    1: ("2f03c6d35f1d409a", "6beaec4b4051f385"),
+    2: ("ee3acf3be0a7b563", "6beaec4b4051f385"),
+    3: ("3c873c89c01b76b8", "6beaec4b4051f385"),
+}

@@ -10,7 +10,7 @@ from PIL import Image
 from store_rows import cell_id, history, row
 
 from sweeper.errors import StoreDamaged
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.store.pictures import _part, check_png, to_png
 

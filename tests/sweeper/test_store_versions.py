@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.driver.inline import Inline
 from sweeper.merge import merge
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.run import run_study
 from sweeper.store import SCHEMA_VERSION, Store
 from sweeper.study import load_study
@@ -54,7 +54,7 @@ def test_a_store_of_every_version_is_whole_and_says_what_it_said_then(old, versi
 
 def test_a_store_of_every_version_is_resumed_and_nothing_finished_is_trained_again(old, version):
     """Finished rows stay to the byte; those of an earlier version get the columns that they lack, and stay so else."""
-    study, store, orders = load_study(old / "study.yaml"), Store.open(old), []
+    study, store, jobs = load_study(old / "study.yaml"), Store.open(old), []
     finished = content(old, "cells", "history", "pictures", "checkpoints")
     rows = store.read("cells")[0]
     assert len(finished) == 12
@@ -62,11 +62,11 @@ def test_a_store_of_every_version_is_resumed_and_nothing_finished_is_trained_aga
     class Watched(Inline):
         def execute(self, work):
             super().execute(work)
-            orders.extend(work.orders.handed)
+            jobs.extend(work.jobs.handed)
 
     outcome = run_study(study, store, lambda plan: Watched())
     assert outcome.before.counts == {"done": 2, "diverged": 1, "continue": 2} and outcome.after.counts["done"] == 4
-    assert [(len(order.cells), order.start) for order in orders] == [(2, 21)]
+    assert [(len(job.cells), job.start) for job in jobs] == [(2, 21)]
     after = content(old, "cells", "history", "pictures", "checkpoints")
     changed = {path.parts[0] for path in finished if after[path] != finished[path]}
     assert changed == ({"cells"} if version < SCHEMA_VERSION else set())

@@ -1,7 +1,6 @@
 """`sweeper.train`: what the command does, from a script or a notebook, which goes on afterwards as it was."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from conftest import PATIENCE_S, ROOT, environment, same, until
 
 import sweeper
 from sweeper.errors import CellsFailed, StudyError, SweeperError
-from sweeper.plan import make_plan
+from sweeper.planning import make_plan
 from sweeper.store import Store
 from sweeper.study import load_study
 
@@ -71,17 +70,29 @@ def test_the_result_reads_the_cells_that_the_study_asks_for(tiny):
     assert list(critical["kind"]) == ["onset", "midpoint"] and "fewer than 3 usable seeds" in critical["reason"][0]
 
 
-def test_failed_cells_raise_after_the_others_are_done_or_are_reported(tiny, monkeypatch):
-    from sweeper.driver import tries
+def test_the_result_has_the_report_that_the_command_prints(tiny, sweeper_command, capsys):
+    """Of the cells that its study asks for, with tables, figures and the page in the store; nothing is printed."""
+    study = tiny(cells={"rho": [0.8, 0.9, 1], "seed": [0, 1, 2]}, train={"steps": 20})
+    result = sweeper.train(study.path, study.store, progress=False)
+    found = result.report()
+    assert capsys.readouterr() == ("", "") and found.unwritten is None
+    assert found.page == study.store / "analysis" / "report.html" and found.page.exists()
+    assert all(path.exists() for path in [*found.tables, *found.figures]) and len(found.tables) >= 4
+    printed = sweeper_command.run(["report", str(study.store), "--json"])
+    assert printed.code == 0 and json.loads(printed.out) == json.loads(found.to_json())
 
-    real = tries.Worker.run
+
+def test_failed_cells_raise_after_the_others_are_done_or_are_reported(tiny, monkeypatch):
+    from sweeper.driver import retries
+
+    real = retries.Worker.run
 
     def run(self):
-        if any(cell.seed == 1 for cell in self.order.cells):
+        if any(cell.seed == 1 for cell in self.job.cells):
             raise ZeroDivisionError("no seed 1")
         real(self)
 
-    monkeypatch.setattr(tries.Worker, "run", run)
+    monkeypatch.setattr(retries.Worker, "run", run)
     study = tiny(cells={"rho": 0.9}, train={"steps": 5})
     with pytest.raises(
         CellsFailed, match=r"ZeroDivisionError: no seed 1 \(log: .*\n1 cell failed; the next run"
@@ -172,7 +183,7 @@ def test_an_interrupted_script_has_its_checkpoint_and_goes_on(tiny, number, ends
         out, err = process.communicate(timeout=PATIENCE_S)
     assert f"the script goes on: {ends}" in out and out.rstrip().endswith("[]"), (out, err)
     (record,) = study.opened().running()
-    assert record.step > 0 and process.returncode == 0 and "stopping: checkpoints are being written" in err
+    assert record.step > 0 and process.returncode == 0 and "stopping: writing checkpoints; press Ctrl-C again" in err
     steps = record.step + 20
     plan = make_plan(study.load(f"train.steps={steps}"), study.opened())
     assert {item.start for item in plan.missing} == {0, record.step}
@@ -180,18 +191,42 @@ def test_an_interrupted_script_has_its_checkpoint_and_goes_on(tiny, number, ends
     assert result.done == 6
 
 
-def test_a_second_interrupt_is_raised_at_once_and_ends_no_process(tiny):
-    """Where the checkpoint takes long: the process is a notebook's, and not ours to end."""
-    from sweeper.run import ECHO_S, StopRequest
-    from sweeper.training import _interrupt
+BUSY = """
+import sys, time
+import sweeper, sweeper.training
 
-    stop = StopRequest(second=_interrupt)
-    with pytest.raises(KeyboardInterrupt), stop.listening():
-        os.kill(os.getpid(), signal.SIGINT)
-        until(lambda: stop.signal)
+class Busy:
+    def execute(self, work):
+        print("working", flush=True)
+        time.sleep(600)
+
+sweeper.training.executor_for = lambda plan, address: Busy()
+try:
+    sweeper.train(sys.argv[1], sys.argv[2])
+except KeyboardInterrupt as error:
+    print("the script goes on:", repr(error), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_is_raised_at_once_and_ends_no_process(tiny, number):
+    """Where the checkpoint takes long: the process is a notebook's, and not ours to end."""
+    from sweeper.run import ECHO_S
+
+    study = tiny()
+    command = [sys.executable, "-c", BUSY, str(study.path), str(study.store)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as child:
+        assert child.stdout.readline() == "working\n"
+        child.send_signal(number)
+        until(lambda: "press Ctrl-C again to quit now" in child.stderr.readline())
+        assert child.poll() is None
         time.sleep(ECHO_S)
-        os.kill(os.getpid(), signal.SIGINT)
-        until(lambda: False, timeout=10)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 0 and out == "the script goes on: KeyboardInterrupt()\n", err
+    assert study.opened().holder() is None
 
 
 def test_a_script_trains_over_ray_and_has_its_environment_back(tiny):

@@ -75,9 +75,9 @@ class Watched:
     """A run whose time and whose trials' states a test sets."""
 
     def __init__(self, monkeypatch, logs, own, reserved=False):
-        self.now, self.stop = 100.0, False
+        self.now, self.stop, self.said = 100.0, False, []
         monkeypatch.setattr(waiting.time, "monotonic", lambda: self.now)
-        self.waiting = Waiting(60.0, lambda: self.stop, RayLogs(logs), own, lambda: reserved)
+        self.waiting = Waiting(60.0, lambda: self.stop, RayLogs(logs), own, lambda: reserved, self.said.append)
 
     def look(self, *states, after=1.0):
         self.now += after
@@ -98,11 +98,11 @@ def test_a_run_gives_up_when_cores_are_free_and_no_worker_came_for_long(monkeypa
     assert str(run.waiting.fault).startswith("no worker came up within 60 s (run.start_s); Ray's logs say:")
 
 
-def test_a_run_waits_while_others_use_the_cluster_and_says_so_once(monkeypatch, logs, capsys):
+def test_a_run_waits_while_others_use_the_cluster_and_says_so_once(monkeypatch, logs):
     run = Watched(monkeypatch, logs, own=False)
     for _ in range(5):
         run.look("PENDING", after=61.0)
-    assert capsys.readouterr().err == "waiting: others use the cores or GPUs of the cluster\n"
+    assert run.said == ["waiting: others use the cores or GPUs of the cluster"]
     run.stop = True
     with pytest.raises(GaveUp):
         run.look("PENDING")

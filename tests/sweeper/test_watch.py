@@ -37,7 +37,7 @@ def test_lines_come_while_the_run_goes_on_and_the_last_state_when_it_has_ended(r
     run.kill(signal.SIGINT)
     assert run.wait() == 130 and watch.wait(timeout=60) == 0
     last = watch.out.splitlines()[-3:]
-    assert "0 cells committed" in last[0] and last[2] == "no run is going on" and watch.err == ""
+    assert "0 cells committed" in last[0] and last[2] == "no run in progress" and watch.err == ""
 
 
 def test_json_is_one_line_per_change(running, sweeper_command):
@@ -63,7 +63,7 @@ def test_a_store_without_a_run_is_shown_once(tiny, sweeper_command):
         shown = json.dumps(json.loads(watched.out), indent=2, ensure_ascii=False) + "\n" if more else watched.out
         assert shown == (sweeper_command.run(study.argv("status", *more)).out if more else plain.out)
     code, shown = on_terminal(sweeper_command, study.argv("status", "--watch"), 100, {"TERM": "xterm"})
-    assert code == 0 and shown.count("no run is going on") >= 1
+    assert code == 0 and shown.count("no run in progress") >= 1
     missing = sweeper_command.run(["status", "--watch", str(study.store) + "x"])
     assert missing.code == 74 and "no store at" in missing.err
 

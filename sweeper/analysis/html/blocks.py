@@ -1,6 +1,6 @@
 """What a page is made of: blocks, plain dicts that JSON can hold. The renderer knows them and nothing of studies.
 
-A page is `{"title", "question", "made_by", "sections"}`, a section `{"id", "title", "blocks"}`. Adding a table to the
+A page is `{"title", "question", "sections"}`, a section `{"id", "title", "blocks"}`. Adding a table to the
 page means adding a block to a section:
 
     section("comparisons", "Comparisons", table("Same critical ρ?", ["pair", "ratio", "verdict"], rows))

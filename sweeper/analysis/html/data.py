@@ -18,7 +18,8 @@ from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
 from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
-from sweeper.analysis.report import Report, conditions_line
+from sweeper.analysis.report import Report
+from sweeper.analysis.sentences import conditions_line
 from sweeper.analysis.tables import points_table
 from sweeper.parameters.control import STEPS
 from sweeper.store.status import Failure

@@ -64,10 +64,11 @@ def _machines(cells: pd.DataFrame) -> Block:
     for (device, name, threads), part in cells.groupby(["device", "device_name", "threads"]):
         each = 1 if device == "cuda" else int(threads)  # a GPU-hour is one of the device, whatever threads feed it
         hours = [f"{each * part[column].sum() / 3600:.2f}" for column in ("wall_s", "evaluation_s")]
+        used = "GPU" if device == "cuda" else f"{threads} core{'s' * (threads > 1)} per worker"
         memory = part["peak_memory_bytes"].max()
         rows.append(
             [
-                name, "GPU" if device == "cuda" else f"{threads} core{'s' * (threads > 1)} a worker", len(part), *hours,
+                name, used, len(part), *hours,
                 "GPU-hours" if device == "cuda" else "core-hours", f"{1000 * part['step_s'].median():.3g}",
                 None if pd.isna(memory) else f"{memory / 1e9:.2g}",
             ]

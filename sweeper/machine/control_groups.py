@@ -41,12 +41,12 @@ def limits(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
     return Limits(None if fewest == float("inf") else fewest, None if least >= UNLIMITED else max(least, 0))
 
 
-def ended_for_memory(
+def killed_for_memory(
     mounted: Path = Path("/sys/fs/cgroup"),
     own: Path = Path("/proc/self/cgroup"),
     system: Path = Path("/proc/vmstat"),
 ) -> int:
-    """How many processes the system has ended for want of memory, in this process's group or else anywhere."""
+    """How many processes the system has killed for want of memory, in this process's group or else anywhere."""
     names = _groups(own)
     places = [group / "memory.events" for group in _upwards(mounted, names[""])]
     places += [group / "memory.oom_control" for group in _upwards(mounted / "memory", names["memory"])]

@@ -25,13 +25,3 @@ def _ids(study: Study) -> frozenset[str]:
     """Ids of the evaluations that serve the study, over its data sets."""
     names = {cell.data for cell in study.cells}
     return frozenset[str]().union(*(study.evaluation_settings(name).accepted() for name in names))
-
-
-def settled_lines(asked: Study, study: Study) -> list[str]:
-    """In words, where the store decided otherwise than a new one would have."""
-    if asked.evaluation.image_choice == study.evaluation.image_choice:
-        return []
-    return [
-        f"evaluation.image_choice: {study.evaluation.image_choice}, as finished cells here were evaluated; with "
-        f"{asked.evaluation.image_choice} in the study they are all evaluated again, from kept states"
-    ]

@@ -1,96 +1,26 @@
-"""Progress of a run, read from the store: an overall bar with time left and a line a running stack.
-
-Nothing but files passes between workers and driver here, so `status` shows the same from another process.
-"""
+"""Progress of a run, shown while it lasts: an overall bar with time left and one per running stack, or plain lines."""
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from models.cell import cell_size
-from sweeper.estimate import relative_work
-from sweeper.plan import Plan
+from sweeper.cli.output import say
+from sweeper.cli.words.status import stack_sentence
+from sweeper.planning import Plan
+from sweeper.status import Meter, Snapshot
 from sweeper.store import Store
-from sweeper.store.lock import alive
 from sweeper.wording import duration, plural
 
 LOOK_S = 0.5
 PLAIN_LINE_S = 30.0  # between lines where there is no terminal
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How far a run is: cells committed since its start, of so many that are known to be missing, share of their work
-    done, what its stacks last said."""
-
-    committed: int
-    missing: int
-    share: float
-    stacks: tuple[Mapping[str, Any], ...]
-
-
-class Meter:
-    """Measures how much of the missing work of a plan, which may grow, is done."""
-
-    def __init__(self, plan: Callable[[], Plan], store: Store):
-        self.plan, self.store = plan, store
-        self.measured: tuple[Plan, Mapping[str, float]] | None = None
-
-    def read(self) -> Snapshot:
-        """The state of things, from the store."""
-        plan, rows, notes = self.plan(), self.store.committed(), living(self.store.progress())
-        study, steps = plan.study, plan.study.steps
-        names = {item.cell.data for item in plan.missing}
-        evaluations = {data: study.evaluation_settings(data).accepted() for data in names}
-        if self.measured is None or self.measured[0] is not plan:
-            self.measured = plan, relative_work(plan)
-        reached, shares = furthest(notes), self.measured[1]
-        committed, share = 0, 0.0
-        for item in plan.missing:
-            if any(row.satisfies(steps, evaluations[item.cell.data]) for row in rows.get(item.cell_id, ())):
-                committed, done = committed + 1, 1.0
-            else:
-                trained = min(reached.get(item.cell_id, 0), item.steps) - item.start
-                done = max(trained, 0) / max(item.steps - item.start, 1)
-            share += shares[item.cell_id] * done
-        return Snapshot(committed, len(plan.missing), min(share, 1.0), tuple(notes))
-
-
-def living(notes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What was said by processes that are still there, as far as this machine can tell."""
-    here = socket.gethostname()
-    return [note for note in notes if note.get("host") != here or alive(note["pid"])]
-
-
-def furthest(notes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The step that each cell of the running stacks has reached."""
-    reached: dict[str, int] = {}
-    for note in notes:
-        for name in note.get("cell_ids", ()):
-            reached[name] = max(reached.get(name, 0), note["step"])
-    return reached
-
-
-def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
-    """How much of all that the plan's study asks for is done, in operations; steps that no checkpoint holds too."""
-    reached = furthest(notes)
-    total = done = 0.0
-    for item in plan.items:
-        work = float(cell_size(item.cell).flops)
-        step = max(item.start, min(reached.get(item.cell_id, 0), item.steps)) if item.missing else item.steps
-        total, done = total + work * item.steps, done + work * step
-    return done / total if total else 1.0
 
 
 class Watch:
@@ -161,19 +91,9 @@ class Watch:
                 now = self._read()
                 if now is not None:
                     stacks = f"{plural(len(now.stacks), 'stack')} running"
-                    print(f"{self._sentence(now)}; {stacks}", file=sys.stderr, flush=True)
+                    say(f"{self._sentence(now)}; {stacks}")
 
     def _sentence(self, now: Snapshot) -> str:
         spent = time.monotonic() - self.begun
         left = f", about {duration(spent * (1 - now.share) / now.share)} left" if now.share > 0.01 else ""
         return f"{now.committed}/{now.missing} cells, {100 * now.share:.0f} % of the work in {duration(spent)}{left}"
-
-
-def stack_sentence(note: Mapping[str, Any]) -> str:
-    """What a running stack is doing, from its note in the store."""
-    if note["phase"] == "compiling":
-        return "compiling, once on this machine"
-    if note["phase"] != "training":
-        return f"{note['phase']} after step {note['step']:,}"
-    pace = f", {1e3 * note['stack_step_s'] / note['cells']:.1f} ms per cell-step" if note.get("stack_step_s") else ""
-    return f"step {note['step']:,} of {note['steps']:,}{pace}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 
-from sweeper.limits import limits
+from sweeper.machine.control_groups import limits
 
 
 @dataclass(frozen=True)

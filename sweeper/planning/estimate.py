@@ -13,11 +13,11 @@ from typing import Any
 from models.cell import CONTINUE, Cell, cell_id, cell_size
 from models.cell.continuation import COLD, Passed, branch, cold_start
 from sweeper.errors import StoreDamaged
-from sweeper.plan import Item, Order, Plan
+from sweeper.planning import Item, Job, Plan
 from sweeper.store import Store
 
 PROBE_STEPS, WARM_UP_STEPS = 20, 3
-OF_A_SHAPE, OF_OTHERS = 5, 50  # rows read for the cost of a plan
+MAX_ROWS_PER_SHAPE, MAX_ROWS_OF_OTHERS = 5, 50  # read for the cost of a plan
 
 Shape = tuple[Any, ...]
 StepTimes = Mapping[Shape, float]  # seconds of one cell's step, by the shape as which it is timed
@@ -41,19 +41,19 @@ def estimate(plan: Plan, times: StepTimes, source: str) -> Cost | None:
     Cells that wait for others are in it: a branch's one after the other, its seeds together.
     """
     waiting = [item for item in plan.items if item.action == "wait"]
-    cells = [cell for order in plan.orders for cell in order.cells] + [item.cell for item in waiting]
+    cells = [cell for job in plan.jobs for cell in job.cells] + [item.cell for item in waiting]
     if not cells or any(_timed_as(cell) not in times for cell in cells):
         return None
-    each = [times[_timed_as(o.cells[0])] * len(o.cells) * (o.steps - o.start) for o in plan.orders]
+    each = [times[_timed_as(o.cells[0])] * len(o.cells) * (o.steps - o.start) for o in plan.jobs]
     later = [times[_timed_as(item.cell)] * (item.steps - item.start) for item in waiting]
     total = sum(each) + sum(later)
     return Cost(total, max([total / plan.workers, *each, *_branches(plan, each, waiting, later)]), source)
 
 
-def _branches(plan: Plan, orders: list[float], waiting: list[Item], later: list[float]) -> list[float]:
-    """Seconds of each branch with waiting cells, from those of the orders and of the waiting cells."""
-    most = max((len(order.cells) for order in plan.orders), default=1)
-    begun = {name: seconds for order, seconds in zip(plan.orders, orders, strict=True) for name in order.cell_ids}
+def _branches(plan: Plan, jobs: list[float], waiting: list[Item], later: list[float]) -> list[float]:
+    """Seconds of each branch with waiting cells, from those of the jobs and of the waiting cells."""
+    most = max((len(job.cells) for job in plan.jobs), default=1)
+    begun = {name: seconds for job, seconds in zip(plan.jobs, jobs, strict=True) for name in job.cell_ids}
     places: dict[tuple[Shape, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     first: dict[tuple[Shape, str], float] = {}
     for item, seconds in zip(waiting, later, strict=True):
@@ -80,15 +80,15 @@ def _cold(cell: Cell) -> Cell:
 def times_of(plan: Plan, store: Store | None) -> StepTimes:
     """Median seconds of a cell's step by shape, from some of the store's rows of the plan's type of device.
 
-    Of ten thousand rows only a few are read: `OF_A_SHAPE` of each shape that the plan trains. Their shapes are those of
-    the study's own cells; where it has none finished, `OF_OTHERS` rows of other studies are looked at.
+    Of ten thousand rows only a few are read: `MAX_ROWS_PER_SHAPE` of each shape that the plan trains. Their shapes are
+    those of the study's own cells; where it has none finished, `MAX_ROWS_OF_OTHERS` rows of other studies are read.
     """
     shapes = {item.cell_id: _timed_as(item.cell) for item in plan.items}
     wanted = {shapes[item.cell_id] for item in plan.missing}
     if store is None or not wanted:
         return {}
     found: dict[Shape, list[float]] = defaultdict(list)
-    left, others = Counter(dict.fromkeys(wanted, OF_A_SHAPE)), []
+    left, others = Counter(dict.fromkeys(wanted, MAX_ROWS_PER_SHAPE)), []
     for name, (row, *_) in store.committed().items():
         shape = shapes.get(name)
         if shape is None:
@@ -97,7 +97,7 @@ def times_of(plan: Plan, store: Store | None) -> StepTimes:
             left[shape] -= 1
             _read(store, row.path, plan.device, found)
     if wanted - found.keys():
-        for path in others[:OF_OTHERS]:
+        for path in others[:MAX_ROWS_OF_OTHERS]:
             _read(store, path, plan.device, found)
     return {shape: sorted(each)[len(each) // 2] for shape, each in found.items()}
 
@@ -113,14 +113,14 @@ def _read(store: Store, path: Path, device: str, found: dict[Shape, list[float]]
 def probe(plan: Plan) -> StepTimes:
     """Train a stack of each shape for a moment, in this process, and time it. Imports torch."""
     times: dict[Shape, float] = {}
-    for order in plan.orders:
-        if _timed_as(order.cells[0]) not in times:
-            cold = replace(order, cells=tuple(map(_cold, order.cells)))
-            times[_timed_as(order.cells[0])] = _probe(cold)
+    for job in plan.jobs:
+        if _timed_as(job.cells[0]) not in times:
+            cold = replace(job, cells=tuple(map(_cold, job.cells)))
+            times[_timed_as(job.cells[0])] = _probe(cold)
     return times
 
 
-def _probe(order: Order) -> float:
+def _probe(job: Job) -> float:
     import torch
 
     from models.data import load
@@ -128,17 +128,17 @@ def _probe(order: Order) -> float:
     from models.stack.stack import Stack
 
     before = torch.get_num_threads()
-    torch.set_num_threads(order.threads)
+    torch.set_num_threads(job.threads)
     keep_freed_memory()
     try:
-        stack = Stack(order.cells, load(order.cells[0].data), order.device)
+        stack = Stack(job.cells, load(job.cells[0].data), job.device)
         moments = []
         for steps in (WARM_UP_STEPS, WARM_UP_STEPS + PROBE_STEPS):
             stack.train(steps)
-            if order.device == "cuda":
+            if job.device == "cuda":
                 torch.cuda.synchronize()
             moments.append(time.perf_counter())
-        return (moments[1] - moments[0]) / PROBE_STEPS / len(order.cells)
+        return (moments[1] - moments[0]) / PROBE_STEPS / len(job.cells)
     finally:
         torch.set_num_threads(before)
 

@@ -1,4 +1,4 @@
-"""Ray's doors, closed: it runs whatever reaches its ports, which are open on all interfaces even on one machine.
+"""The token that Ray asks for: it runs whatever reaches its ports, which are open on all interfaces of a machine.
 
 So whoever speaks to it must know a token. A Ray of our own gets a new one, in a file that only this user can read; for
 one that is up already the user's is taken, and must be as private. Without a token nothing is started or joined.
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sweeper.errors import StudyError
 
-DEFAULT = Path(".ray") / "auth_token"  # in the home folder; where Ray looks last
+DEFAULT_PATH = Path(".ray") / "auth_token"  # in the home folder; where Ray looks last
 
 
-def close(folder: Path) -> None:
+def new_token(folder: Path) -> None:
     """Make the next Ray that this process starts ask for a new token, kept in `folder`. Raises StudyError."""
     _refuse_open()
     token = folder / "token"
@@ -34,7 +34,7 @@ def use_token(address: str) -> None:
     if os.environ["RAY_AUTH_MODE"].lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")  # which Ray takes before its own place
-    path = Path(given or "~" / DEFAULT)
+    path = Path(given or "~" / DEFAULT_PATH)
     try:
         path = path.expanduser()
         mode = stat.S_IMODE(path.stat().st_mode)

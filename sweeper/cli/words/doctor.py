@@ -1,4 +1,4 @@
-"""What `sweeper doctor` found, in words."""
+"""What was found of versions, machine, data, disk, a store and a run on it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from sweeper.wording import duration, plural, size
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """What `sweeper.doctor.examine` found, a line each."""
+def doctor_lines(found: dict[str, Any]) -> list[str]:
+    """One line per finding of `sweeper.doctor.examine`."""
     here, devices, ray = found["machine"], found["devices"], found["ray"]
     out = ["versions: " + ", ".join(f"{name} {each or 'missing'}" for name, each in found["versions"].items())]
     out.append(f"source: revision {found['source']['revision'] or 'unknown'}, digest {found['source']['digest']}")

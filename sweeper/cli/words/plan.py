@@ -1,0 +1,131 @@
+"""What a run will do, and what that will cost."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.kernels.compiled import compiler
+from sweeper.cli.words.refinement import refinement_lines
+from sweeper.errors import StudyError
+from sweeper.planning import Item, Plan
+from sweeper.planning.settled import settled
+from sweeper.store import Damaged, Store
+from sweeper.study import Study, load_study
+from sweeper.wording import duration, plural, size
+
+if TYPE_CHECKING:
+    from sweeper.planning.estimate import Cost
+
+PLAN_HEADER = ["data", "architecture", "objective", "state", "cells", "why"]
+_ACTIONS = {
+    "done": "already done",
+    "diverged": "diverged earlier",
+    "continue": "to continue",
+    "evaluate": "to evaluate anew",
+    "train": "to train",
+    "wait": "to train after others",
+}
+
+
+def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ()) -> list[str]:
+    """What a run will do."""
+    study = plan.study
+    counts = ", ".join(
+        f"{plan.counts.get(action, 0):,} {words}"
+        for action, words in _ACTIONS.items()
+        if plan.counts.get(action) or action in ("done", "train")
+    )
+    lines = [f"{study.name}: {plural(len(plan.items), 'cell')} asked for ({study.steps:,} steps each), {counts}"]
+    lines += [
+        f"left alone: {fault}" if fault.left_alone else f"set aside and to be done again: {fault}" for fault in damaged
+    ]
+    if plan.missing:
+        sizes = sorted({len(job.cells) for job in plan.jobs})
+        cells = plural(sizes[0], "cell") if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]} cells"
+        where = "a GPU each" if plan.device == "cuda" else f"{plural(study.run.threads, 'thread')} each"
+        workers = f"on {plural(plan.workers, 'worker')} ({where})"
+        if study.run.executor == "inline":
+            workers = "in this process"
+        lines.append(f"{plural(len(plan.jobs), 'stack')} of {cells} {workers}")
+        if plan.device == "cpu":
+            lines += _slower(plan)
+    else:
+        lines.append("nothing is missing: nothing to train")
+    lines += refinement_lines([proposal.to_dict() for proposal in plan.refinement])
+    if store is not None:
+        lines.append(f"results in {store.paths.root}")
+    return lines
+
+
+def _slower(plan: Plan) -> list[str]:
+    """What makes training on this machine's processor slower than it could be, a line each."""
+    cut = sorted({item.cell.precision for item in plan.items if item.missing} & {"tf32", "bfloat16"})
+    lines = []
+    if compiler() is None:
+        lines.append("no C compiler here (cc, gcc or clang): a part of each step is computed by torch, more slowly")
+    if cut:
+        lines.append(f"{' and '.join(cut)} without a GPU: each operand is cut before its product, slower than float32")
+    return lines
+
+
+def plan_table(items: Sequence[Item]) -> list[list[str]]:
+    """One row per data set, architecture, objective and action, with the number of cells, and why."""
+    groups: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for item in items:
+        cell = item.cell
+        groups[cell.data, cell.architecture, cell.objective, _ACTIONS[item.action]][item.why] += 1
+    return [[*key, f"{sum(whys.values()):,}", _reasons(whys)] for key, whys in groups.items()]
+
+
+def _reasons(whys: Counter[str]) -> str:
+    if len(whys) == 1:
+        return next(iter(whys))
+    return "; ".join(f"{why} ({number:,})" for why, number in whys.items())
+
+
+def cost_lines(plan: Plan, cost: Cost | None) -> list[str]:
+    """Time, memory and disk of what is missing."""
+    unit = "GPU" if plan.device == "cuda" else "core"
+    if not plan.missing:
+        return []
+    lines = []
+    if cost is None:
+        lines.append("time: not known for some of these shapes; `sweeper plan --probe` measures a few steps of each")
+    else:
+        lines.append(
+            f"time: about {duration(cost.wall_s)} of training on {plural(plan.workers, 'worker')} "
+            f"({cost.device_s / 3600:.2g} {unit}-hours, {cost.source})"
+        )
+    lines.append(f"memory: about {size(plan.memory_bytes)} for the largest stack; disk: about {size(plan.disk_bytes)}")
+    return lines
+
+
+def settled_lines(asked: Study, study: Study) -> list[str]:
+    """Where the store decided what the study leaves open (`sweeper.planning.settled`), not as a new one would."""
+    if asked.evaluation.image_choice == study.evaluation.image_choice:
+        return []
+    return [
+        f"evaluation.image_choice: {study.evaluation.image_choice}, as finished cells here were evaluated; with "
+        f"{asked.evaluation.image_choice} in the study they are all evaluated again, from kept states"
+    ]
+
+
+def run_line(study: Path, store: Path | None, overrides: Sequence[str]) -> str:
+    """The command that does what was planned."""
+    words = ["sweeper", "run", str(study), *(["--store", str(store)] if store else [])]
+    return "next: " + shlex.join(words + [word for each in overrides for word in ("--set", each)])
+
+
+def changed_lines(study: Study, store: Store) -> list[str]:
+    """What the study says otherwise than at the last run on this store."""
+    if not store.paths.study.exists():
+        return []
+    try:
+        before = settled(load_study(store.paths.study), store)
+    except StudyError:  # of another version
+        return []
+    return [f"changed since the last run: {line}" for line in before.diff(study)]
