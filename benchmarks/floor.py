@@ -20,7 +20,7 @@ class Products:
     Every operand is in place before, so this is as fast as the library multiplies these shapes, one cell at a time.
 
     Args:
-        samples: chains per image; by default those of the cell's objective.
+        samples: chains per image; by default the cell's.
         forward: leave out the gradients.
         cells: multiplied at once.
     """
@@ -31,7 +31,7 @@ class Products:
 
         features = find("data", cell.data).features
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
-        for each in mlp_maps(cell, features, samples or find("objective", cell.objective).samples):
+        for each in mlp_maps(cell, features, chains=samples):
             x, weight = operand(each.rows, each.inputs), operand(each.inputs, each.outputs)
             out = operand(each.rows, each.outputs)
             self.calls.append((x, weight, out))

@@ -89,14 +89,14 @@ class NullMlpOptions(MlpOptions):
         return found
 
 
-def mlp_maps(cell: Cell, features: int, lowest: int = 1) -> list[Affine]:
+def mlp_maps(cell: Cell, features: int, lowest: int = 1, chains: int = 0) -> list[Affine]:
     """Every affine map of a training step of the hierarchical MLP, once for each time it is applied.
 
-    features: numbers in an image; lowest: the first layer that has maps.
+    features: numbers in an image; lowest: the first layer that has maps; chains: per image [the cell's in training].
     """
     cell = cell.canonical()
     image_rows = cell.batch_size  # the first map sees the image once for all chains
-    rows = image_rows * cell.training_chains
+    rows = image_rows * (chains or cell.training_chains)
     prior_rows = rows * (cell.smoothing_samples if cell.smoothed else 1)
     # Averaging over samples commutes with the head of the mean, which then runs once.
     mean_rows = prior_rows if cell.smoothing == "ratio" else rows

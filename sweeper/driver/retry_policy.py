@@ -168,7 +168,7 @@ DEFAULT = RetryPolicy()
 
 _NO_ROOM = (
     "{times} times though nothing else of this run was going on: free some there, or make stacks smaller "
-    "(run.max_stack); the same command goes on from the last checkpoint"
+    "(run.max_stack); run the same command to resume from the last checkpoint"
 )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
 
+from models.kernels import plain
 from models.kernels.perceptron import Perceptron
 from models.stack.block import Block
 
@@ -21,21 +21,14 @@ def made(activation="tanh", sizes=(I, 7, 8, O), **more):
     return map_, params, torch.randn(C, S, B, I, generator=generator, dtype=torch.float64)
 
 
-def plain(params, x, activation, average):
-    """Mean and deviation of the map of `made`, cell by cell, as the equations read."""
-    act = {"tanh": torch.tanh, "relu": torch.relu, "elu": torch.nn.functional.elu,
-           "leaky_relu": torch.nn.functional.leaky_relu, "identity": lambda h: h}[activation]  # fmt: skip
-
-    def affine(name, c, h):
-        return h @ params[f"map.{name}.weight"][c] + params[f"map.{name}.bias"][c]
-
-    found = []
-    for c in range(C):
-        h = act(affine("1", c, act(affine("0", c, x[c]))))
-        mean, raw = affine("mean", c, h), affine("deviation", c, h)
-        deviation = torch.log1p(torch.exp(raw + np.log(np.e - 1))) + 1e-6
-        found.append([t.mean(0, keepdim=True) if average else t for t in (mean, deviation)])
-    return tuple(torch.stack(each) for each in zip(*found, strict=True))
+def plain_map(params, x, activation, average):
+    """Mean and deviation of the map of `made`, as the equations read."""
+    layers = [[params[f"map.{name}.{kind}"] for name in ("0", "1")] for kind in ("weight", "bias")]
+    h = plain.hidden_layers(x, *layers, activation)
+    mean, raw = (
+        plain.affine(h, params[f"map.{head}.weight"], params[f"map.{head}.bias"]) for head in ("mean", "deviation")
+    )
+    return mean.mean(1, keepdim=True) if average else mean, plain.sigma(raw, average)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu", "elu", "identity"])
@@ -44,7 +37,7 @@ def test_a_map_and_its_gradients_are_those_of_the_equations(activation, average)
     """Values and the gradient of every tensor and of x, to 1e-12: the average over samples of the linear head too."""
     map_, params, x = made(activation)
     tensors = [x.requires_grad_(), *(p.requires_grad_() for p in params.values())]
-    found, expected = map_.gaussian(params, x, average), plain(params, x, activation, average)
+    found, expected = map_.gaussian(params, x, average), plain_map(params, x, activation, average)
     weights = [torch.randn_like(e) for e in expected]
     gradients = [
         torch.autograd.grad(sum((w * v).sum() for w, v in zip(weights, values, strict=True)), tensors)

@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
+from models.kernels import densities, plain
 from models.kernels.densities import (
     SIGMA_FLOOR,
     bernoulli_log_prob,
@@ -104,3 +105,23 @@ def test_sigma_starts_at_one_and_never_reaches_zero():
     assert low.tolist() == pytest.approx([SIGMA_FLOOR] * 2) and torch.isfinite(low.log()).all()
     high = sigma(torch.tensor([1e4], dtype=torch.float64)).item()
     assert high == pytest.approx(1e4 + math.log(math.e - 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sigma", "bernoulli_log_prob", "normal_log_prob"])
+def test_a_density_and_its_gradients_are_those_of_its_plain_twin(name):
+    """Written by hand and by autograd, to 1e-11."""
+    x, mean, deviation = gaussian(2, 3, 4, 5)
+    tensors = {
+        "sigma": [mean],
+        "bernoulli_log_prob": [(x > 0).double()[:, :1], mean],
+        "normal_log_prob": [x, mean, deviation],
+    }[name]
+    wanted = [
+        t.requires_grad_() for t in tensors if t.is_leaf and not (name == "bernoulli_log_prob" and t is tensors[0])
+    ]
+    values = [getattr(module, name)(*tensors) for module in (densities, plain)]
+    torch.testing.assert_close(*values, rtol=1e-11, atol=1e-11)
+    weight = torch.randn_like(values[0])
+    gradients = [torch.autograd.grad((weight * value).sum(), wanted) for value in values]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -1,0 +1,50 @@
+"""What the operations of this folder compute, as torch and autograd would write it. Tests hold the two equal.
+
+Shapes: C cells, S samples, B batch, I, H and O features. New networks begin with such lines; a kernel takes their place
+where a measurement asks for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh, "relu": torch.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "identity": lambda h: h,
+}  # fmt: skip
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W + b: x (C, S, B, I), weight (C, I, O), bias (C, O) → (C, S, B, O)."""
+    return x @ weight[:, None] + bias[:, None, None]
+
+
+def hidden_layers(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> Tensor:
+    """The hidden layers of `perceptron.Perceptron`: (C, S, B, I) → (C, S, B, H)."""
+    for weight, bias in zip(weights, biases, strict=True):
+        x = ACTIVATIONS[activation](affine(x, weight, bias))
+    return x
+
+
+def sigma(raw: Tensor, average: bool = False) -> Tensor:
+    """`densities.sigma`: softplus(raw + log(e − 1)) + 10⁻⁶; its mean over samples, (C, 1, B, O), if `average`."""
+    shifted = raw + math.log(math.e - 1.0)
+    deviation = torch.logaddexp(shifted, torch.zeros_like(shifted)) + 1e-6  # F.softplus is cut off at 20
+    return deviation.mean(1, keepdim=True) if average else deviation
+
+
+def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """`densities.bernoulli_log_prob`: (C, 1, B, O), (C, S, B, O) → (C, S, B)."""
+    density: Tensor = Bernoulli(logits=logits, validate_args=False).log_prob(x).sum(-1)  # type: ignore[no-untyped-call]
+    return density
+
+
+def normal_log_prob(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """`densities.normal_log_prob`: summed over the last axis."""
+    density: Tensor = Normal(mean, deviation, validate_args=False).log_prob(x).sum(-1)  # type: ignore[no-untyped-call]
+    return density
