@@ -45,14 +45,14 @@ class BoundTerms(Generic[Values]):
     - `log_px`: log p(x|z₁), (S, n).
     - `log_q`, `log_p`: log q(z_i|z_{i−1}) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
     - `kl`: each layer's term of the ELBO, (S, n): their difference, and of the top layer the analytic KL.
-    - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L).
+    - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
     """
 
     log_px: Values
     log_q: tuple[Values, ...]
     log_p: tuple[Values, ...]
     kl: tuple[Values, ...]
-    kl_top_per_unit: Values
+    kl_top_per_unit: Values | None
 
     @property
     def elbo(self) -> Values:
@@ -160,8 +160,10 @@ class TrainedModel:
     def terms(self, x: Values, samples: int = 1, seed: int = 0) -> BoundTerms[Values]:
         """The terms of the bound of images, nats; arguments as of `encode`."""
         found = self._up(x, samples, seed, _of_the_bound)
-        log_q, log_p, kl = _by_threes(found[2:])
-        return BoundTerms(found[0], log_q, log_p, kl, found[1])
+        log_px, *analytic = found[: len(found) % 3]  # 3 L more follow
+        log_q, log_p, kl = _by_threes(found[1 + len(analytic) :])
+        per_unit: Any = analytic[0] if analytic else None
+        return BoundTerms(log_px, log_q, log_p, kl, per_unit)
 
     def decode(self, z: Values, layer: int = 1, seed: int = 0) -> Values:
         """The mean of p(x|z₁) at the end of a way down from `z` of a layer, (…, units of it) to (…, features).
@@ -256,11 +258,10 @@ def _of_the_way_up(terms: Terms) -> list[Tensor]:
 
 
 def _of_the_bound(terms: Terms) -> list[Tensor]:
-    """log p(x|z₁), the top layer's KL by unit, then log q, log p and the term of every layer."""
+    """log p(x|z₁), the top layer's KL by unit where it is analytic, then log q, log p and the term of every layer."""
     layers, top = terms.layers, terms.layers[-1].kl
-    assert top is not None  # of every network there is
     log_q, log_p = [layer.log_q for layer in layers], [layer.log_p for layer in layers]
-    return [terms.log_px, top, *log_q, *log_p, *(layer.term() for layer in layers)]
+    return [terms.log_px, *([] if top is None else [top]), *log_q, *log_p, *(layer.term() for layer in layers)]
 
 
 def _by_threes(found: list[Values]) -> list[tuple[Values, ...]]:

@@ -29,6 +29,7 @@ from sweeper.analysis.curves import curves, select
 from sweeper.analysis.tables import critical_table, write_table
 from sweeper.study import load_study
 from sweeper.study.cell_block import CellBlock
+from sweeper.study.field_table import field_table
 from sweeper.study.reference import load_reference
 from sweeper.study.schema import SECTIONS, StudyFile
 from tests.models.planted import THREE, TWO, stack_of
@@ -157,6 +158,11 @@ def test_every_field_of_a_study_is_explained_with_its_default(heading, model):
             default = "all defaults" if name in SECTIONS else str(field.default) or "empty"
             default = "–" if field.default is None else default
             assert explained[name] == default
+
+
+def test_the_table_of_a_cells_fields_is_what_they_declare():
+    """If not, put what `sweeper.study.field_table` makes in its place."""
+    assert field_table() in (DOCS / "study.md").read_text(encoding="utf-8")
 
 
 def test_the_studies_shown_are_studies(tmp_path):

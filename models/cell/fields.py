@@ -83,7 +83,7 @@ def options_of(declared: type) -> dict[str, Option]:
     found = {}
     for field in dataclasses.fields(declared):
         said: Option = field.metadata["option"]
-        kind = str(field.type)
+        kind = field.type if isinstance(field.type, str) else field.type.__name__
         if kind not in ("str", "float", "int"):
             raise TypeError(f"{declared.__name__}.{field.name} should be str, float or int, got {kind}")
         found[field.name] = replace(said, name=field.name, kind=kind)  # type: ignore[arg-type]

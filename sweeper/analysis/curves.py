@@ -117,6 +117,7 @@ def curves(
         cells = at_their_last_step(cells, history)
     if parameter.layer is not None:
         cells = cells[cells["depth"] >= parameter.layer]
+    cells = _with_control(cells, axis)
     cells = cells.assign(order_parameter=parameter.of(cells))
     groups: dict[str, list[Any]] = {}
     for row in cells.itertuples(index=False):
@@ -131,6 +132,16 @@ def curves(
         end = [row for row in groups.get(ends[key] or "", ()) if getattr(row, axis.name) == axis.end]
         found.append(_curve(rows, end if ends[key] != key else [], axis, reference))
     return sorted(_with_variants(found), key=lambda curve: (curve.data, _natural(curve.architecture), curve.variant))
+
+
+def _with_control(cells: pd.DataFrame, axis: Axis) -> pd.DataFrame:
+    """The cells that have the control parameter, where it is an option of some: null in a row is no such option, or,
+    of an earlier version of the columns, its default."""
+    if axis.name not in cells or not cells[axis.name].isna().any():
+        return cells
+    values = [Cell.from_json(text).flat()[axis.name] for text in cells["cell"]]
+    filled = cells.assign(**{axis.name: pd.Series(values, index=cells.index, dtype="float64")})
+    return filled[filled[axis.name].notna()]
 
 
 def at_their_last_step(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:

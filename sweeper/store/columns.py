@@ -134,13 +134,19 @@ EVALUATION = [
         "E[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples, layers 1 … L; only the last entry is a KL "
         "divergence: below the top a term can be negative",
     ),
-    _evaluated("kl_top", "double", "nats/image", "KL(q(z_L|z_{L−1}) ‖ N(0, I)), analytic: the order parameter"),
+    _evaluated(
+        "kl_top", "double", "nats/image",
+        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter",
+    ),
     _evaluated("kl_top_se", "double", "nats/image", "standard error of `kl_top` over images"),
     _evaluated(
         "kl_cumulative", "list<double>", "nats/image",
         "entry i is the sum of the terms of layers i … L: at least 0 in expectation, below it only by sampling noise",
     ),
-    _evaluated("kl_top_per_unit", "list<double>", "nats/image", "`kl_top` unit by unit, which sum to it"),
+    _column(
+        "kl_top_per_unit", "list<double>", "nats/image", "`kl_top` unit by unit, which sum to it",
+        null="the cell diverged, or the KL of the top layer has no closed form",
+    ),
     _evaluated(
         "active_units", "list<int64>", "units",
         "units of layers 1 … L whose `activity_variance` exceeds `active_threshold` (over whole ancestral chains)",
