@@ -12,7 +12,7 @@ from sweeper.store import Store
 
 def log_path(store: Store, attempt: str) -> Path:
     """What an attempt has to say stands here."""
-    return store.paths.log / f"{attempt}.log"
+    return store.paths.log_file(attempt)
 
 
 def log(store: Store, attempt: str, line: str, more: str = "") -> None:

@@ -67,7 +67,7 @@ class RayTune:
         given: dict[str, Any] = {"root": str(work.root), "run_id": work.run_id, "digest": source_digest()}
         given |= {"policy": asdict(self.policy)}  # plain values: a worker knows no class of ours yet
         trainable = tune.with_parameters(carry_out_job, source_root=ROOT, **given)
-        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, self.policy, work.say)
+        waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, work.say, self.policy)
         _survive_the_memory_monitor()
         losses = Losses(work.workers, self.policy, work.say)
         tuner = tune.Tuner(

@@ -117,8 +117,8 @@ class Waiting:
         logs: RayLogs,
         own: bool,
         reserved: Callable[[], bool],
-        policy: RetryPolicy = DEFAULT,
         say: Callable[[str], object] = lambda line: None,
+        policy: RetryPolicy = DEFAULT,
     ):
         self.limit_s, self.stopping, self.logs, self.own, self.reserved = limit_s, stopping, logs, own, reserved
         self.policy, self.say = policy, say

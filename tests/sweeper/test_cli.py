@@ -236,7 +236,7 @@ def test_a_store_on_which_nothing_was_run_or_finished(tiny, sweeper_command):
 
 def test_a_study_of_plain_vaes_has_a_report_without_a_critical_rho(tiny, sweeper_command):
     """Every cell at ρ = 1, which has no place on the scale of log(1 − ρ)."""
-    study = tiny(cells={"objective": "vae", "rho": 1, "seed": [0, 1]})
+    study = tiny(cells={"objective": "vae", "rho": 1, "smoothing_samples": None, "seed": [0, 1]})
     outcome = sweeper_command.run(study.argv("run"))
     assert outcome.code == 0 and "no critical ρ: reference outside the grid" in outcome.out, outcome.err
     assert (study.store / "analysis" / "report.html").exists()

@@ -12,7 +12,7 @@ from sweeper.analysis.comparisons import (
     compare_curves,
     comparison_lines,
     comparisons_table,
-    places,
+    crossings,
 )
 from sweeper.analysis.curves import curves
 from sweeper.analysis.equivalence import ACROSS, COARSE, judge
@@ -163,13 +163,13 @@ def test_another_margin_gives_another_verdict():
 def test_a_seeds_place_is_known_between_the_points_that_it_has():
     """A missing cell next to the place makes the gap wider."""
     curve = planted_curve([0.05, 0.05, 0.05], rho=FINE)
-    between = places(curve, curve.transition.onset, (0, 1))
+    between = crossings(curve, curve.transition.onset, (0, 1))
     assert between.highs - between.lows == pytest.approx([0.05, 0.05])
     assert (between.lows < between.estimates).all() and (between.estimates < between.highs).all()
     lacking = curve.values.copy()
     lacking[1, np.searchsorted(curve.control, curve.transition.onset.value)] = np.nan
     curve = replace(curve, values=lacking)
-    between = places(curve, curve.transition.onset, (0, 1))
+    between = crossings(curve, curve.transition.onset, (0, 1))
     assert between.highs - between.lows == pytest.approx([0.05, 0.1])
 
 

@@ -128,7 +128,9 @@ def test_a_process_that_hangs_costs_no_result(runs):
         code, err = runs.run("")
     assert code == 0, err
     assert runs.as_undisturbed()
-    assert any("no step finished within 5 s" in each.read_text() for each in runs.study.opened().paths.log.glob("*"))
+    assert any(
+        "no step finished within 5 s" in each.read_text() for each in runs.study.opened().paths.log.glob("*.log")
+    )
 
 
 def test_a_run_that_is_stopped_leaves_checkpoints(runs):

@@ -376,7 +376,7 @@ def test_ctrl_c_while_the_report_is_made_says_that_the_results_are_whole(tiny, m
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(PATIENCE_S)
 
-    monkeypatch.setattr("sweeper.analysis.report.report", interrupted)
+    monkeypatch.setattr("sweeper.analysis.report.analyse", interrupted)
     study = tiny(cells={"seed": 0})
     monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
