@@ -61,8 +61,24 @@ OWNERS = {
 }
 
 # Which parts of the project a part may know, besides itself.
+_PARTS = ("models.likelihoods", "models.priors", "models.posteriors")
+_BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.parameters")
 LAYERS = {
     "models": (),
+    "models.cell": ("models.likelihoods.spec", "models.networks.mlp_spec", "models.objectives.spec",
+                    "models.procedures.spec", "models.stack.spec"),
+    "models.parameters": (),
+    "models.draws": (),
+    "models.data": ("models.cell", "models.draws"),
+    "models.kernels": ("models.data.sources", "models.parameters"),
+    **dict.fromkeys(_PARTS, _BELOW_PARTS),
+    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.smoothing"),  # the type of an argument
+    "models.objectives": ("models.networks", *_BELOW_PARTS),
+    "models.stack": (
+        "models.objectives", "models.networks", "models.data", "models.procedures.procedure", *_BELOW_PARTS,
+    ),
+    "models.procedures": ("models.stack", "models.objectives", *_BELOW_PARTS),
+    "models.evaluation": ("models.stack", "models.objectives", "models.networks", "models.data", *_BELOW_PARTS),
     "sweeper.source": (),
     "sweeper.errors": (),
     "sweeper.wording": (),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels.buffers import gradient_buffer
 from models.kernels.densities import sigma
 from models.kernels.elementwise import (
     activation_gradient,
@@ -30,7 +31,6 @@ from models.kernels.elementwise import (
 )
 from models.kernels.products import add_product, product
 from models.parameters import Group, Parameter, affine_parameters
-from models.stack.block import home_of_gradient
 
 _HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
 
@@ -112,7 +112,7 @@ class _Map(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         count, hidden = len(ctx.saved_tensors) // 3, ctx.hidden
         rows, weights, biases = (ctx.saved_tensors[i * count : (i + 1) * count] for i in range(3))
-        of_weights, of_biases = [*map(home_of_gradient, weights)], [*map(home_of_gradient, biases)]
+        of_weights, of_biases = [*map(gradient_buffer, weights)], [*map(gradient_buffer, biases)]
         back = [weight.mT for weight in weights]
         heads = [grad.reshape(len(grad), -1, grad.shape[-1]) for grad in grads]
         for i, head in enumerate(heads, start=hidden):

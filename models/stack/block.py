@@ -47,7 +47,7 @@ class Block:
         for name, view in self.views(self.values).items():
             view.copy_(tensors[name])
         self.params = {name: view.requires_grad_() for name, view in self.views(self.values).items()}
-        self._homes = list(self.views(self.gradient).values())
+        self._buffers = list(self.views(self.gradient).values())
 
     def views(self, block: Tensor) -> dict[str, Tensor]:
         """The tensors in a block of this layout, (cells, P)."""
@@ -61,28 +61,19 @@ class Block:
         """The gradient of a loss, (cells, P), overwriting the last one.
 
         During this `param.grad` is where a parameter's gradient belongs: an operation with a gradient of its own may
-        take that tensor (`home_of_gradient`) and return it filled. What comes back elsewhere is copied.
+        take that tensor (`models.kernels.buffers`) and return it filled. What comes back elsewhere is copied.
         """
         params = list(self.params.values())
-        for param, home in zip(params, self._homes, strict=True):
-            param.grad = home
+        for param, buffer in zip(params, self._buffers, strict=True):
+            param.grad = buffer
         try:
-            for home, found in zip(self._homes, torch.autograd.grad(loss, params), strict=True):
-                if found.data_ptr() != home.data_ptr():
-                    home.copy_(found)
+            for buffer, found in zip(self._buffers, torch.autograd.grad(loss, params), strict=True):
+                if found.data_ptr() != buffer.data_ptr():
+                    buffer.copy_(found)
         finally:
             for param in params:
                 param.grad = None
         return self.gradient
-
-
-def home_of_gradient(param: Tensor) -> Tensor:
-    """Where to write the gradient of a parameter: its home if that is still free, else new memory.
-
-    A parameter that takes part twice has two gradients, which autograd adds up: the second finds the home taken.
-    """
-    home, param.grad = param.grad, None
-    return torch.empty_like(param) if home is None else home
 
 
 def _padded(shape: Sequence[int]) -> int:

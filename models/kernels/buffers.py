@@ -1,0 +1,15 @@
+"""Where an operation with a gradient of its own writes the gradient of a parameter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gradient_buffer(param: Tensor) -> Tensor:
+    """The parameter's place in its block (`models.stack.block`) if that is still free, else new memory.
+
+    A parameter that takes part twice has two gradients, which autograd adds up: the second finds the place taken.
+    """
+    buffer, param.grad = param.grad, None
+    return torch.empty_like(param) if buffer is None else buffer
