@@ -48,7 +48,7 @@ def run(args: Namespace) -> None:
 
 
 def _stacks(model: str, args: Namespace) -> None:
-    """Cell-steps a second over the number of cells, of the smoothed objective."""
+    """Cell-steps per second over the number of cells, of the smoothed objective."""
     from benchmarks.floor import Products
     from benchmarks.textbook import Textbook
 

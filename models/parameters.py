@@ -49,5 +49,5 @@ def affine_parameters(
 
 
 def column(values: Sequence[float], like: Tensor, axes: int) -> Tensor:
-    """One number a cell as (C, 1, …, 1) with `axes` axes in all, of the dtype and device of `like`."""
+    """One number per cell as (C, 1, …, 1) with `axes` axes in all, of the dtype and device of `like`."""
     return torch.tensor(values, dtype=torch.float64).to(like).view(-1, *(1,) * (axes - 1))

@@ -32,7 +32,7 @@ NAME = "numpy-philox-1"  # recorded with every result
 class Purpose(IntEnum):
     """What a draw is for. Numbers are frozen: a new purpose takes a new number."""
 
-    BATCH = 1  # the order of training images, a permutation an epoch (step = epoch)
+    BATCH = 1  # the order of training images, one permutation per epoch (step = epoch)
     BINARISE = 2  # pixels of a training batch
     INIT = 3  # a parameter's first value (layer, inner = the parameter's place in the network)
     LATENT = 4  # noise of z_layer
@@ -61,7 +61,7 @@ def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner:
 
 
 class Draws:
-    """The draws of a stack: one set a distinct seed, handed to every cell of that seed.
+    """The draws of a stack: one set per distinct seed, handed to every cell of that seed.
 
     Args:
         seeds: one per cell.

@@ -21,7 +21,7 @@ from models.parameters import column
 
 
 class Vae:
-    """The ELBO, one sample an image, with its KL weight and free bits."""
+    """The ELBO, averaged over the chains of an image, with its KL weight and free bits."""
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         self.kl_weight, self.free_bits = KlWeight(cells, like), FreeBits(cells, like)
