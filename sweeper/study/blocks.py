@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from models.cell import FIELDS, UNSMOOTHED, Cell, CellError, owners
@@ -45,7 +45,7 @@ class BlockBase(BaseModel):
         """The product in words: `2 data × 3 seed × 13 rho`."""
         return " × ".join(f"{len(values):,} {name}" for name, values in self._axes.items() if len(values) > 1)
 
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self, of_a_store: bool = False) -> tuple[Cell, ...]:
         """The block's cells, canonical, each once: a product in the order of `Cell`'s fields, seeds varying fastest.
 
         Raises PydanticCustomError for values that do not go together or that training would ignore.
@@ -64,7 +64,7 @@ class BlockBase(BaseModel):
             cells.update(dict.fromkeys(_replicates(cell, seeds)))
         for name, seen in kept.items():
             self._check_effect(name, seen, axes)
-        for name in axes.keys() - had:
+        for name in () if of_a_store else axes.keys() - had:
             if any(value != FIELDS[name].default for value in axes[name]):
                 raise _fault(f"{name} is an option of {owners(name)}, which no cell of this grid has", name)
         return tuple(cells)
@@ -104,8 +104,13 @@ def _fault(why: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("block", "{why}", {"why": why, "at": at})
 
 
-def joined(blocks: list[BlockBase]) -> tuple[Cell, ...]:
-    """The cells of all `blocks`, each once. Refuses more than `MAX_CELLS` before forming any."""
+def joined(blocks: list[BlockBase], info: ValidationInfo) -> tuple[Cell, ...]:
+    """The cells of all `blocks`, each once. Refuses more than `MAX_CELLS` before forming any.
+
+    The study that a store keeps (`info.context["of_a_store"]`) may be of a version that ignored options which no cell
+    of a grid has: there they still are.
+    """
+    of_a_store = bool((info.context or {}).get("of_a_store"))
     total = 0
     for index, block in enumerate(blocks):
         total += block.count
@@ -116,7 +121,7 @@ def joined(blocks: list[BlockBase]) -> tuple[Cell, ...]:
     faults = []
     for index, block in enumerate(blocks):
         try:
-            cells.update(dict.fromkeys(block.cells()))
+            cells.update(dict.fromkeys(block.cells(of_a_store)))
         except PydanticCustomError as fault:
             context = fault.context or {}
             faults.append((context["why"], (index, *context["at"])))

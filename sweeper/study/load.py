@@ -28,7 +28,8 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> Study:
     A file may begin from another: see `sweeper.study.extends`.
     Raises StudyError with all faults at once, each with its place.
     """
-    return _study(read_study(path), overrides)
+    of_a_store = Path(path).with_name("store.json").exists()
+    return _study(read_study(path), overrides, of_a_store)
 
 
 def study_from(study: Study | Mapping[str, Any] | Path | str, overrides: Sequence[str] = ()) -> Study:
@@ -76,8 +77,8 @@ def _tree(value: Any, depth: int) -> Node:
     return node
 
 
-def _study(tree: Node, overrides: Sequence[str]) -> Study:
-    """The study of a tree, with overrides applied."""
+def _study(tree: Node, overrides: Sequence[str], of_a_store: bool = False) -> Study:
+    """The study of a tree, with overrides applied; `of_a_store`: see `sweeper.study.blocks.joined`."""
     if not isinstance(tree.value, dict):
         raise StudyError(f"{tree.place}: a study is a mapping of name, cells, train, …; see studies/quickstart.yaml")
     faults: list[str] = []
@@ -89,7 +90,7 @@ def _study(tree: Node, overrides: Sequence[str]) -> Study:
     if EXTENDS in tree.value:  # of a file it is gone by now
         faults.append(f"{tree.keys[EXTENDS]}: {EXTENDS}: only a study file can extend another")
     try:
-        file = StudyFile.model_validate(tree.plain(), context={})
+        file = StudyFile.model_validate(tree.plain(), context={"of_a_store": of_a_store})
     except ValidationError as error:
         raise StudyError(faults_of(error, tree) + faults) from None
     if faults:

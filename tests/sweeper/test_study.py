@@ -244,3 +244,16 @@ def test_ten_thousand_cells_take_seconds_at_most(tmp_path: Path) -> None:
 def test_loading_a_study_imports_no_torch() -> None:
     code = "import sys; from sweeper.study import load_study; load_study(sys.argv[1]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(STUDIES[0])], check=False).returncode == 0
+
+
+def test_an_option_that_no_cell_has_is_refused_with_its_owner_but_not_in_the_study_of_a_store(tmp_path):
+    """A grid over several parts may give it, a default changes nothing, and earlier versions ignored it."""
+    path, owner = tmp_path / "study.yaml", "smoothing_samples is an option of objective ou, which no cell of this grid"
+    cells = "{data: digits, latents: 3-2, objective: vae, smoothing_samples: 2, seed: 0}"
+    path.write_text(f"name: s\ncells: {cells}\ntrain: {{steps: 1}}\n")
+    with pytest.raises(StudyError, match=owner):
+        load_study(path)
+    assert len(load_study(path, ["cells.smoothing_samples=5"]).cells) == 1
+    assert len(load_study(path, ["cells.objective=[vae, ou]", "cells.rho=0.9"]).cells) == 2
+    (tmp_path / "store.json").write_text("{}")
+    assert len(load_study(path).cells) == 1
