@@ -16,6 +16,8 @@ from models.cell import Cell
 from models.parameters import column
 from models.stack.block import Block
 
+EVERYTHING = [slice(None)]  # columns
+
 
 class Adam:
     """Moments and update of all cells of a stack.
@@ -88,7 +90,7 @@ class Adam:
         rate = self.learning_rate(step)
         if groups is None:
             self.updates.add_(active.unsqueeze(1))
-            update(gradient, rate, active, self.updates[:, :1], [slice(None)])
+            update(gradient, rate, active, self.updates[:, :1], EVERYTHING)
             return
         for group in groups:
             place = self.groups.index(group)
@@ -102,18 +104,22 @@ class Adam:
 
         rate: (cells, 1); updates: (cells, 1), this one included; ranges: the columns to be updated.
         """
+        whole = ranges == EVERYTHING
+        counts = {count: torch.tensor(float(count)) for count in set(updates.flatten().tolist())}
         numbers = zip(self.cells, self._rows, gradient.unbind(), rate.flatten().tolist(), active.tolist(), strict=True)
         for (cell, rows, own, each_rate, on), count in zip(numbers, updates.flatten().tolist(), strict=True):
             if not on:
                 continue
-            values, first, second, grad = ([row[columns] for columns in ranges] for row in (*rows, own))
+            values, first, second, grad = (
+                [row] if whole else [row[columns] for columns in ranges] for row in (*rows, own)
+            )
             torch._fused_adam_(
                 values,
                 grad,
                 first,
                 second,
                 [],
-                [torch.tensor(float(count))] * len(values),
+                [counts[count]] * len(values),
                 lr=each_rate,
                 beta1=cell.adam_beta1,
                 beta2=cell.adam_beta2,
