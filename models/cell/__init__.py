@@ -1,7 +1,6 @@
 """Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
 
 from models.cell.cell import (
-    CHOICES,
     CONTINUE,
     FIELDS,
     RANGES,
@@ -18,7 +17,6 @@ from models.cell.identity import cell_id, cell_size
 from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
 
 __all__ = [
-    "CHOICES",
     "CONTINUE",
     "DATASETS",
     "FIELDS",

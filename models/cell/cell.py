@@ -20,7 +20,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from models.cell.fields import REQUIRED, Option, merged, option, options_of
-from models.cell.registry import REGISTRIES, ROLES, Entry, UnknownName, find
+from models.cell.registry import REGISTRIES, ROLES, Entry, find
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
 CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `continuation.py`
@@ -59,12 +59,17 @@ def _declared() -> dict[str, Option]:
 
 FIELDS = _declared()
 OPTIONS = {name: each for name, each in FIELDS.items() if name not in ROLES}  # the others name the parts
+_SHAPING = [name for name, each in FIELDS.items() if each.shape]
 RANGES = {
     name: (each.low, each.high, each.range)
     for name, each in OPTIONS.items()
     if each.low is not None and each.high is not None
 }
-CHOICES = {name: each.choices for name, each in OPTIONS.items() if each.choices}
+
+
+def _entry(role: str, name: Any) -> Entry | None:
+    """The registered part of that name, its first word; None where there is none."""
+    return REGISTRIES[role].get(str(name).split(" ")[0])
 
 
 class _Layout(NamedTuple):
@@ -128,16 +133,15 @@ class _Cell:
                 faults[name] = f"{name} is an option of {owners(name)}: {self._named(name)} has none"
             values[name] = each.default if each.since <= ALWAYS_WRITTEN and not each.required else None
         for role in ROLES:
-            options: Any = None if faults else self._options_or_none(role)
-            if hasattr(options, "faults"):
-                faults |= options.faults()
+            entry = _entry(role, values[role])
+            if not faults and entry is not None and hasattr(entry.options, "faults"):
+                faults |= self.options(role).faults()
         if faults:
             raise CellError(faults)
 
-    @property
+    @cached_property
     def _layout(self) -> _Layout:
-        named = (REGISTRIES[role].get(getattr(self, role).split(" ")[0]) for role in ROLES)
-        return _layout(tuple(named))
+        return _layout(tuple(_entry(role, getattr(self, role)) for role in ROLES))
 
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""
@@ -147,8 +151,7 @@ class _Cell:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Cell:
         """The cell of these values, less those of options that its parts do not have."""
-        named = tuple(REGISTRIES[role].get(str(values.get(role, FIELDS[role].default)).split(" ")[0]) for role in ROLES)
-        absent = _layout(named).absent
+        absent = _layout(tuple(_entry(role, values.get(role, FIELDS[role].default)) for role in ROLES)).absent
         return Cell(**{name: value for name, value in values.items() if name not in absent})
 
     def options(self, role: str) -> Any:
@@ -161,13 +164,6 @@ class _Cell:
             declared = find(role, getattr(self, role)).options
             made[role] = declared(**{name: getattr(self, name) for name in options_of(declared)})
         return made[role]
-
-    def _options_or_none(self, role: str) -> Any:
-        """The same; None where no such part is registered."""
-        try:
-            return self.options(role)
-        except UnknownName:
-            return None
 
     def has(self, name: str) -> bool:
         """Whether the cell has the field `name`: its parts have such an option, or it is no part's."""
@@ -224,17 +220,16 @@ class _Cell:
             if each.needs and not getattr(self, each.needs):
                 changes[name] = each.default
         for role in ROLES:
-            entry = REGISTRIES[role].get(getattr(self, role).split(" ")[0])
+            entry = _entry(role, getattr(self, role))
             if entry is None:
                 continue
-            options = self.options(role)
-            if entry.smooths and options.plain(self):
+            if entry.smooths and self.options(role).plain(self):
                 plain = find(role, entry.smooths).declared()
                 changes[role] = entry.smooths
                 changes |= {name: OPTIONS[name].default for name in entry.declared() if name not in plain}
                 changes |= {name: each.default for name, each in plain.items() if name not in entry.declared()}
-            if hasattr(options, "canonical"):
-                changes |= asdict(options.canonical())
+            if hasattr(entry.options, "canonical"):
+                changes |= asdict(self.options(role).canonical())
         return {name: value for name, value in changes.items() if getattr(self, name) != value}
 
     def flat(self) -> dict[str, Any]:
@@ -283,8 +278,8 @@ class _Cell:
         cell = self.canonical()
         return tuple(
             cell.procedure.split(" ")[0] if name == "procedure" else getattr(cell, name)
-            for name, each in FIELDS.items()
-            if each.shape and cell.has(name)
+            for name in _SHAPING
+            if cell.has(name)
         )
 
 
@@ -334,7 +329,8 @@ def _checked(each: Option, value: Any) -> Any:
     if value is None and each.required:
         raise ValueError(f"{name} is missing")
     try:
-        if each.kind in ("float", "int") and (isinstance(value, bool) or not isinstance(value, Real)):
+        number = type(value) in (float, int) or (isinstance(value, Real) and not isinstance(value, bool))
+        if each.kind in ("float", "int") and not number:
             raise ValueError("should be a number")
         if each.kind == "float":
             value = nine_digits(value)

@@ -12,6 +12,8 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 REQUIRED: Any = dataclasses.MISSING
@@ -78,8 +80,9 @@ def option(default: Any, meaning: str, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def options_of(declared: type) -> dict[str, Option]:
-    """The options that a dataclass declares, in its order."""
+@cache
+def options_of(declared: type) -> Mapping[str, Option]:
+    """The options that a dataclass declares, in its order. Raises TypeError for a field of another type."""
     found = {}
     for field in dataclasses.fields(declared):
         said: Option = field.metadata["option"]
@@ -87,10 +90,10 @@ def options_of(declared: type) -> dict[str, Option]:
         if kind not in ("str", "float", "int"):
             raise TypeError(f"{declared.__name__}.{field.name} should be str, float or int, got {kind}")
         found[field.name] = replace(said, name=field.name, kind=kind)  # type: ignore[arg-type]
-    return found
+    return MappingProxyType(found)
 
 
-def merged(lists: Mapping[str, dict[str, Option]]) -> dict[str, Option]:
+def merged(lists: Mapping[str, Mapping[str, Option]]) -> dict[str, Option]:
     """The options of several parts as one list, in which every part's own order is kept.
 
     lists: the options of each part, by the part's name. Raises ValueError where two parts declare the same name

@@ -7,7 +7,7 @@ mean another computation. Adding one is one new file, its options beside it, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -55,7 +55,7 @@ class Entry:
         module, attribute = self.target.split(":")
         return getattr(import_module(module), attribute)
 
-    def declared(self) -> dict[str, Option]:
+    def declared(self) -> Mapping[str, Option]:
         """The options of its cells, in order."""
         return options_of(self.options)
 

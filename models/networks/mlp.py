@@ -11,7 +11,7 @@ Shapes: C cells, S samples, B batch, D features of an image, N_i units of layer 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,7 +111,7 @@ class HierarchicalMLP:
         """Mean and deviation of q(z_i|z_{i−1}), each (C, S, B, N_i); `i` from 1."""
         return self.inference[i - 1].gaussian(params, below)
 
-    def _top(self, params: Params):  # type: ignore[no-untyped-def]
+    def _top(self, params: Params) -> Callable[[Tensor], Numbers]:
         """q(z_L|·), as a prior that looks at it is given it."""
         return lambda below: self._posterior(params, len(self.latents), below)
 

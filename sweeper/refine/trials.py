@@ -1,4 +1,4 @@
-"""Cells as trials of an Optuna study: a line is a study, a cell a trial with the parameters control and seed."""
+"""Cells as trials of an Optuna study: each line is a study, each cell a trial with parameters control and seed."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def killed_at(step):
 
 
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tiny, trained, monkeypatch):
-    """With a clock that ticks a second a step, and a checkpoint every 7 s."""
+    """With a clock that advances by one second per step, and a checkpoint every 7 s."""
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 60, "checkpoint_s": 7}, evaluation={"every": 0})
     monkeypatch.setattr(clock.time, "monotonic", lambda: float(len(trained)))
 
