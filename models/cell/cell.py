@@ -73,8 +73,9 @@ def _entry(role: str, name: Any) -> Entry | None:
 
 
 class _Layout(NamedTuple):
-    """Which options the cells of some parts have, and which belong to other parts."""
+    """The registered parts of a cell by role, the options that it has because of them, and those of other parts."""
 
+    entries: dict[str, Entry]
     present: dict[str, Option]
     absent: dict[str, Option]
 
@@ -86,7 +87,8 @@ def _layout(parts: tuple[Entry | None, ...]) -> _Layout:
     for role, entry in zip(ROLES.values(), parts, strict=True):
         for each in [entry] if entry else role.parts.values():
             present |= each.declared()
-    return _Layout(present, {name: each for name, each in OPTIONS.items() if name not in present})
+    entries = {role: entry for role, entry in zip(ROLES, parts, strict=True) if entry is not None}
+    return _Layout(entries, present, {name: each for name, each in OPTIONS.items() if name not in present})
 
 
 class CellError(ValueError):
@@ -122,6 +124,8 @@ class _Cell:
             raise CellError(faults)
         layout = self._layout
         for name, each in layout.present.items():
+            if values[name] is each.default:
+                continue  # which is valid: most are, and a plan forms thousands of cells
             if values[name] is None and not each.required and each.since > ALWAYS_WRITTEN:
                 values[name] = each.default  # null in a row from before the option
             try:
@@ -132,12 +136,34 @@ class _Cell:
             if values[name] not in (None, each.default):
                 faults[name] = f"{name} is an option of {owners(name)}: {self._named(name)} has none"
             values[name] = each.default if each.since <= ALWAYS_WRITTEN and not each.required else None
-        for role in ROLES:
-            entry = _entry(role, values[role])
-            if not faults and entry is not None and hasattr(entry.options, "faults"):
+        for role, entry in layout.entries.items():
+            if not faults and hasattr(entry.options, "faults"):
                 faults |= self.options(role).faults()
         if faults:
             raise CellError(faults)
+
+    def __hash__(self) -> int:
+        """That of its fields, computed once: plans of ten thousand cells look each up several times."""
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            known = self.__dict__["_hash"] = hash(tuple(map(self.__dict__.__getitem__, FIELDS)))
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: a hash is another one in another process."""
+        return {name: self.__dict__[name] for name in FIELDS}
+
+    def replicate(self, seed: int) -> Cell:
+        """The cell with another seed, which is a valid one.
+
+        It is copied without the checks of Cell(), which cost 40 times as much. No other field depends on the seed, and
+        what a cell remembers of itself does not either, but for its hash.
+        """
+        copy: Cell = object.__new__(type(self))  # type: ignore[assignment]
+        values = copy.__dict__
+        values.update(self.__dict__, seed=seed)
+        values.pop("_hash", None)
+        return copy
 
     @cached_property
     def _layout(self) -> _Layout:
@@ -219,10 +245,7 @@ class _Cell:
         for name, each in self._layout.present.items():
             if each.needs and not getattr(self, each.needs):
                 changes[name] = each.default
-        for role in ROLES:
-            entry = _entry(role, getattr(self, role))
-            if entry is None:
-                continue
+        for role, entry in self._layout.entries.items():
             if entry.smooths and self.options(role).plain(self):
                 plain = find(role, entry.smooths).declared()
                 changes[role] = entry.smooths
@@ -296,7 +319,7 @@ else:
             for name, each in FIELDS.items()
         ],
         bases=(_Cell,),
-        namespace={"__doc__": _Cell.__doc__},
+        namespace={"__doc__": _Cell.__doc__, "__hash__": _Cell.__hash__},
         frozen=True,
     )
     Cell.__module__ = __name__

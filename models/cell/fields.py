@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -113,6 +113,7 @@ def merged(lists: Mapping[str, Mapping[str, Option]]) -> dict[str, Option]:
     return {name: known[name] for name in order}
 
 
+@lru_cache(maxsize=4096, typed=True)
 def parse_sizes(text: str | int, what: str = "sizes") -> tuple[int, ...]:
     """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError, naming `what`, unless every size is a whole number ≥ 1."""
     parts = str(text).split("-")

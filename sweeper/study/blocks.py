@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -61,7 +61,8 @@ class BlockBase(BaseModel):
             cell = given.canonical()
             for name, seen in kept.items():
                 seen.add(getattr(cell, name))
-            cells.update(dict.fromkeys(_replicates(cell, seeds)))
+            cell.shape()  # remembered, and copied with the rest
+            cells.update(dict.fromkeys(cell.replicate(seed) for seed in seeds))  # the schema has checked the seeds
         for name, seen in kept.items():
             self._check_effect(name, seen, axes)
         for name in () if of_a_store else axes.keys() - had:
@@ -88,16 +89,6 @@ class BlockBase(BaseModel):
             raise _fault(f"rho has no effect with objective {objective}: use objective: ou", "rho")
         if len(kept) == 1 and len(values) > 1:
             raise _fault(f"the {len(values)} values of {name} have no effect on these cells; leave one", name)
-
-
-def _replicates(cell: Cell, seeds: tuple[int, ...]) -> Iterator[Cell]:
-    """`cell` with each of `seeds`. Copied without the checks of Cell(), which cost 40 times as much: the schema has
-    checked the seeds, and neither another field nor what a cell remembers of itself depends on them."""
-    cell.shape()  # remembered, and copied with the rest
-    for seed in seeds:
-        copy = object.__new__(Cell)
-        copy.__dict__.update(cell.__dict__, seed=seed)
-        yield copy
 
 
 def _fault(why: str, *at: str | int) -> PydanticCustomError:
