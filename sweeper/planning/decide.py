@@ -51,12 +51,12 @@ def decide(cell: Cell, evidence: Evidence) -> Item:
     """
     name = cell_id(cell)
     rows = evidence.committed.get(name, ())
-    if any(row.satisfies(evidence.asked, evidence.evaluations[cell.data]) for row in rows):
+    if rows and any(row.satisfies(evidence.asked, evidence.evaluations[cell.data]) for row in rows):
         if evidence.diverged(name):
             return Item(cell, name, "diverged", evidence.asked, evidence.asked, "finished")
         return Item(cell, name, "done", evidence.asked, evidence.asked, "finished")
 
-    most = max((row.steps for row in rows), default=-1)
+    most = max(row.steps for row in rows) if rows else -1
     due = max(evidence.asked, most)
     if evidence.kept.get(name, 0) == most == due:
         return Item(cell, name, "evaluate", due, due, "evaluated with other settings")
@@ -83,8 +83,8 @@ def decide(cell: Cell, evidence: Evidence) -> Item:
 
 def _start(name: str, due: int, evidence: Evidence) -> int:
     """The step of the cell's most advanced state that can be trained to `due`, or is there already; 0: none."""
-    checkpoint = max((step for step in evidence.running.get(name, ()) if step <= due), default=0)
-    kept = evidence.kept.get(name, 0)
+    running, kept = evidence.running.get(name, ()), evidence.kept.get(name, 0)
+    checkpoint = max((step for step in running if step <= due), default=0) if running else 0
     if checkpoint < kept <= due and (kept == due or evidence.trainable(name)):
         return kept
     return checkpoint

@@ -54,7 +54,7 @@ class Job:
     @property
     def work(self) -> float:
         """Floating-point operations of its training: to take the longest first."""
-        return sum(float(cell_size(cell).flops) for cell in self.cells) * (self.steps - self.start)
+        return float(cell_size(self.cells[0]).flops * len(self.cells) * (self.steps - self.start))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, the form in which it travels to a worker."""
@@ -77,7 +77,10 @@ def make_jobs(
     groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for item in items:
         groups[(item.cell.shape(), item.start, item.steps)].append(item)
-    works = {key: sum(cell_size(i.cell).flops * max(i.steps - i.start, 1) for i in g) for key, g in groups.items()}
+    works = {
+        (shape, start, steps): cell_size(group[0].cell).flops * len(group) * max(steps - start, 1)
+        for (shape, start, steps), group in groups.items()
+    }
     share = sum(works.values()) / workers if works else 0.0
     jobs = []
     for key, unsorted in groups.items():
