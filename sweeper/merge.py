@@ -23,14 +23,14 @@ from sweeper.study import load_study
 class Merged:
     """What came of a merge.
 
-    `set_aside`: damaged files of the target; `studies`: for each source how its study differs from the target's, which
-    stays as it is (empty: it does not).
+    `quarantined`: damaged files of the target; `studies`: for each source how its study differs from that of the target,
+    which stays as it is (empty: it does not).
     """
 
     target: Store
     sources: tuple[Taken, ...]
     studies: tuple[tuple[str, ...], ...]
-    set_aside: tuple[Damaged, ...]
+    quarantined: tuple[Damaged, ...]
 
     @property
     def damaged(self) -> list[Damaged]:
@@ -55,7 +55,7 @@ class Merged:
                 }
                 for source, study in zip(self.sources, self.studies, strict=True)
             ],
-            "set_aside": [{"path": str(fault.path), "reason": fault.reason} for fault in self.set_aside],
+            "set_aside": [{"path": str(fault.path), "reason": fault.reason} for fault in self.quarantined],
         }
 
 
@@ -76,11 +76,11 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     surveyed = [survey(source) for source in opened]
     into = Store.open(target, create=True)
     with into.lock():
-        set_aside = tuple(into.repair())
+        quarantined = tuple(into.repair())
         _adopt_study(into.paths, [source.paths for source in opened])
         taken = [take(into, source, *found) for source, found in zip(opened, surveyed, strict=True)]
     studies = [tuple(_differences(into.paths, source.paths)) for source in opened]
-    return Merged(into, tuple(taken), tuple(studies), set_aside)
+    return Merged(into, tuple(taken), tuple(studies), quarantined)
 
 
 def _adopt_study(target: StorePaths, sources: Sequence[StorePaths]) -> None:

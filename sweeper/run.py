@@ -28,12 +28,12 @@ from sweeper.wording import last_line
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: the plan before and after it, cells that failed, files that were set aside at its start."""
+    """What a run left: the plan before and after it, cells that failed, files that were quarantined at its start."""
 
     before: Plan
     after: Plan
     failures: tuple[Failure, ...]
-    set_aside: tuple[Damaged, ...]
+    quarantined: tuple[Damaged, ...]
 
 
 ECHO_S = 0.3  # a signal sent to a process and to its group (`timeout` does that) arrives twice
@@ -152,7 +152,7 @@ def run_study(
     Args:
         where: tells what the workers have, if that is not this machine; asked when something is missing.
         executor: makes the executor once the plan is known; not called when nothing is missing.
-        announce: told the plan, and the files set aside, before anything is trained.
+        announce: told the plan, and the files quarantined, before anything is trained.
         watching: makes a context manager that shows progress while the workers work, of a plan that may grow.
         stop: told of signals; [one whose second signal ends the process].
         say: shows a line about what happens meanwhile, as that memory ran out.

@@ -29,7 +29,7 @@ class Status:
       operations) are of that study, and None without it; `refinement` has a dict per curve that it refines.
     - `committed`: finished cells, whatever study asked for them; `diverged`: how many of these did.
     - `in_use_by`: who runs on it, None if nobody does; `running`: what each stack of that run last said.
-    - `failures`: cells that the last run could not finish; `aside`: damaged files that were set aside.
+    - `failures`: cells that the last run could not finish; `aside`: damaged files that were quarantined.
     """
 
     store: str

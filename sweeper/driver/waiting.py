@@ -105,7 +105,7 @@ class Waiting:
     """Watches a run whose jobs wait for workers.
 
     Args:
-        reserved: whether cores are set aside for a job that waits. If not, they are in use by others.
+        reserved: whether cores are reserved for a job that waits. If not, they are in use by others.
         own: whether all cores are this run's, so that there are no others.
         say: shows a line to people.
     """
@@ -156,7 +156,7 @@ class Waiting:
 
 
 def reserved() -> bool:
-    """Whether Ray has set aside what a job of this run needs (which Tune asks for job by job)."""
+    """Whether Ray has reserved what a job of this run needs (which Tune asks for job by job)."""
     import ray
     from ray.util import placement_group_table
 

@@ -103,7 +103,7 @@ class Status:
         return found
 
     def clear_failures(self) -> None:
-        """Forget all failures: a new run tries these cells afresh."""
+        """Forget all failures: a new run retries these cells."""
         for path in self._failure_files():
             remove(path)
 

@@ -17,7 +17,7 @@ def check_invariants(study: Tiny, undisturbed: Path, committed: Collection[str] 
     disturbed. committed: ids that were seen committed at any time before. code: the exit code of the command.
 
     - no committed cell is lost, and each has one row (to plain pandas too);
-    - every file matches its checksum and schema, none was set aside, and no temporary one is left;
+    - every file matches its checksum and schema, none was quarantined, and no temporary one is left;
     - rows, histories and kept states are those of the undisturbed store, bit for bit;
     - no lock, no running checkpoint, and no note of a running stack is left.
 

@@ -171,7 +171,7 @@ def test_what_is_damaged_here_is_mended_from_there(two):
     (note,) = store.paths.kept(cell_id(2)).glob("*.json")
     note.write_bytes(note.read_bytes()[:-1])
     merged = merge(two[0], [two[1]])
-    assert [fault.path for fault in merged.set_aside] == [path]
+    assert [fault.path for fault in merged.quarantined] == [path]
     assert store.read_row(path) == row(2) and store.check() == []
 
 

@@ -244,7 +244,7 @@ def test_fewer_steps_with_another_evaluation_are_committed(tiny, trained):
 # --- damage between runs
 
 
-def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, trained, sweeper_command):
+def test_a_torn_row_is_quarantined_named_and_only_its_cell_is_done_again(tiny, trained, sweeper_command):
     study, whole = tiny(train={"keep": "none"}), tiny(store="whole")
     study.run()
     whole.run()
@@ -252,7 +252,7 @@ def test_a_torn_row_is_set_aside_named_and_only_its_cell_is_done_again(tiny, tra
     torn.write_bytes(torn.read_bytes()[:-100])
     trained.clear()
     outcome = study.run()
-    assert [fault.path.name for fault in outcome.set_aside] == [torn.name]
+    assert [fault.path.name for fault in outcome.quarantined] == [torn.name]
     assert [item.cell_id for item in outcome.before.missing] == [parse_row(torn.parent, torn.name).cell_id]
     assert trained == [(1, step) for step in range(60)]
     assert same(study.store, whole.store)

@@ -223,7 +223,7 @@ def test_the_command_names_failed_cells_and_exits_with_1(tiny, poisoned, monkeyp
     words = capsys.readouterr()
     failed = [line for line in words.err.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 2 and all("RuntimeError: poison at 0.95 (log: " in line for line in failed)
-    assert "2 cells failed; the next run tries them afresh" in words.err and "Traceback" not in words.err
+    assert "2 cells failed; the next run retries them" in words.err and "Traceback" not in words.err
     assert "2 of the study's 6 cells without a result yet" in words.out
 
 

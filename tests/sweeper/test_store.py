@@ -219,7 +219,7 @@ def test_a_newer_store_is_refused_untouched(store):
     assert contents(store) == before
 
 
-def test_a_newer_row_is_never_set_aside(store, monkeypatch):
+def test_a_newer_row_is_never_quarantined(store, monkeypatch):
     from sweeper.store import rows
 
     monkeypatch.setattr(rows, "SCHEMA_VERSION", SCHEMA_VERSION + 1)

@@ -61,7 +61,7 @@ def test_every_cut_and_flipped_bit_of_a_row_is_noticed(store, kind):
 
 
 @pytest.mark.parametrize("kind", ["cells", "history"])
-def test_a_damaged_file_is_set_aside_and_only_its_cell_is_missing(store, kind):
+def test_a_damaged_file_is_quarantined_and_only_its_cell_is_missing(store, kind):
     for number in range(3):
         store.commit(row(number), history(number))
     store.repair()  # remembers what was verified

@@ -167,7 +167,7 @@ def test_a_row_that_a_worker_of_an_earlier_version_still_commits_is_read_and_upg
     assert len(old.cells()) == 6
 
 
-def test_a_damaged_row_of_version_1_is_set_aside_and_the_others_are_upgraded(old):
+def test_a_damaged_row_of_version_1_is_quarantined_and_the_others_are_upgraded(old):
     path = old.paths.cells / row_name(cell_id(2), 500, "abcd1234")
     path.write_bytes(path.read_bytes()[:-1])
     with old.lock():

@@ -49,7 +49,7 @@ def _store_lines(store: dict[str, Any]) -> Iterator[str]:
     beside = {
         "unfinished stacks": store["unfinished"],
         "superseded rows": store["superseded"],
-        "files set aside": store["aside"],
+        "files in quarantine": store["aside"],
         "histories without a row": store["histories_alone"],
         "states without a row": store["states_alone"],
         "temporary files": store["temporary"],

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def merge_lines(merged: Merged) -> list[str]:
     """What a merge took from where, what it could not use, and what it left for the user to know."""
     root = merged.target.paths.root
-    lines = [f"{'left alone' if fault.left_alone else 'set aside'} in {root}: {fault}" for fault in merged.set_aside]
+    lines = [
+        f"{'left alone' if fault.left_alone else 'quarantined'} in {root}: {fault}" for fault in merged.quarantined
+    ]
     for source, study in zip(merged.sources, merged.studies, strict=True):
         line = f"{source.source}: {plural(source.added, 'cell')} taken"
         if source.replaced:

@@ -41,7 +41,8 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
     )
     lines = [f"{study.name}: {plural(len(plan.items), 'cell')} asked for ({study.steps:,} steps each), {counts}"]
     lines += [
-        f"left alone: {fault}" if fault.left_alone else f"set aside and to be done again: {fault}" for fault in damaged
+        f"left alone: {fault}" if fault.left_alone else f"quarantined and to be done again: {fault}"
+        for fault in damaged
     ]
     if plan.missing:
         sizes = sorted({len(job.cells) for job in plan.jobs})

@@ -23,7 +23,7 @@ def failure_lines(outcome: Outcome) -> list[str]:
     if not lines:
         return []
     more = [f"… and {len(lines) - MAX_NAMED} more"] if len(lines) > MAX_NAMED else []
-    return [*lines[:MAX_NAMED], *more, f"{plural(len(lines), 'cell')} failed; the next run tries them afresh"]
+    return [*lines[:MAX_NAMED], *more, f"{plural(len(lines), 'cell')} failed; the next run retries them"]
 
 
 def unreported_lines(fault: Exception, store: Store) -> list[str]:

@@ -33,7 +33,7 @@ def status_lines(status: Status) -> list[str]:
     for failure in status.failures:
         lines.append(f"failed: {failure['cell_id']}: {failure['reason']} (log: {failure['log']})")
     for fault in status.aside:
-        lines.append(f"set aside: {fault['path']}: {fault['reason']}")
+        lines.append(f"quarantined: {fault['path']}: {fault['reason']}")
     return lines
 
 
