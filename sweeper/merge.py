@@ -23,8 +23,8 @@ from sweeper.study import load_study
 class Merged:
     """What came of a merge.
 
-    `quarantined`: damaged files of the target; `studies`: for each source how its study differs from that of the target,
-    which stays as it is (empty: it does not).
+    `quarantined`: damaged files of the target; `studies`: for each source how its study differs from that of the
+    target, which stays as it is (empty: it does not).
     """
 
     target: Store
