@@ -104,7 +104,8 @@ class HierarchicalMLP:
                 if self.posterior.gaussian:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
             deviation_of_q = drawn.deviation if self.posterior.gaussian else None
-            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, deviation_of_q))
+            density = None if self.posterior.gaussian else self.posterior.density(drawn)
+            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, deviation_of_q, density))
         return Terms(self._log_px(params, x, q[0].z), tuple(layers))
 
     def _posterior(self, params: Params, i: int, below: Tensor) -> Numbers:
@@ -126,6 +127,10 @@ class HierarchicalMLP:
         p_mean, p_deviation = down.gaussian(params, samples)
         smooth_deviation = p_deviation.mean(1, keepdim=True)
         return smooth_deviation * (p_mean / p_deviation).mean(1, keepdim=True), smooth_deviation
+
+    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `models.networks.network.Network`."""
+        return self.generative[layer - 1].gaussian(params, z) if layer > 1 else (self._output(params, z), None)
 
     def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
         """See `models.networks.network.Network`."""

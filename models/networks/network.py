@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ class Layer:
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
       log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
+    - `q_density`: where it is none, `models.posteriors.posterior.Posterior.density` of the layer.
     """
 
     z: Tensor
@@ -40,6 +41,7 @@ class Layer:
     log_p: Tensor
     kl: Tensor | None = None
     q_deviation: Tensor | None = None
+    q_density: Callable[[Tensor], Tensor] | None = None
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
@@ -104,6 +106,14 @@ class Network(Protocol):
             noise: of each layer, (cells, samples, batch, units).
             smoothing: of the generative maps; None: they are as they are.
             given: for each layer numbers of q that take the place of the inference network's; None: its own.
+        """
+        ...
+
+    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the generative map from a layer, 1 … L, puts out at z, (cells, samples, batch, units), unsmoothed.
+
+        Mean and deviation of p(z_{layer−1}|z), each (cells, samples, batch, units of layer − 1); of layer 1 what the
+        likelihood is given, (cells, samples, batch, outputs × features), and None.
         """
         ...
 

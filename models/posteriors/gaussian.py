@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.kernels.densities import standard_normal_log_prob
+from models.kernels.densities import normal_log_prob, standard_normal_log_prob
 from models.posteriors.posterior import Drawn
 
 
@@ -27,3 +27,11 @@ class Gaussian:
     def log_prob(self, drawn: Drawn) -> Tensor:
         """log N(ε; 0, I) − Σ log σ: at its own sample, (z − μ)/σ is ε exactly."""
         return standard_normal_log_prob(drawn.noise) - drawn.deviation.log().sum(-1)
+
+    def density(self, drawn: Drawn) -> Callable[[Tensor], Tensor]:
+        """log N(z; μ, σ²) at any z."""
+
+        def at(z: Tensor) -> Tensor:
+            return normal_log_prob(z[:, :, None, None], drawn.mean.unsqueeze(1), drawn.deviation.unsqueeze(1))
+
+        return at

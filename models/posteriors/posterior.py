@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -40,4 +40,12 @@ class Posterior(Protocol):
 
     def log_prob(self, drawn: Drawn) -> Tensor:
         """log q at the sample, (cells, samples, batch)."""
+        ...
+
+    def density(self, drawn: Drawn) -> Callable[[Tensor], Tensor] | None:
+        """log q at other points, given what `drawn` was drawn from; None where it cannot be computed.
+
+        The function takes points, (cells, points, units), and returns (cells, points, samples, batch). It is for
+        posteriors that are not Gaussian: those follow from mean and deviation.
+        """
         ...

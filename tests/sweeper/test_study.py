@@ -257,3 +257,26 @@ def test_an_option_that_no_cell_has_is_refused_with_its_owner_but_not_in_the_stu
     assert len(load_study(path, ["cells.objective=[vae, ou]", "cells.rho=0.9"]).cells) == 2
     (tmp_path / "store.json").write_text("{}")
     assert len(load_study(path).cells) == 1
+
+
+def test_what_is_measured_on_request_is_off_and_asks_for_what_it_needs(tmp_path):
+    """An order parameter that nobody measures, a variance of one number, a curve without points: refused beforehand."""
+    usual = load(tmp_path, BASE)
+    assert usual.evaluation_settings("digits") == Evaluation()
+    asked = load(tmp_path, BASE, "evaluation.mutual_information=2000", "analysis.order_parameter=mi_top")
+    assert asked.evaluation_settings("digits").mutual_information == 300  # all that there are
+    assert asked.evaluation_settings("mnist").mutual_information == 2000
+    assert asked.analysis.order_parameter == "mutual_information_top"
+    along = load(tmp_path, BASE, "evaluation.validation_gradient_variance=100")
+    assert along.evaluation_settings("mnist").id() == usual.evaluation_settings("mnist").id()
+    for key, fault in (
+        ("analysis.order_parameter=mi_1", "evaluation.mutual_information should not be 0"),
+        ("analysis.second_order_parameter=mi_top", "evaluation.mutual_information should not be 0"),
+        ("analysis.order_parameter=validation_mi_top", "mutual_information is not measured on validation images"),
+        ("evaluation.mutual_information=1", "at least 2 images"),
+        ("evaluation.gradient_variance=1", "at least 2 draws"),
+    ):
+        with pytest.raises(StudyError, match=fault):
+            load(tmp_path, BASE, key)
+    with pytest.raises(StudyError, match="no evaluation along the way"):
+        load(tmp_path, BASE, "evaluation.validation_gradient_variance=10", "evaluation.every=0")

@@ -9,6 +9,7 @@ from sweeper.analysis.figures.comparisons import comparisons_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
 from sweeper.analysis.figures.scaling import scaling_figure
+from sweeper.analysis.figures.spectrum import spectrum_figure
 from sweeper.analysis.figures.steps import steps_figure
 from sweeper.analysis.figures.training import training_figure
 from sweeper.analysis.figures.trends import trend_figure
@@ -20,6 +21,7 @@ __all__ = [
     "phase_figure",
     "save",
     "scaling_figure",
+    "spectrum_figure",
     "steps_figure",
     "styled",
     "training_figure",
