@@ -84,10 +84,10 @@ class BlockBase(BaseModel):
         if name == "rho" and kept == {1.0} and set(values) != {1.0}:
             objectives = axes.get("objective", ("vae",))
             if any(objective in UNSMOOTHED for objective in objectives):
-                why = "p(x|z₁) is smoothed with smooth_output: yes alone"
+                why = "p(x|z₁) is never smoothed without smooth_output: yes"
                 raise _fault(f"rho has no effect on a single layer: {why}", "rho")
             objective = " and ".join(objectives)
-            smoothed = " or ".join(UNSMOOTHED)
+            smoothed = " or ".join(name for name, plain in UNSMOOTHED.items() if plain in objectives) or "ou"
             raise _fault(f"rho has no effect with objective {objective}: use objective: {smoothed}", "rho")
         if len(kept) == 1 and len(values) > 1:
             raise _fault(f"the {len(values)} values of {name} have no effect on these cells; leave one", name)
