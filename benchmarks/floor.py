@@ -35,7 +35,7 @@ class Products:
             x, weight = operand(each.rows, each.inputs), operand(each.inputs, each.outputs)
             out = operand(each.rows, each.outputs)
             self.calls.append((x, weight, out))
-            if not forward:
+            if not (forward or each.fixed):
                 self.calls.append((x.mT, torch.randn_like(out), torch.empty_like(weight)))
             if not (forward or each.of_data):
                 self.calls.append((torch.randn_like(out), weight.mT, torch.empty_like(x)))

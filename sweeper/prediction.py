@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.stack.stack import Stack
 
 Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its batches of draws
+_UNPREDICTED = {"ou_iwae": ("objective",), "yes": ("smooth_posterior", "smooth_output")}  # fields of other objectives
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 
 
@@ -44,6 +45,10 @@ def predictions(
 
 
 def _predicted(study: Study, store: Store, curve: Curve, below: float, told: Told) -> Prediction:
+    more = [f"{name} {value}" for name, value in curve.fields.items() if name in _UNPREDICTED.get(str(value), ())]
+    if more:
+        reason = f"{', '.join(more)}: the objective that is predicted is that of ou alone"
+        return Prediction(curve, below, reason=reason)
     if below not in curve.control or 1.0 not in curve.control:
         return Prediction(curve, below, reason=f"no cells at ρ = {below:g} and at ρ = 1 both")
     ends = [list(curve.control).index(value) for value in (below, 1.0)]

@@ -73,7 +73,8 @@ LAYERS = {
     "models.data": ("models.cell", "models.draws"),
     "models.kernels": ("models.data.sources", "models.parameters"),
     **dict.fromkeys(_PARTS, _BELOW_PARTS),
-    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.smoothing"),  # the type of an argument
+    # types of arguments
+    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.paths", "models.objectives.smoothing"),
     "models.objectives": ("models.networks", *_BELOW_PARTS),
     "models.stack": (
         "models.objectives", "models.networks", "models.data", "models.procedures.procedure", *_BELOW_PARTS,

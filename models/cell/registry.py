@@ -17,7 +17,7 @@ from models.cell.fields import Option, options_of
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
-from models.objectives.spec import OuOptions, VaeOptions
+from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
 from models.procedures.spec import JointOptions
 from models.stack.spec import AdamOptions
 
@@ -32,6 +32,9 @@ class Entry:
     """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
 
     - `options`: the dataclass of its options (`models.cell.fields.option`), which are fields of the cells that name it.
+      It may also have `faults()` and `conflicts(cell)`, a sentence for each option that does not go with the part's
+      others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
+      and `refused`, by name why it has not an option that other parts of its role have.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
     - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
@@ -108,6 +111,8 @@ LIKELIHOODS: dict[str, Entry] = {
 OBJECTIVES: dict[str, Entry] = {
     "vae": Entry("models.objectives.elbo:Vae", VaeOptions),
     "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck", OuOptions, smooths="vae"),
+    "iwae": Entry("models.objectives.iwae:Iwae", IwaeOptions),
+    "ou_iwae": Entry("models.objectives.iwae:OuIwae", OuIwaeOptions, smooths="iwae"),
 }
 
 PROCEDURES: dict[str, Entry] = {
@@ -137,7 +142,12 @@ ROLES: dict[str, Role] = {
     "network": Role(NETWORKS, "registered network", "mlp"),
     "prior": Role(PRIORS, "prior of the top layer: `normal`", "normal", since=3),
     "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
-    "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
+    "objective": Role(
+        OBJECTIVES,
+        "`vae` or `iwae`; smoothed, `ou` or `ou_iwae`, which at ρ = 1 train as `vae` and `iwae` do and are "
+        "stored as these",
+        "vae",
+    ),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
     "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
 }

@@ -17,6 +17,7 @@ from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
 if TYPE_CHECKING:
+    from models.objectives.paths import Paths
     from models.objectives.smoothing import Smoothing
 
 Params = Mapping[str, Tensor]  # trained tensors by name, each (cells, …)
@@ -32,6 +33,8 @@ class Layer:
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
       log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
+    - `p_mean`, `p_deviation`: of p(z_i|z_{i+1}), smoothed where training smooths it; None where it is no diagonal
+      Gaussian, or has no maps, as the prior of the top layer.
     - `q_density`: where it is none, `models.posteriors.posterior.Posterior.density` of the layer.
     """
 
@@ -41,19 +44,37 @@ class Layer:
     log_p: Tensor
     kl: Tensor | None = None
     q_deviation: Tensor | None = None
+    p_mean: Tensor | None = None
+    p_deviation: Tensor | None = None
     q_density: Callable[[Tensor], Tensor] | None = None
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
         return self.log_q - self.log_p if self.kl is None else self.kl.sum(-1)
 
+    def unit_term(self) -> Tensor:
+        """The same of each unit, (cells, samples, batch, features).
+
+        Raises ValueError where p or q is no product over units, of whose densities it would be made.
+        """
+        if self.kl is not None:
+            return self.kl
+        if self.q_deviation is None or self.p_mean is None or self.p_deviation is None:
+            raise ValueError("a KL term of each unit needs q and p that are diagonal Gaussians, or an analytic KL")
+        of_q, of_p = (self.z - self.q_mean) / self.q_deviation, (self.z - self.p_mean) / self.p_deviation
+        return 0.5 * (of_p.square() - of_q.square()) + self.p_deviation.log() - self.q_deviation.log()
+
 
 @dataclass(frozen=True)
 class Terms:
-    """All that objectives and metrics may use: log p(x|·), (cells, samples, batch), and the layers from the data up."""
+    """All that objectives and metrics may use: log p(x|·), (cells, samples, batch), and the layers from the data up.
+
+    `paths`: as the network was given them; then every density is taken along them, and no `kl` is there.
+    """
 
     log_px: Tensor
     layers: tuple[Layer, ...]
+    paths: Paths | None = None
 
 
 class Network(Protocol):
@@ -98,14 +119,17 @@ class Network(Protocol):
         noise: Sequence[Tensor],
         smoothing: Smoothing | None = None,
         given: Sequence[Numbers | None] | None = None,
+        paths: Paths | None = None,
     ) -> Terms:
         """The terms of a batch.
 
         Args:
             x: (cells, 1, batch, features).
             noise: of each layer, (cells, samples, batch, units).
-            smoothing: of the generative maps; None: they are as they are.
+            smoothing: of the generative maps, and of what else it has noise for; None: they are as they are.
             given: for each layer numbers of q that take the place of the inference network's; None: its own.
+            paths: of gradients that follow the samples alone: `log_q` is then that of q with its parameters detached;
+                None: all gradients are as autograd has them. Asked for by some objectives, of a Gaussian posterior.
         """
         ...
 

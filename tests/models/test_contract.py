@@ -25,7 +25,12 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     "prior": {"normal": {}},
     "posterior": {"gaussian": {}},
     "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
-    "objective": {"vae": {"chains": 2}, "ou": {"rho": 0.8, "smoothing_samples": 3}},
+    "objective": {
+        "vae": {"chains": 2},
+        "ou": {"rho": 0.8, "smoothing_samples": 3},
+        "iwae": {"chains": 3, "gradient_estimator": "dreg"},
+        "ou_iwae": {"chains": 3, "rho": 0.8, "smoothing_samples": 2},
+    },
     "procedure": {
         "joint": {},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},

@@ -246,9 +246,26 @@ def test_loading_a_study_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code, str(STUDIES[0])], check=False).returncode == 0
 
 
+def test_free_bits_of_importance_weights_are_refused_with_the_reason_and_left_out_beside_others(tmp_path):
+    """A grid of both objectives has them where they are; a switch may be said as true and false."""
+    path = tmp_path / "study.yaml"
+    cells = "{data: digits, latents: 3-2, objective: iwae, chains: 5, free_bits: 0.5, seed: 0}"
+    path.write_text(f"name: s\ncells: {cells}\ntrain: {{steps: 1}}\n")
+    with pytest.raises(StudyError, match=r"no cell of this grid has \(inside an importance weight a layer has"):
+        load_study(path)
+    cells = load_study(path, ["cells.objective=[vae, iwae]"]).cells
+    assert [(cell.objective, cell.free_bits, cell.chains) for cell in cells] == [("vae", 0.5, 5), ("iwae", 0.0, 5)]
+    ou = ["cells.objective=ou", "cells.rho=0.9"]
+    for said in ("[true, false]", "[yes, no]"):
+        found = load_study(path, [*ou, f"cells.smooth_output={said}"]).cells
+        assert [cell.smooth_output for cell in found] == ["yes", "no"]
+    with pytest.raises(StudyError, match="smooth_output"):
+        load_study(path, [*ou, "cells.smooth_output=maybe"])
+
+
 def test_an_option_that_no_cell_has_is_refused_with_its_owner_but_not_in_the_study_of_a_store(tmp_path):
     """A grid over several parts may give it, a default changes nothing, and earlier versions ignored it."""
-    path, owner = tmp_path / "study.yaml", "smoothing_samples is an option of objective ou, which no cell of this grid"
+    path, owner = tmp_path / "study.yaml", "smoothing_samples is an option of objective ou or ou_iwae, which no cell of"
     cells = "{data: digits, latents: 3-2, objective: vae, smoothing_samples: 2, seed: 0}"
     path.write_text(f"name: s\ncells: {cells}\ntrain: {{steps: 1}}\n")
     with pytest.raises(StudyError, match=owner):
