@@ -49,7 +49,7 @@ OWNERS = {
     "typer": ("sweeper.cli",),
     "rich": ("sweeper.cli",),
     "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
-    "scipy": ("sweeper.analysis", "sweeper.refine"),
+    "scipy": ("sweeper.analysis", "sweeper.refine", "models.evaluation"),
     "optuna": ("sweeper.refine",),
     "tensorboardX": ("sweeper.export.tensorboard",),
     "wandb": ("sweeper.export.wandb",),
