@@ -46,7 +46,8 @@ _WITHOUT_AN_END = {  # why a lead does not end, or never begins
 @dataclass(frozen=True)
 class Prediction:
     """Of one curve by one `method`: `below`, the ρ of the uncollapsed cells; `rho` with its 95 % interval (None with
-    fewer than 2 seeds): t over `seeds`, joined with what the draws leave open; `per_seed`. Or the `reason` why there is none.
+    fewer than 2 seeds): t over `seeds`, joined with what the draws leave open; `per_seed`. Or the `reason` why there is
+    none.
 
     `monte_carlo`: standard error of `rho` from the draws, in log(1 − ρ); `batches`: fewest of a seed. The curve has
     what was found.
@@ -149,7 +150,7 @@ def predict(
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """One row per curve and method: predicted ρ and interval, found onset and midpoint, and the ratios of their 1 − ρ."""
+    """One row per curve and method: predicted ρ, its interval, found onset and midpoint, the ratios of their 1 − ρ."""
     rows = []
     for each in predictions:
         onset, midpoint = each.curve.transition.criticals
