@@ -49,7 +49,12 @@ OWNERS = {
     "typer": ("sweeper.cli",),
     "rich": ("sweeper.cli",),
     "matplotlib": ("sweeper.analysis.figures", "sweeper.environment"),
-    "scipy": ("sweeper.analysis", "sweeper.refine", "models.evaluation.hermite_spectrum"),
+    "scipy": (
+        "sweeper.analysis",
+        "sweeper.refine",
+        "models.evaluation.hermite_spectrum",
+        "models.evaluation.stability",
+    ),
     "optuna": ("sweeper.refine",),
     "tensorboardX": ("sweeper.export.tensorboard",),
     "wandb": ("sweeper.export.wandb",),

@@ -51,6 +51,10 @@ class Purpose(IntEnum):
     PREDICT_LATENT = 17  # noise of z_layer (the same)
     PREDICT_SMOOTH = 18  # noise of the smoothing of the map from z_layer (the same)
     SAMPLE_PIXELS = 19  # pixels of a sample, given p(x|z₁)
+    NOISE_IMAGES = 20  # which images a minibatch behind the gradient's noise has (step = minibatch), as the next three
+    NOISE_BINARISE = 21  # its pixels
+    NOISE_LATENT = 22  # noise of z_layer
+    NOISE_SMOOTH = 23  # noise of the smoothing of the map from z_layer
     INFORMATION_BINARISE = 70  # pixels of images behind a mutual information (step = first image of the chunk)
     INFORMATION_LATENT = 71  # noise of z_layer (the same, inner = block of chains)
     GRADIENT_BINARISE = 72  # pixels of the batch whose gradients' variance is measured
