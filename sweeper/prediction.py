@@ -33,7 +33,7 @@ Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its b
 _UNPREDICTED = {"ou_iwae": ("objective",), "yes": ("smooth_posterior", "smooth_output")}  # fields of other objectives
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 COST_POINTS = 5  # ρ at which the noise of the gradient is measured: it hardly varies, and is interpolated
-CURVATURE_POINTS = 4  # ρ at which the curvature is, from near 1 to the lowest
+CURVATURE_POINTS = 9  # ρ at which the curvature is measured where it changes sign
 CURVATURE_BATCHES = 2
 
 
@@ -142,16 +142,25 @@ class _Pair:
         return np.stack([cost(batch) for batch in range(MIN_BATCHES)]) - pay(rho, self.smoothed)
 
     def stability(self, rho: Array) -> Array:
-        """Minus the largest curvature of the smoothed objective over the dead layer's maps."""
+        """Minus the largest curvature of the smoothed objective over the dead layer's maps.
+
+        First at both ends: where it has one sign there, it is taken to have it between them, by straight lines.
+        """
         from models.evaluation.stability import largest_curvature
 
         stack = _stack(self.study, self.store, self.dead, precision="float64")
-        return -np.stack(
-            [
-                largest_curvature(stack, rho.tolist(), self.samples, self.draws, batch)
-                for batch in range(CURVATURE_BATCHES)
-            ]
-        )
+
+        def curvature(places: Array, batch: int) -> Array:
+            return largest_curvature(stack, places.tolist(), self.samples, self.draws, batch)
+
+        leads = []
+        for batch in range(CURVATURE_BATCHES):
+            ends = curvature(rho[[0, -1]], batch)
+            if ends[0] * ends[1] > 0:
+                leads.append(-np.interp(np.log(1 - rho), np.log(1 - rho[[0, -1]]), ends))
+            else:
+                leads.append(-curvature(rho, batch))
+        return np.stack(leads)
 
 
 def _stack(study: Study, store: Store, name: str, **changes: str) -> Stack:

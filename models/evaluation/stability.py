@@ -25,7 +25,7 @@ from models.draws.draws import draws_on
 from models.evaluation.top_layer import Minibatch, gradient, top_parameters
 from models.stack.stack import Stack
 
-IMAGES = 4096  # behind a curvature, each with one chain
+IMAGES = 2048  # behind a curvature, each with one chain
 STEP = 1e-4  # of the central differences, in the norm of all parameters together
 TOLERANCE = 1e-2  # of the eigenvalue, relative
 
