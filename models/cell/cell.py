@@ -136,8 +136,10 @@ class _Cell:
             entry = _entry(role, values[role])
             if not faults and entry is not None and hasattr(entry.options, "faults"):
                 faults |= self.options(role).faults()
-        if not faults:
-            faults = self._clashes()
+            if not faults and entry is not None and hasattr(entry.options, "conflicts"):
+                faults |= self.options(role).conflicts(self)
+        if not faults and self.smoothed:
+            faults = self._unsmoothable()
         if faults:
             raise CellError(faults)
 
@@ -145,24 +147,14 @@ class _Cell:
     def _layout(self) -> _Layout:
         return _layout(tuple(_entry(role, getattr(self, role)) for role in ROLES))
 
-    def _clashes(self) -> dict[str, str]:
-        """A sentence for each field whose value another part of the cell does not go with."""
-        found: dict[str, str] = {}
+    def _unsmoothable(self) -> dict[str, str]:
+        """A sentence for the objective where a part of the cell does not allow that its maps are smoothed."""
         for role in ROLES:
-            entry, part = _entry(role, getattr(self, role)), f"{role} {getattr(self, role)}"
-            if entry is None:
-                continue
-            if entry.unsmoothable and self.smoothed:
-                found["objective"] = (
-                    f"objective {self.objective} smooths generative maps, and those of {part} should not be smoothed, "
-                    f"because {entry.unsmoothable}; it trains with objective {UNSMOOTHED[self.objective]}"
-                )
-            for name, only in entry.only.items():
-                value = getattr(self, name) if name in FIELDS and self.has(name) else None
-                if value is not None and value not in only.values:
-                    wanted = " or ".join(map(str, only.values))
-                    found[name] = f"{name} should be {wanted} with {part}, got {value}, because {only.reason}"
-        return found
+            entry, plain = _entry(role, getattr(self, role)), UNSMOOTHED[self.objective]
+            if entry is not None and entry.unsmoothable:
+                why = f"objective {self.objective} smooths generative maps, which {role} {getattr(self, role)} does not"
+                return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
+        return {}
 
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""

@@ -72,14 +72,6 @@ class Option:
         return f"{'a whole number ' if self.kind == 'int' else ''}in [{low}, {high}]{self.note}"
 
 
-@dataclass(frozen=True)
-class Only:
-    """The values of another field that a part goes with, and why it goes with no others: a clause after "because"."""
-
-    values: tuple[Any, ...]
-    reason: str
-
-
 def option(default: Any, meaning: str, **more: Any) -> Any:
     """A field of a part's options: see `Option`; its name and kind are those of the dataclass's line."""
     metadata = {"option": Option("", "str", default, meaning, **more)}

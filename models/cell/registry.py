@@ -8,15 +8,15 @@ mean another computation. Adding one is one new file, its options beside it, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from models.cell.fields import Only, Option, options_of
+from models.cell.fields import Option, options_of
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
-from models.networks.ladder_spec import ONLY_OF_LADDER, UNSMOOTHABLE_LADDER, LadderOptions, ladder_size
+from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.objectives.spec import OuOptions, VaeOptions
 from models.procedures.spec import JointOptions
@@ -39,7 +39,7 @@ class Entry:
       `max_stack`: most cells it can train in one stack (0: no limit of its own).
     - `smooths`: of an objective, the name of what it is where nothing is smoothed.
     - `unsmoothable`: of any part, why no objective may smooth the maps of its cells, a clause after "because"; "": one
-      may. `only`: the values of other fields that it goes with. Both are checked as soon as a cell is made.
+      may. A cell of both is refused when it is made.
     """
 
     target: str
@@ -53,7 +53,6 @@ class Entry:
     max_stack: int = 0
     smooths: str = ""
     unsmoothable: str = ""
-    only: Mapping[str, Only] = field(default_factory=dict)
 
     def load(self) -> Any:
         """Import and return the registered object."""
@@ -103,8 +102,7 @@ NETWORKS: dict[str, Entry] = {
         "models.networks.ladder:Ladder",
         LadderOptions,
         size=ladder_size,
-        unsmoothable=UNSMOOTHABLE_LADDER,
-        only=ONLY_OF_LADDER,
+        unsmoothable=UNSMOOTHABLE,
     ),
 }
 

@@ -39,7 +39,7 @@ from models.kernels.features import FeaturePerceptron
 from models.kernels.merge import merged, normal_kl_between
 from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
-from models.networks.ladder_spec import UNSMOOTHABLE_LADDER, LadderOptions
+from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions
 from models.networks.mlp import HierarchicalMLP
 from models.networks.network import Layer, Numbers, Params, Terms
 from models.parameters import Parameter
@@ -102,7 +102,7 @@ class Ladder(HierarchicalMLP):
         Raises ValueError where smoothing is asked for.
         """
         if smoothing is not None:
-            raise ValueError(f"a ladder is not smoothed, because {UNSMOOTHABLE_LADDER}")
+            raise ValueError(f"a ladder is not smoothed, because {UNSMOOTHABLE}")
         given = given or [None] * len(noise)
         from_below = self._way_up(params, x)  # each (C, 1, B, N_i)
 

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from models.cell.fields import Only, option
+from models.cell.fields import option
 from models.cell.size import Affine, Size
 from models.networks.mlp_spec import MlpOptions
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
 
-UNSMOOTHABLE_LADDER = (
+UNSMOOTHABLE = (
     "z_i is drawn given z_{i+1} itself: smoothed samples of z_{i+1} in p(z_i|z_{i+1}) would not be the one that z_i "
     "depends on, and even with one sample, S = 1, the objective would not be that of the plain model"
 )
-ONLY_OF_LADDER = {
-    "posterior": Only(("gaussian",), "what it merges by their precisions are Gaussians"),
-    "gradient": Only(("plain",), "q shares its top-down maps with p, whose gradient these estimators leave as it is"),
+_ONLY = {  # of other fields of a cell: the value that a ladder goes with, and why no other
+    "posterior": ("gaussian", "what q merges by their precisions are Gaussians"),
+    "prior": ("normal", "a prior made of q(z_L|·) would take each of its inputs the whole way up, which is not built"),
+    "gradient_estimator": ("plain", "the others detach q's parameters, among which are maps that it shares with p"),
 }
 
 
@@ -29,8 +30,17 @@ class LadderOptions(MlpOptions):
 
     shared_top_down: str = option(
         "yes", "whether q's way down has the maps of p(z_i|z_{i+1}): `yes` (Sønderby et al. 2016), or `no`: its own",
-        choices=("yes", "no"), shape=True, since=4,
+        choices=("no", "yes"), shape=True, since=4,
     )  # fmt: skip
+
+    def conflicts(self, cell: Cell) -> dict[str, str]:
+        """A sentence for each field of the cell that does not go with a ladder."""
+        said = {name: getattr(cell, name) for name in _ONLY if hasattr(cell, name)}
+        return {
+            name: f"{name} should be {_ONLY[name][0]} with network ladder, got {value}, because {_ONLY[name][1]}"
+            for name, value in said.items()
+            if value not in (None, _ONLY[name][0])
+        }
 
     def words(self, network: str) -> str:
         """As of `MlpOptions`, with `unshared` where q has top-down maps of its own."""

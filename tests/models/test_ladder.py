@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.cell import Cell, CellError, cell_size
+from models.cell import Cell, CellError, Entry, cell_size
+from models.cell.registry import POSTERIORS, PRIORS
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
@@ -188,11 +189,19 @@ def test_why_it_is_not_smoothed(rho, samples, expected):
 
 def test_a_smoothed_objective_is_refused_with_the_reason():
     """When the cell is made, and by the network should anything ask it for smoothed maps."""
-    with pytest.raises(CellError, match=r"z_i is drawn given z_\{i\+1\} itself.*trains with objective vae"):
+    with pytest.raises(CellError, match=r"z_i is drawn given z_\{i\+1\} itself.*train it with objective vae"):
         Cell("digits", "5-3", 0, network="ladder", objective="ou", rho=0.8)
     stack = scalar(**ELSEWHERE)
     with pytest.raises(ValueError, match="a ladder is not smoothed"):
         stack.network.terms(stack.params, tensor(X).view(1, 1, 1, 1), [CORNERS[None, :, None, :1]] * 2, smoothing=True)
+
+
+def test_what_a_ladder_does_not_go_with_is_refused(monkeypatch):
+    """Posteriors and priors that are registered beside those that it takes, by the field and with the reason."""
+    for role, parts, why in (("posterior", POSTERIORS, "precisions"), ("prior", PRIORS, "whole way up")):
+        monkeypatch.setitem(parts, "other", Entry("nowhere:Other"))
+        with pytest.raises(CellError, match=f"{role} should be .* with network ladder, got other, because .*{why}"):
+            Cell("digits", "5-3", 0, network="ladder", **{role: "other"})
 
 
 def test_features_are_hidden_layers_with_their_gradients():
