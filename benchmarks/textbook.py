@@ -73,7 +73,7 @@ class HierarchicalVae(nn.Module):
         up = {f"inference.{i}": each for i, each in enumerate(self.up, start=1)}
         return up | {"generative.1": self.pixels} | {f"generative.{i}": m for i, m in enumerate(self.down, start=2)}
 
-    def others(self) -> dict[str, nn.Parameter]:
+    def others(self) -> dict[str, Tensor]:
         """Trained numbers beside the maps, by the names that models/ has for them."""
         return {}
 

@@ -51,7 +51,7 @@ class Vamp(HierarchicalVae):
             with torch.no_grad():
                 self.inputs.mul_(0.01).add_(0.05)
 
-    def others(self) -> dict[str, nn.Parameter]:
+    def others(self) -> dict[str, Tensor]:
         """The pseudo-inputs."""
         return {"prior.pseudo_images" if self.of_images else "prior.pseudo_inputs": self.inputs}
 
@@ -64,31 +64,57 @@ class Vamp(HierarchicalVae):
 
 
 class Planar(HierarchicalVae):
-    """A posterior of the top layer that is a Gaussian moved by planar flows, whose numbers are the same for all x."""
+    """A posterior of the top layer that is a Gaussian moved by planar flows; their numbers are outputs of its map, or,
+    `global`, the same for all images."""
 
     def __init__(self, cell: Cell, features: int):
         super().__init__(cell, features)
-        steps, units = cell.flow_steps, cell.latent_sizes[-1]
-        self.u, self.w = (nn.Parameter(0.1 * torch.randn(steps, units)) for _ in range(2))
-        self.b = nn.Parameter(torch.zeros(steps))
+        self.steps, self.units = cell.flow_steps, cell.latent_sizes[-1]
+        self.amortised = cell.flow_parameters == "amortised"
+        if self.amortised:
+            self.head = nn.Linear(cell.hidden_sizes[-1][-1], self.steps * (2 * self.units + 1))
+        else:
+            self.u, self.w = (nn.Parameter(0.1 * torch.randn(self.steps, self.units)) for _ in range(2))
+            self.b = nn.Parameter(torch.zeros(self.steps))
 
-    def top(self, layers: Layers) -> Tensor:
-        """log q_K − log p at the end of the flow; nothing but the prior is given its end."""
-        z, mean, deviation = layers[-1]
-        log_q = log_normal(z, mean, deviation)
-        for u, w, b in zip(self.u, self.w, self.b, strict=True):
-            z, log_det = planar(z, u, w, b)
-            log_q = log_q - log_det
-        layers[-1] = (z, mean, deviation)
-        return log_q + (0.5 * z**2 + 0.5 * math.log(2 * math.pi)).sum(-1)
+    def others(self) -> dict[str, Tensor]:
+        """What the flow is made of."""
+        if not self.amortised:
+            return {f"inference.flow.{name}": getattr(self, name) for name in ("u", "w", "b")}
+        name = f"inference.{len(self.up)}.flow"
+        return {f"{name}.weight": self.head.weight.T, f"{name}.bias": self.head.bias}
 
     def forward(self, x: Tensor) -> Tensor:
         layers = self.encode(x)
-        loss = self.top(layers) - self.log_px(x, layers[0][0])  # first, because p(z_{L−1}|z_L) is given the flow's end
+        z, mean, deviation = layers[-1]
+        term = log_normal(z, mean, deviation)
+        for u, w, b in self.flow():
+            z, log_det = planar(z, u, w, b)
+            term = term - log_det
+        layers[-1] = (z, mean, deviation)  # all that sees z_L is given the flow's end
+        loss = term + (0.5 * z**2 + 0.5 * math.log(2 * math.pi)).sum(-1) - self.log_px(x, layers[0][0])
         for i, (here, above) in enumerate(pairwise(layers)):
             loss = loss + log_normal(*here) - log_normal(here[0], *self.down[i](above[0]))
         mean_loss: Tensor = loss.mean()
         return mean_loss
+
+    def encode(self, x: Tensor, chains: tuple[int, ...] = ()) -> Layers:
+        """As of `HierarchicalVae`, keeping the last hidden layer for the flow's head."""
+        z, layers = x, []
+        for up in self.up:
+            self.last = up.body(z)
+            mean, deviation = up.heads(self.last)
+            z = mean + deviation * self.draw(*chains, *mean.shape[-2:])
+            layers.append((z, mean, deviation))
+        return layers
+
+    def flow(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """u, w and b of every step."""
+        if not self.amortised:
+            yield from zip(self.u, self.w, self.b, strict=True)
+            return
+        for each in self.head(self.last).unflatten(-1, (self.steps, -1)).unbind(-2):  # (batch, 2 units + 1)
+            yield each[..., : self.units], each[..., self.units : -1], each[..., -1:]
 
 
 def planar(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
