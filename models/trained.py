@@ -30,8 +30,9 @@ Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
 @dataclass(frozen=True)
 class Encoded(Generic[Values]):
-    """A way up the layers, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it, each
-    (S, n, units). Layer i is encoded from the sample of layer i − 1: above layer 1 means differ from chain to chain."""
+    """An ancestral pass through q, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it,
+    each (S, n, units). Bottom-up layer i is encoded from the sample of layer i − 1: above layer 1 means differ from
+    chain to chain. Top-down (`ladder`) it is encoded from the image and the sample of layer i + 1: below layer L."""
 
     mean: tuple[Values, ...]
     deviation: tuple[Values, ...]
@@ -43,8 +44,9 @@ class BoundTerms(Generic[Values]):
     """Terms of the bound at S samples of each image, nats.
 
     - `log_px`: log p(x|z₁), (S, n).
-    - `log_q`, `log_p`: log q(z_i|z_{i−1}) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
-    - `kl`: each layer's term of the ELBO, (S, n): their difference, and of the top layer the analytic KL.
+    - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
+    - `kl`: each layer's term of the ELBO, (S, n): their difference, or the analytic KL where the network has one (of
+      the top layer, and of every layer with `ladder`).
     - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
     """
 
@@ -149,7 +151,7 @@ class TrainedModel:
         return seen
 
     def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
-        """A way up the layers from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
+        """An ancestral pass through q from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
 
         samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
         Raises ValueError where `x` has another shape or values that no image has.

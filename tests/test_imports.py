@@ -71,8 +71,8 @@ _PARTS = ("models.likelihoods", "models.priors", "models.posteriors")
 _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.parameters")
 LAYERS = {
     "models": (),
-    "models.cell": ("models.likelihoods.spec", "models.networks.mlp_spec", "models.objectives.spec",
-                    "models.procedures.spec", "models.stack.spec"),
+    "models.cell": ("models.likelihoods.spec", "models.networks.ladder_spec", "models.networks.mlp_spec",
+                    "models.objectives.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
     "models.draws": (),
     "models.data": ("models.cell", "models.draws"),
@@ -121,6 +121,7 @@ WITHOUT_TORCH = (
     "models.cell",
     "models.evaluation.settings",
     "models.likelihoods.spec",
+    "models.networks.ladder_spec",
     "models.networks.mlp_spec",
     "models.objectives.spec",
     "models.procedures.spec",

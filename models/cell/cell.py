@@ -143,6 +143,8 @@ class _Cell:
                 faults |= self.options(role).faults()
             if not faults and entry is not None and hasattr(entry.options, "conflicts"):
                 faults |= self.options(role).conflicts(self)
+        if not faults and self.smoothed:
+            faults = self._unsmoothable()
         if faults:
             raise CellError(faults)
 
@@ -172,6 +174,15 @@ class _Cell:
     @cached_property
     def _layout(self) -> _Layout:
         return _layout(tuple(_entry(role, getattr(self, role)) for role in ROLES))
+
+    def _unsmoothable(self) -> dict[str, str]:
+        """A sentence for the objective where a part of the cell does not allow that its maps are smoothed."""
+        for role in ROLES:
+            entry, plain = _entry(role, getattr(self, role)), UNSMOOTHED[self.objective]
+            if entry is not None and entry.unsmoothable:
+                why = f"objective {self.objective} smooths generative maps, which {role} {getattr(self, role)} does not"
+                return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
+        return {}
 
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""

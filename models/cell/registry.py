@@ -16,6 +16,7 @@ from typing import Any
 from models.cell.fields import Option, options_of
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
+from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
 from models.procedures.spec import JointOptions
@@ -40,6 +41,8 @@ class Entry:
     - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
       `max_stack`: most cells it can train in one stack (0: no limit of its own).
     - `smooths`: of an objective, the name of what it is where nothing is smoothed.
+    - `unsmoothable`: of any part, why no objective may smooth the maps of its cells, a clause after "because"; "": one
+      may. A cell of both is refused when it is made.
     """
 
     target: str
@@ -52,6 +55,7 @@ class Entry:
     size: Callable[[Any, int], Size] | None = None
     max_stack: int = 0
     smooths: str = ""
+    unsmoothable: str = ""
 
     def load(self) -> Any:
         """Import and return the registered object."""
@@ -97,6 +101,12 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+    "ladder": Entry(
+        "models.networks.ladder:Ladder",
+        LadderOptions,
+        size=ladder_size,
+        unsmoothable=UNSMOOTHABLE,
+    ),
 }
 
 PRIORS: dict[str, Entry] = {"normal": Entry("models.priors.normal:StandardNormal")}

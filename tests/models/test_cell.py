@@ -31,6 +31,7 @@ OTHER = {
     "network": ("null_mlp", {}),
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
+    "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),

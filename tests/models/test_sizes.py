@@ -40,6 +40,8 @@ VARIANTS = [
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing="ratio"),
         dict(latents="5-3", hidden="13", chains=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, network="null_mlp"),
+        dict(latents="5-3-4", hidden="13-9/11/8-7", network="ladder", chains=3),
+        dict(latents="5-3-4", hidden="13-9", network="ladder", shared_top_down="no"),
     ],
 )
 def test_operations_and_parameters_are_those_of_a_step(fields):
