@@ -47,6 +47,7 @@ from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
 if TYPE_CHECKING:
+    from models.objectives.paths import Paths
     from models.objectives.smoothing import Smoothing
 
 _UP, _DOWN_OF_Q = 0, 1 << 17  # places of parameters' draws: never renumbered
@@ -96,13 +97,16 @@ class Ladder(HierarchicalMLP):
         noise: Sequence[Tensor],
         smoothing: Smoothing | None = None,
         given: Sequence[Numbers | None] | None = None,
+        paths: Paths | None = None,
     ) -> Terms:
         """One way up, and one ancestral pass down. What is `given` takes the place of q's merged numbers.
 
-        Raises ValueError where smoothing is asked for.
+        Raises ValueError where smoothing, or a gradient along `paths`, is asked for.
         """
         if smoothing is not None:
             raise ValueError(f"a ladder is not smoothed, because {UNSMOOTHABLE}")
+        if paths is not None:
+            raise ValueError("a ladder has the plain gradient estimator alone")
         given = given or [None] * len(noise)
         from_below = self._way_up(params, x)  # each (C, 1, B, N_i)
 
