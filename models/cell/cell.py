@@ -136,6 +136,8 @@ class _Cell:
             entry = _entry(role, values[role])
             if not faults and entry is not None and hasattr(entry.options, "faults"):
                 faults |= self.options(role).faults()
+            if not faults and entry is not None and hasattr(entry.options, "conflicts"):
+                faults |= self.options(role).conflicts(self)
         if faults:
             raise CellError(faults)
 

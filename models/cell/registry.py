@@ -18,6 +18,7 @@ from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.objectives.spec import OuOptions, VaeOptions
+from models.priors.spec import VampOptions, vamp_size
 from models.procedures.spec import JointOptions
 from models.stack.spec import AdamOptions
 
@@ -34,8 +35,9 @@ class Entry:
     - `options`: the dataclass of its options (`models.cell.fields.option`), which are fields of the cells that name it.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
-    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
-      `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch; of a
+      prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in one stack (0:
+      no limit of its own).
     - `smooths`: of an objective, the name of what it is where nothing is smoothed.
     """
 
@@ -96,7 +98,10 @@ NETWORKS: dict[str, Entry] = {
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
 }
 
-PRIORS: dict[str, Entry] = {"normal": Entry("models.priors.normal:StandardNormal")}
+PRIORS: dict[str, Entry] = {
+    "normal": Entry("models.priors.normal:StandardNormal"),
+    "vamp": Entry("models.priors.vamp:Vamp", VampOptions, size=vamp_size),
+}
 
 POSTERIORS: dict[str, Entry] = {"gaussian": Entry("models.posteriors.gaussian:Gaussian")}
 
@@ -135,7 +140,12 @@ ROLES: dict[str, Role] = {
     "data": Role(DATASETS, "data set"),
     "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
     "network": Role(NETWORKS, "registered network", "mlp"),
-    "prior": Role(PRIORS, "prior of the top layer: `normal`", "normal", since=3),
+    "prior": Role(
+        PRIORS,
+        "prior of the top layer: `normal`, or `vamp`, a mixture of the posteriors of learned pseudo-inputs",
+        "normal",
+        since=3,
+    ),
     "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
     "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),

@@ -73,7 +73,7 @@ class HierarchicalMLP:
         """Hidden layers and heads of every map, from the data up, then the prior's."""
         maps = zip(self.inference, self.generative, strict=True)
         found = [parameter for pair in maps for each in pair for parameter in each.parameters()]
-        return found + self.prior.parameters(self.inference[-1].sizes[0])
+        return found + self.prior.parameters(self.inference[-1].sizes[0], images=len(self.latents) == 1)
 
     def terms(
         self,

@@ -59,6 +59,21 @@ class MlpOptions:
         """Hidden sizes of the maps of layers 1 … L."""
         return parse_hidden(self.hidden, len(self.latent_sizes))
 
+    def top_inputs(self, features: int) -> int:
+        """Numbers that the inference map of the top layer is given."""
+        return (features, *self.latent_sizes)[-2]
+
+    @property
+    def top_given_image(self) -> bool:
+        """Whether these are the image, which is the same for all chains."""
+        return len(self.latent_sizes) == 1
+
+    def top_maps(self, rows: int, features: int) -> list[Affine]:
+        """The affine maps of one more pass of so many rows through that map, with a gradient for them."""
+        units, hidden = self.latent_sizes[-1], self.hidden_sizes[-1]
+        sizes = [*pairwise((self.top_inputs(features), *hidden)), (hidden[-1], units), (hidden[-1], units)]
+        return [Affine(rows, *each) for each in sizes]
+
     def faults(self) -> dict[str, str]:
         """A sentence for each option that does not go with the others, by its name."""
         for name, read in (("latents", "latent_sizes"), ("hidden", "hidden_sizes")):

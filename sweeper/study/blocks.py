@@ -73,8 +73,8 @@ class BlockBase(BaseModel):
     def _cell(values: Mapping[str, Any]) -> Cell:
         try:
             return Cell.of(values)
-        except CellError as fault:  # single values are checked by now: what is left are hidden sizes against latents
-            raise _fault("; ".join(fault.faults.values()), "hidden") from None
+        except CellError as fault:  # single values are checked by now: what is left is that some do not go together
+            raise _fault("; ".join(fault.faults.values()), next(iter(fault.faults))) from None
 
     @staticmethod
     def _check_effect(name: str, kept: set[Any], axes: Mapping[str, tuple[Any, ...]]) -> None:

@@ -22,7 +22,7 @@ from models.stack.stack import Stack
 # A small cell of each part; what it needs beside its name.
 EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     "network": {"mlp": {"latents": "5-3", "hidden": "13-9/11"}, "null_mlp": {"latents": "5-3", "hidden": "13-9/11"}},
-    "prior": {"normal": {}},
+    "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}},
     "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
     "objective": {"vae": {"chains": 2}, "ou": {"rho": 0.8, "smoothing_samples": 3}},
@@ -144,6 +144,23 @@ def test_the_size_is_what_torch_counts(network, objective):
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
     assert cell_size(cell).parameters == stack.parameters_per_cell
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
+)
+def test_the_size_counts_prior_and_posterior(network, role, name):
+    """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
+    blank = np.zeros((20, 64), np.uint8)
+    example = EXAMPLES["network"][network]
+    for sizes in [example] + [example | {"latents": "5", "hidden": "13-9"}] * (network == "mlp"):
+        (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
+        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+        with FlopCounterMode(display=False) as counted:
+            stack.train(1)
+        assert cell_size(cell).flops == counted.get_total_flops()
+        assert cell_size(cell).parameters == stack.parameters_per_cell
 
 
 @pytest.mark.parametrize("network", NETWORKS)
