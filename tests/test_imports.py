@@ -66,7 +66,7 @@ _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.paramet
 LAYERS = {
     "models": (),
     "models.cell": ("models.likelihoods.spec", "models.networks.mlp_spec", "models.objectives.spec",
-                    "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
+                    "models.posteriors.spec", "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
     "models.draws": (),
     "models.data": ("models.cell", "models.draws"),
@@ -116,6 +116,7 @@ WITHOUT_TORCH = (
     "models.likelihoods.spec",
     "models.networks.mlp_spec",
     "models.objectives.spec",
+    "models.posteriors.spec",
     "models.priors.spec",
     "models.procedures.spec",
     "models.stack.spec",

@@ -18,6 +18,7 @@ from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.objectives.spec import OuOptions, VaeOptions
+from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
 from models.procedures.spec import JointOptions
 from models.stack.spec import AdamOptions
@@ -103,7 +104,10 @@ PRIORS: dict[str, Entry] = {
     "vamp": Entry("models.priors.vamp:Vamp", VampOptions, size=vamp_size),
 }
 
-POSTERIORS: dict[str, Entry] = {"gaussian": Entry("models.posteriors.gaussian:Gaussian")}
+POSTERIORS: dict[str, Entry] = {
+    "gaussian": Entry("models.posteriors.gaussian:Gaussian"),
+    "planar": Entry("models.posteriors.planar:Planar", PlanarOptions, size=planar_size),
+}
 
 LIKELIHOODS: dict[str, Entry] = {
     "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
@@ -146,7 +150,13 @@ ROLES: dict[str, Role] = {
         "normal",
         since=3,
     ),
-    "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
+    "posterior": Role(
+        POSTERIORS,
+        "distribution of a layer given what is below: `gaussian`, or `planar`, at the top layer a Gaussian that goes "
+        "through planar flows",
+        "gaussian",
+        since=3,
+    ),
     "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
     "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),

@@ -51,10 +51,17 @@ class HierarchicalMLP:
         depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
         self.analytic_kl = frozenset({depth})
         below = (features, *self.latents[:-1])
+        flows = [0] * (depth - 1) + [posterior.outputs(self.latents[-1])]
         # The maps of layer i: inference from z_{i−1} to z_i, generation from z_i to z_{i−1} (x for i = 1).
         self.inference = [
             Perceptron(
-                f"inference.{i + 1}", (below[i], *hidden[i], self.latents[i]), act, i + 1, _INFERENCE, "inference"
+                f"inference.{i + 1}",
+                (below[i], *hidden[i], self.latents[i]),
+                act,
+                i + 1,
+                _INFERENCE,
+                "inference",
+                flow=flows[i],
             )
             for i in range(depth)
         ]
@@ -70,9 +77,10 @@ class HierarchicalMLP:
         ]
 
     def parameters(self) -> list[Parameter]:
-        """Hidden layers and heads of every map, from the data up, then the prior's."""
+        """Hidden layers and heads of every map, from the data up, then the posterior's own and the prior's."""
         maps = zip(self.inference, self.generative, strict=True)
         found = [parameter for pair in maps for each in pair for parameter in each.parameters()]
+        found += self.posterior.parameters(self.latents[-1])
         return found + self.prior.parameters(self.inference[-1].sizes[0], images=len(self.latents) == 1)
 
     def terms(
@@ -88,6 +96,9 @@ class HierarchicalMLP:
         below = x  # (C, 1, B, D)
         for i, eps in enumerate(noise):
             numbers = given[i] if given is not None else None
+            if i + 1 == len(noise) and not self.posterior.gaussian:
+                q.append(self._transformed(params, below, numbers, eps))
+                break
             mean, deviation = self._posterior(params, i + 1, below) if numbers is None else numbers  # (C, S, B, N_i)
             q.append(self.posterior.draw(mean, deviation, eps))
             below = q[-1].z  # (C, S, B, N_i)
@@ -103,13 +114,19 @@ class HierarchicalMLP:
                 log_p = self.prior.log_prob(params, drawn.z, self._top(params))
                 if self.posterior.gaussian:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
-            deviation_of_q = drawn.deviation if self.posterior.gaussian else None
-            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, deviation_of_q))
+            q_mean, q_deviation = drawn.moments()
+            layers.append(Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation))
         return Terms(self._log_px(params, x, q[0].z), tuple(layers))
 
     def _posterior(self, params: Params, i: int, below: Tensor) -> Numbers:
         """Mean and deviation of q(z_i|z_{i−1}), each (C, S, B, N_i); `i` from 1."""
         return self.inference[i - 1].gaussian(params, below)
+
+    def _transformed(self, params: Params, below: Tensor, given: Numbers | None, noise: Tensor) -> Drawn:
+        """z_L from a posterior that is no Gaussian, but begins with one, of the numbers given or the map's own."""
+        mean, deviation, outputs = self.inference[-1].gaussian_and_flow(params, below)
+        drawn = self.posterior.draw(*((mean, deviation) if given is None else given), noise)
+        return self.posterior.transform(params, drawn, outputs)
 
     def _top(self, params: Params) -> Callable[[Tensor], Numbers]:
         """q(z_L|·), as a prior that looks at it is given it."""

@@ -27,7 +27,8 @@ Numbers = tuple[Tensor, Tensor]  # of q: mean and deviation of a layer, each (ce
 class Layer:
     """Terms of one stochastic layer at its sample.
 
-    - `z` and `q_mean`: the sample and the mean of q it was drawn from, (cells, samples, batch, features).
+    - `z` and `q_mean`: the sample and the mean of q it was drawn from, (cells, samples, batch, features). Where that
+      mean has no closed form, as of a flow, `q_mean` is z itself: over an image's chains both have the same average.
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|·) at that sample, summed over features, (cells, samples, batch).
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
       log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
@@ -103,7 +104,8 @@ class Network(Protocol):
             x: (cells, 1, batch, features).
             noise: of each layer, (cells, samples, batch, units).
             smoothing: of the generative maps; None: they are as they are.
-            given: for each layer numbers of q that take the place of the inference network's; None: its own.
+            given: for each layer numbers of q that take the place of the inference network's; None: its own. Of a flow
+                those of the Gaussian that it begins with; the flow's parameters are its own.
         """
         ...
 

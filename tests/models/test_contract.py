@@ -23,7 +23,7 @@ from models.stack.stack import Stack
 EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     "network": {"mlp": {"latents": "5-3", "hidden": "13-9/11"}, "null_mlp": {"latents": "5-3", "hidden": "13-9/11"}},
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
-    "posterior": {"gaussian": {}},
+    "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
     "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
     "objective": {"vae": {"chains": 2}, "ou": {"rho": 0.8, "smoothing_samples": 3}},
     "procedure": {
@@ -223,13 +223,19 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_posterior_integrates_to_one(posterior):
-    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to."""
-    cells = cells_of("posterior", posterior, 1)
-    made = find("posterior", posterior).load()(cells, torch.empty((), dtype=torch.float64))
+    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to, at the top layer and below it."""
+    cells, like = cells_of("posterior", posterior, 1), torch.empty((), dtype=torch.float64)
+    made = find("posterior", posterior).load()(cells, like)
     noise = torch.linspace(-9, 9, 20_001, dtype=torch.float64).view(1, 1, -1, 1)
-    drawn = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
-    total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
-    assert float(total) == pytest.approx(1.0, abs=1e-6)
+    below = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
+    draws = torch.Generator().manual_seed(0)
+    outputs = torch.randn(1, 1, 1, made.outputs(1), generator=draws, dtype=torch.float64)
+    params = {
+        each.name: torch.randn(1, *each.shape, generator=draws, dtype=torch.float64) for each in made.parameters(1)
+    }
+    for drawn in (below, made.transform(params, below, outputs if made.outputs(1) else None)):
+        total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
+        assert float(total) == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("prior", PRIORS)
