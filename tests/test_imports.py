@@ -65,7 +65,8 @@ _PARTS = ("models.likelihoods", "models.priors", "models.posteriors")
 _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.parameters")
 LAYERS = {
     "models": (),
-    "models.cell": ("models.likelihoods.spec", "models.networks.mlp_spec", "models.objectives.spec",
+    "models.cell": ("models.likelihoods.spec", "models.networks.mlp_spec", "models.networks.two_level_spec",
+                    "models.objectives.spec",
                     "models.posteriors.spec", "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
     "models.draws": (),
@@ -115,6 +116,7 @@ WITHOUT_TORCH = (
     "models.evaluation.settings",
     "models.likelihoods.spec",
     "models.networks.mlp_spec",
+    "models.networks.two_level_spec",
     "models.objectives.spec",
     "models.posteriors.spec",
     "models.priors.spec",

@@ -17,6 +17,7 @@ from models.cell.fields import Option, options_of
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.networks.two_level_spec import TwoLevelOptions, two_level_size
 from models.objectives.spec import OuOptions, VaeOptions
 from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
@@ -97,6 +98,7 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+    "two_level": Entry("models.networks.two_level:TwoLevel", TwoLevelOptions, size=two_level_size),
 }
 
 PRIORS: dict[str, Entry] = {

@@ -144,7 +144,9 @@ class HierarchicalMLP:
         smooth_deviation = p_deviation.mean(1, keepdim=True)
         return smooth_deviation * (p_mean / p_deviation).mean(1, keepdim=True), smooth_deviation
 
-    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+    def image(
+        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+    ) -> Tensor:
         """See `models.networks.network.Network`."""
         if z is None:
             *noise, top = noise

@@ -31,7 +31,7 @@ class Layer:
       mean has no closed form, as of a flow, `q_mean` is z itself: over an image's chains both have the same average.
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|·) at that sample, summed over features, (cells, samples, batch).
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
-      log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
+      log q − log p given what q is given (`Network.analytic_kl`) and has a closed form.
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
     """
 
@@ -66,7 +66,7 @@ class Network(Protocol):
 
     Attributes:
         latents: units of layers 1 … L.
-        analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what is below.
+        analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what q is given.
         likelihood, prior, posterior: as given.
     """
 
@@ -109,10 +109,13 @@ class Network(Protocol):
         """
         ...
 
-    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+    def image(
+        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`, or from the prior.
 
         noise: of the layers drawn on the way, shapes as for `terms`: 1 … i − 1 for a `z` of layer i, all for the prior.
+        above: samples of layers i + 1 … L, where they are known: for a p(x|·) that looks at them too.
         """
         ...
 
