@@ -18,6 +18,14 @@ class Size:
     flops: int
     memory_bytes: int
 
+    def __add__(self, other: Size) -> Size:
+        """Of two parts of a cell together."""
+        return Size(
+            self.parameters + other.parameters,
+            self.flops + other.flops,
+            self.memory_bytes + other.memory_bytes,
+        )
+
 
 @dataclass(frozen=True)
 class Affine:

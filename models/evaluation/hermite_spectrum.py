@@ -47,7 +47,8 @@ def hermite_spectrum(
     """The columns of every cell of a stack, by layer 1 … L: `hermite_mean`, `hermite_deviation`, their variances
     `hermite_mean_variance` and `hermite_deviation_variance`, and `hermite_images`.
 
-    None where a layer's q is no Gaussian; NaN for the deviation of layer 1's map, which has none.
+    None where a layer's q is no Gaussian, or a map sees more than one layer; NaN for the deviation of layer 1's map,
+    which has none.
 
     Args:
         images: those that are evaluated, of which `settings.hermite_spectrum` are taken, spread over them.
@@ -59,7 +60,7 @@ def hermite_spectrum(
     latents, frequencies = stack.network.latents, ANGLES // 2 + 1
     # Σ over images and outputs of the coefficients of R, of means and deviations
     powers = torch.full((len(stack.cells), len(latents), 2, frequencies), 0.0, dtype=torch.float64)
-    gaussian = True
+    known = True
     with torch.no_grad():
         for first in range(0, wanted, IMAGES):
             some = chosen[first : first + IMAGES]
@@ -74,13 +75,15 @@ def hermite_spectrum(
                 layers = network.terms(params, x[: len(stack.cells[here])], noise).layers
                 for i, (layer, points) in enumerate(zip(layers, circles, strict=True)):
                     if layer.q_deviation is None:
-                        gaussian = False
+                        known = False
                         continue
                     z = torch.addcmul(layer.q_mean, layer.q_deviation, points)  # (cells, ANGLES, images, units)
-                    for kind, values in enumerate(network.down(params, i + 1, z)):
+                    found = network.down(params, i + 1, z)
+                    known = known and found is not None
+                    for kind, values in enumerate(found or ()):
                         if values is not None:
                             powers[here, i, kind] += torch.stack([_powers(each) for each in values]).cpu()
-    if not gaussian:
+    if not known:
         return [dict.fromkeys(_COLUMNS) | {"hermite_images": wanted} for _ in stack.cells]
     return [_row(each / wanted) | {"hermite_images": wanted} for each in powers]
 

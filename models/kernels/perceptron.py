@@ -32,14 +32,15 @@ from models.kernels.elementwise import (
 from models.kernels.products import add_product, product
 from models.parameters import Group, Parameter, affine_parameters
 
-_HEADS = {"mean": 1000, "deviation": 1002}  # places of their draws, after those of any hidden layer
+_HEADS = {"mean": 1000, "deviation": 1002, "flow": 1004}  # places of their draws, after those of any hidden layer
 
 
 @dataclass(frozen=True)
 class Perceptron:
-    """Hidden layers, then an affine head for the mean of a density and, if asked, one for its deviation.
+    """Hidden layers, then an affine head for the mean of a density and, if asked, one for its deviation and for a flow.
 
-    `layer` and `place` address its parameters' draws; `group` is theirs; `bias` is where the mean's bias starts.
+    `layer` and `place` address its parameters' draws; `group` is theirs; `bias` is where the mean's bias starts;
+    `flow`: outputs of the flow's head (0: it has none).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Perceptron:
     group: Group
     deviation: bool = True
     bias: np.ndarray | None = None
+    flow: int = 0
 
     def parameters(self) -> Iterator[Parameter]:
         """Weights and biases of the hidden layers in order, then of the heads."""
@@ -58,11 +60,13 @@ class Perceptron:
             yield from affine_parameters(
                 f"{self.name}.{i}", inner[i], inner[i + 1], self.layer, self.place + 2 * i, self.group
             )
-        for head, place in list(_HEADS.items())[: 1 + self.deviation]:
-            bias = self.bias if head == "mean" else None
-            yield from affine_parameters(
-                f"{self.name}.{head}", inner[-1], outputs, self.layer, self.place + place, self.group, bias
-            )
+        sizes = {"mean": outputs, "deviation": outputs * self.deviation, "flow": self.flow}
+        for head, size in sizes.items():
+            if size:
+                bias, place = self.bias if head == "mean" else None, self.place + _HEADS[head]
+                yield from affine_parameters(
+                    f"{self.name}.{head}", inner[-1], size, self.layer, place, self.group, bias
+                )
 
     def mean(self, params: Mapping[str, Tensor], x: Tensor, average: bool = False) -> Tensor:
         """The head of the mean alone: x (C, S, B, I) → (C, S, B, O), or its average over samples, (C, 1, B, O)."""
@@ -72,6 +76,13 @@ class Perceptron:
         """Mean and deviation, each (C, S, B, O), or their averages over samples, (C, 1, B, O)."""
         raw, mean = self._apply(params, x, ("deviation", "mean"), average)
         return mean, sigma(raw, average)
+
+    def gaussian_and_flow(self, params: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean and deviation, each (C, S, B, O), and the outputs for the flow, (C, S, B, `flow`); None without any."""
+        if not self.flow:
+            return *self.gaussian(params, x), None
+        flow, raw, mean = self._apply(params, x, ("flow", "deviation", "mean"), False)
+        return mean, sigma(raw), flow
 
     def _apply(
         self, params: Mapping[str, Tensor], x: Tensor, heads: tuple[str, ...], average: bool

@@ -88,7 +88,7 @@ class Ladder(HierarchicalMLP):
         own = [] if self.down_of_q == self.generative[1:] else self.down_of_q
         maps = [*(each for pair in zip(self.up, self.generative, strict=True) for each in pair), *own]
         found = [parameter for each in maps for parameter in each.parameters()]
-        return found + self.prior.parameters(self.features)
+        return found + self.prior.parameters(self.features, images=True)
 
     def terms(
         self,

@@ -53,10 +53,17 @@ class HierarchicalMLP:
         depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
         self.analytic_kl = frozenset({depth})
         below = (features, *self.latents[:-1])
+        flows = [0] * (depth - 1) + [posterior.outputs(self.latents[-1])]
         # The maps of layer i: inference from z_{i−1} to z_i, generation from z_i to z_{i−1} (x for i = 1).
         self.inference = [
             Perceptron(
-                f"inference.{i + 1}", (below[i], *hidden[i], self.latents[i]), act, i + 1, _INFERENCE, "inference"
+                f"inference.{i + 1}",
+                (below[i], *hidden[i], self.latents[i]),
+                act,
+                i + 1,
+                _INFERENCE,
+                "inference",
+                flow=flows[i],
             )
             for i in range(depth)
         ]
@@ -72,10 +79,11 @@ class HierarchicalMLP:
         ]
 
     def parameters(self) -> list[Parameter]:
-        """Hidden layers and heads of every map, from the data up, then the prior's."""
+        """Hidden layers and heads of every map, from the data up, then the posterior's own and the prior's."""
         maps = zip(self.inference, self.generative, strict=True)
         found = [parameter for pair in maps for each in pair for parameter in each.parameters()]
-        return found + self.prior.parameters(self.inference[-1].sizes[0])
+        found += self.posterior.parameters(self.latents[-1])
+        return found + self.prior.parameters(self.inference[-1].sizes[0], images=len(self.latents) == 1)
 
     def terms(
         self,
@@ -90,6 +98,9 @@ class HierarchicalMLP:
         q: list[Drawn] = []
         for i, eps in enumerate(noise):
             numbers = given[i] if given is not None else None
+            if i + 1 == len(noise) and not self.posterior.gaussian:
+                q.append(self._transformed(params, q[-1].z if q else x, numbers, eps))
+                break
             if numbers is None:
                 numbers = self._from_below(params, i + 1, q[-1] if q else None, x, smoothing)  # (C, S, B, N_i)
             q.append(self.posterior.draw(*numbers, eps))
@@ -107,9 +118,9 @@ class HierarchicalMLP:
                 log_p = self.prior.log_prob(params, drawn.z, self._top(params))
                 if self.posterior.gaussian and paths is None:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
-            deviation_of_q = drawn.deviation if self.posterior.gaussian else None
-            density = None if self.posterior.gaussian else self.posterior.density(drawn)
-            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, deviation_of_q, p_mean, p_deviation, density))
+            q_mean, q_deviation = drawn.moments()
+            density = None if q_deviation is not None else self.posterior.density(drawn)
+            layers.append(Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density))
         if smoothing is None or smoothing.output is None:
             log_px = self._log_px(params, x, q[0].z)
         else:
@@ -160,6 +171,12 @@ class HierarchicalMLP:
         """Mean and deviation of q(z_i|z_{i−1}), each (C, S, B, N_i); `i` from 1."""
         return self.inference[i - 1].gaussian(params, below)
 
+    def _transformed(self, params: Params, below: Tensor, given: Numbers | None, noise: Tensor) -> Drawn:
+        """z_L from a posterior that is no Gaussian, but begins with one, of the numbers given or the map's own."""
+        mean, deviation, outputs = self.inference[-1].gaussian_and_flow(params, below)
+        drawn = self.posterior.draw(*((mean, deviation) if given is None else given), noise)
+        return self.posterior.transform(params, drawn, outputs)
+
     def _top(self, params: Params) -> Callable[[Tensor], Numbers]:
         """q(z_L|·), as a prior that looks at it is given it."""
         return lambda below: self._posterior(params, len(self.latents), below)
@@ -172,11 +189,13 @@ class HierarchicalMLP:
         samples = smoothing.samples(i + 1, above.z, above.mean, above.deviation)  # (C, samples of it, S B, N_{i+1})
         return smoothing.average(partial(down.gaussian, params), samples, above.z.shape[1])
 
-    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
         """See `models.networks.network.Network`."""
         return self.generative[layer - 1].gaussian(params, z) if layer > 1 else (self._output(params, z), None)
 
-    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+    def image(
+        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+    ) -> Tensor:
         """See `models.networks.network.Network`."""
         if z is None:
             *noise, top = noise

@@ -33,7 +33,7 @@ def _each_size(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class MlpOptions:
+class SizeOptions:
     """Sizes of the layers and maps."""
 
     latents: str = option(
@@ -43,10 +43,6 @@ class MlpOptions:
     hidden: str = option(
         "200-200", "hidden sizes of every map; `512-512/256-256` layer by layer, from the data up", check=_each_size,
         shape=True, pattern=r"^[1-9][0-9]{0,6}([-/][1-9][0-9]{0,6})*$",
-    )  # fmt: skip
-    activation: str = option(
-        "tanh", "activation of the hidden layers; `identity`: a linear network", shape=True,
-        choices=("tanh", "relu", "leaky_relu", "elu", "identity"),
     )  # fmt: skip
 
     @cached_property
@@ -68,13 +64,42 @@ class MlpOptions:
                 return {name: str(fault)}
         return {}
 
-    def canonical(self) -> MlpOptions:
+    def canonical(self) -> SizeOptions:
         """The same maps with hidden sizes that are alike in all layers said once."""
         return replace(self, hidden=self.hidden.split("/")[0]) if len(set(self.hidden_sizes)) == 1 else self
 
     def words(self, network: str) -> str:
+        """`two_level 40-40 (300-300)`."""
+        return f"{network} {self.latents} ({self.hidden})"
+
+
+@dataclass(frozen=True)
+class MlpOptions(SizeOptions):
+    """The same, and what the hidden layers do."""
+
+    activation: str = option(
+        "tanh", "activation of the hidden layers; `identity`: a linear network", shape=True,
+        choices=("tanh", "relu", "leaky_relu", "elu", "identity"),
+    )  # fmt: skip
+
+    def top_inputs(self, features: int) -> int:
+        """Numbers that the inference map of the top layer is given."""
+        return (features, *self.latent_sizes)[-2]
+
+    @property
+    def top_given_image(self) -> bool:
+        """Whether these are the image, which is the same for all chains."""
+        return len(self.latent_sizes) == 1
+
+    def top_maps(self, rows: int, features: int) -> list[Affine]:
+        """The affine maps of one more pass of so many rows through that map, with a gradient for them."""
+        units, hidden = self.latent_sizes[-1], self.hidden_sizes[-1]
+        sizes = [*pairwise((self.top_inputs(features), *hidden)), (hidden[-1], units), (hidden[-1], units)]
+        return [Affine(rows, *each) for each in sizes]
+
+    def words(self, network: str) -> str:
         """`mlp 40-40-40-40 (200-200)`, with the activation where it is not tanh."""
-        return f"{network} {self.latents} ({self.hidden}){'' if self.activation == 'tanh' else f' {self.activation}'}"
+        return f"{super().words(network)}{'' if self.activation == 'tanh' else f' {self.activation}'}"
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,10 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "mlp": {"latents": "5-3", "hidden": "13-9/11"},
         "null_mlp": {"latents": "5-3", "hidden": "13-9/11"},
         "ladder": {"latents": "5-3", "hidden": "13-9/11"},
+        "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
     },
-    "prior": {"normal": {}},
-    "posterior": {"gaussian": {}},
+    "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
+    "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
     "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
     "objective": {
         "vae": {"chains": 2},
@@ -48,6 +49,7 @@ TRAINABLE = [  # networks with the objectives that train them
     for objective, each in OBJECTIVES.items()
     if not (entry.unsmoothable and each.smooths)
 ]
+TOP_DOWN = ("ladder", "two_level")  # networks whose q draws the top layer first
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
@@ -172,6 +174,23 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
         assert set(refused.value.faults) == {"objective"}
 
 
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "ladder"])  # which has the usual ones alone
+@pytest.mark.parametrize(
+    ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
+)
+def test_the_size_counts_prior_and_posterior(network, role, name):
+    """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
+    blank = np.zeros((20, 64), np.uint8)
+    example = EXAMPLES["network"][network]
+    for sizes in [example] + [example | {"latents": "5", "hidden": "13-9"}] * (network == "mlp"):
+        (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
+        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+        with FlopCounterMode(display=False) as counted:
+            stack.train(1)
+        assert cell_size(cell).flops == counted.get_total_flops()
+        assert cell_size(cell).parameters == stack.parameters_per_cell
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_place_of_qs(network, images):
     """Alone and in company an image has the same terms; with q's own numbers given to it, the network computes the
@@ -199,7 +218,7 @@ def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_pla
         torch.testing.assert_close(others.layers[place].z, terms.layers[place].z + 1)
     # Bottom-up a layer's q depends on the layer below, top-down on the layer above.
     followed = [not torch.allclose(moved[i].layers[1 - i].log_q, terms.layers[1 - i].log_q) for i in (0, 1)]
-    assert followed == ([False, True] if network == "ladder" else [True, False])
+    assert followed == ([False, True] if network in TOP_DOWN else [True, False])
     analytic = {place for place, layer in enumerate(terms.layers, start=1) if layer.kl is not None}
     assert analytic <= stack.network.analytic_kl
 
@@ -238,13 +257,19 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_posterior_integrates_to_one(posterior):
-    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to."""
-    cells = cells_of("posterior", posterior, 1)
-    made = find("posterior", posterior).load()(cells, torch.empty((), dtype=torch.float64))
+    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to, at the top layer and below it."""
+    cells, like = cells_of("posterior", posterior, 1), torch.empty((), dtype=torch.float64)
+    made = find("posterior", posterior).load()(cells, like)
     noise = torch.linspace(-9, 9, 20_001, dtype=torch.float64).view(1, 1, -1, 1)
-    drawn = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
-    total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
-    assert float(total) == pytest.approx(1.0, abs=1e-6)
+    below = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
+    draws = torch.Generator().manual_seed(0)
+    outputs = torch.randn(1, 1, 1, made.outputs(1), generator=draws, dtype=torch.float64)
+    params = {
+        each.name: torch.randn(1, *each.shape, generator=draws, dtype=torch.float64) for each in made.parameters(1)
+    }
+    for drawn in (below, made.transform(params, below, outputs if made.outputs(1) else None)):
+        total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
+        assert float(total) == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("prior", PRIORS)
