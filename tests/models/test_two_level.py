@@ -149,7 +149,10 @@ def test_an_image_needs_both_layers(images):
         ({"latents": "4-3-2", "hidden": "9-8"}, "two layers"),
         ({"hidden": "9"}, "two sizes"),
         ({"hidden": "9-8/7"}, "two sizes"),
-        ({"activation": "relu"}, "activation is an option of network mlp or null_mlp or ladder: network two_level has none"),
+        (
+            {"activation": "relu"},
+            "activation is an option of network mlp or null_mlp or ladder: network two_level has none",
+        ),
         ({"objective": "ou", "rho": 0.9}, "never smoothed and sees z₂ itself"),
     ],
 )

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
-from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION, Store, atomic, rows
+from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, SCHEMA_VERSION, Store, atomic, rows
 from sweeper.store.columns import LATER_HISTORY
 
 OLD = [column.name for column in CELL_COLUMNS if column.since == 1]  # columns of schema version 1
+OLD_HISTORY = [column.name for column in HISTORY_COLUMNS if column.since == 1]
 EVALUATED = {column.name for column in CELL_COLUMNS if column.null.startswith("the cell diverged")}
 
 
@@ -60,7 +61,6 @@ def as_version_1(monkeypatch, store: Store, numbers) -> None:
             values = row(number, schema_version=1)
             name, table = rows.row_table(values)
             (store.paths.cells / name).write_bytes(rows.encode(table.select(OLD), "cells", name))
-            (store.paths.history / name).write_bytes(
-                rows.encode(rows.history_table(history(number), values), "history", name)
-            )
+            along = rows.history_table(history(number), values).select(OLD_HISTORY)
+            (store.paths.history / name).write_bytes(rows.encode(along, "history", name))
     store.paths.version.write_text('{"format": "sweeper store", "schema_version": 1}\n')

@@ -92,7 +92,7 @@ def test_what_a_done_row_covers(store):
         ({"step": 1.5}, "step should be int64"),
         ({"kl_per_layer": "x"}, "kl_per_layer should be list"),
         ({"state": "failed"}, "state should be done or diverged"),
-        ({"schema_version": 1}, "schema_version should be 3"),
+        ({"schema_version": 1}, f"schema_version should be {SCHEMA_VERSION}"),
         ({"diverged_at": 3}, "diverged_at should be null"),
         ({"cell_id": "../../etc"}, "cell id should match"),
         ({"evaluation_id": "a/b"}, "evaluation id should match"),

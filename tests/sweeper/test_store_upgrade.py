@@ -14,12 +14,12 @@ import pandas
 import pyarrow.parquet as pq
 import pytest
 from crashing import crash_everywhere
-from store_rows import OLD, as_version_1, cell_id, history, row
+from store_rows import OLD, OLD_HISTORY, as_version_1, cell_id, history, row
 
 import sweeper
 from sweeper.errors import StoreNewer
 from sweeper.merge import merge
-from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, SCHEMA_VERSION, Store, rows
+from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, HISTORY_SCHEMA, SCHEMA_VERSION, Store, rows
 from sweeper.store.paths import row_name
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
@@ -68,10 +68,8 @@ def test_the_stores_of_the_repository_are_read_as_they_are(name):
 
 
 def test_under_the_lock_every_row_gets_the_columns_and_says_what_it_said(old):
-    before, histories = (
-        said(sweeper.load(old.paths.root)),
-        {k: v for k, v in files(old.paths.root).items() if "hist" in k},
-    )
+    before, along = said(sweeper.load(old.paths.root)), pandas.read_parquet(old.paths.history)
+    assert list(along.columns) == OLD_HISTORY
     with old.lock():
         assert old.repair() == []
     assert f'"schema_version": {SCHEMA_VERSION}' in old.paths.version.read_text()
@@ -79,7 +77,9 @@ def test_under_the_lock_every_row_gets_the_columns_and_says_what_it_said(old):
         assert pq.read_schema(path).names == CELL_SCHEMA.names
     frame = pandas.read_parquet(old.paths.cells)
     assert said(frame) == before and frame[NEW].isna().all().all() and set(frame["schema_version"]) == {1}
-    assert {k: v for k, v in files(old.paths.root).items() if "hist" in k} == histories  # whose columns are the same
+    now = pandas.read_parquet(old.paths.history)
+    assert list(now.columns) == HISTORY_SCHEMA.names and now.drop(columns=OLD_HISTORY).isna().all().all()
+    pandas.testing.assert_frame_equal(now[OLD_HISTORY], along)
     again = files(old.paths.root)
     old.commit(row(9), history(9))
     with old.lock():
@@ -102,7 +102,7 @@ def test_half_way_pandas_reads_every_row_and_from_the_first_file_on_the_columns(
     monkeypatch.setattr(rows, "encode", look)
     with old.lock():
         old.repair()
-    assert seen == [False, True, True, True, True]
+    assert seen == [False] + [True] * 9  # five rows, then the five histories
 
 
 def test_a_crash_at_any_call_of_an_upgrade_loses_nothing_and_the_next_run_ends_it(monkeypatch, tmp_path, injected):
@@ -148,7 +148,7 @@ def test_an_earlier_version_refuses_it_once_the_upgrade_has_begun(old, monkeypat
         old.repair()
     before = files(old.paths.root)
     monkeypatch.setattr(module, "SCHEMA_VERSION", 1)
-    with pytest.raises(StoreNewer, match="schema version 3, this one knows up to 1"):
+    with pytest.raises(StoreNewer, match=f"schema version {SCHEMA_VERSION}, this one knows up to 1"):
         Store.open(old.paths.root)
     assert files(old.paths.root) == before
 
