@@ -16,8 +16,10 @@ from sweeper.analysis.html.blocks import Block, links, notes, paragraph, section
 from sweeper.analysis.html.curve_chart import order_chart
 from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
+from sweeper.analysis.html.methods import method_blocks
 from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
+from sweeper.analysis.methods import swept
 from sweeper.analysis.report import Report
 from sweeper.analysis.sentences import conditions_line
 from sweeper.analysis.tables import points_table
@@ -45,7 +47,9 @@ def page_data(
     by id, with what its rows show; sections: further ones, shown after the critical values.
     """
     kept = select(cells, asked) if len(cells) else cells
-    shown = [_critical(report), *sections]
+    by_method = section("methods", "Methods", *method_blocks(report.methods))
+    curved = any(swept(curve) for curve in report.curves)  # if none has a transition, the methods are what was asked
+    shown = [*([_critical(report), by_method] if curved else [by_method, _critical(report)]), *sections]
     if report.curves:
         shown.append(_curves(report, kept, history))
         if report.curves[0].axis.name != STEPS.name:
