@@ -36,6 +36,11 @@ def swept(curve: Curve) -> bool:
     return len(curve.control) >= MIN_POINTS
 
 
+def for_transition(curves: Sequence[Curve], compared: bool) -> list[Curve]:
+    """The curves whose transition is worth telling: where methods are compared, not those too short for one."""
+    return [curve for curve in curves if swept(curve) or not compared or len(curves) == 1]
+
+
 def several_methods(curves: Sequence[Curve]) -> bool:
     """Whether the curves' cells are methods to be compared with each other, and not one method along its control.
 

@@ -22,13 +22,17 @@ COLOURS = 6  # of the style; the next six methods have the next marker
 def nll_activity_data(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) -> pd.DataFrame:
     """One row per cell that has both numbers: `data`, `label` (its method, after its architecture where several are
     there), `cell_id`, `seed`, `nll` (−`iw_bound`, or −`elbo` where no cell has that; nats per image), `samples` (K;
-    1 of the ELBO), `active_total`, `active_top`, and `end`: whether it is at the collapsed end (ρ = 1)."""
+    1 of the ELBO), `active_total`, `active_top`, and `end`: whether it is at the collapsed end (ρ = 1), or its method
+    at no other place."""
     rows = named(cells, curves)
     rows = rows.assign(label=labels(rows.assign(method=rows["curve"]), unsaid=["data"]))
     bounded = "iw_bound" in rows and rows["iw_bound"].notna().any()
     nll = -(rows["iw_bound"] if bounded else rows["elbo"]).astype("float64")
     counts = [list(value) if value is not None and np.ndim(value) else [] for value in rows["active_units"]]
-    end = rows[axis.name] == axis.end if axis.name in rows and axis.end is not None else True
+    end = pd.Series(True, index=rows.index)
+    if axis.name in rows and axis.end is not None:
+        places = rows.groupby(["data", "label"])[axis.name].transform("nunique")
+        end = (rows[axis.name] == axis.end) | (places < 2)
     found = rows.assign(
         nll=nll, samples=rows["iw_samples"] if bounded else 1, end=end,
         active_total=[float(sum(count)) if count else np.nan for count in counts],
@@ -61,21 +65,25 @@ def nll_activity_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure 
     with styled():
         across = 2 if max(map(len, names)) < 45 else 1
         down = -(-len(names) // across)
-        figure = Figure(figsize=(6.4, 2.7 * len(sets) + 0.17 * down + 0.5))
-        grid = figure.subplots(len(sets), len(PANELS), squeeze=False, sharey="row")
+        heights = [*[2.6] * len(sets), 0.19 * down]
+        figure = Figure(figsize=(6.4, sum(heights) + 0.5))
+        places = figure.add_gridspec(len(heights), len(PANELS), height_ratios=heights)
+        grid = places[:-1, :].subgridspec(len(sets), len(PANELS)).subplots(squeeze=False, sharey="row")
+        below = figure.add_subplot(places[-1, :])
+        below.set_axis_off()
         for row, name in zip(grid, sets, strict=True):
             part = data[data["data"] == name]
             for axes, active in zip(row, PANELS, strict=True):
                 draw_nll_activity(axes, part, active, names)
             row[0].set_title(name)
             samples = sorted({int(count) for count in part["samples"].dropna()})
-            bound = f"−L, K = {'/'.join(map(str, samples))}" if samples != [1] else "−ELBO"
-            row[0].set_ylabel(f"negative log-likelihood ({bound}; nats)")
+            bound = "−ELBO" if samples == [1] else " or ".join(f"−L{count}" for count in samples)
+            row[0].set_ylabel(f"negative log-likelihood,\n{bound} (nats)")
         marks = [
-            grid[0][0].plot([], [], MARKERS[i // COLOURS % len(MARKERS)], color=f"C{i % COLOURS}", label=name)[0]
+            below.plot([], [], MARKERS[i // COLOURS % len(MARKERS)], color=f"C{i % COLOURS}", label=name)[0]
             for i, name in enumerate(names)
         ]
-        grid[-1][0].legend(handles=marks, loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, ncols=across)
+        below.legend(handles=marks, loc="upper left", borderaxespad=0, ncols=across)
         inside = "" if data["end"].all() else f" Filled: {axis.at(axis.end or 0)}; empty: elsewhere."
         caption(figure, f"One mark per cell ({counted(curves)}).{inside} {ACTIVE}")
     return figure

@@ -40,11 +40,10 @@ def report_table(found: Report) -> list[list[str]]:
 
 def _short(found: Report) -> set[str]:
     """Labels of curves too short for a transition where methods are compared: their cells are rows of methods."""
-    from sweeper.analysis.methods import swept
+    from sweeper.analysis.methods import for_transition
 
-    if found.methods is None or len(found.curves) < 2:
-        return set()
-    return {curve.label for curve in found.curves if not swept(curve)}
+    told = {curve.label for curve in for_transition(found.curves, found.methods is not None)}
+    return {curve.label for curve in found.curves} - told
 
 
 def methods_table(found: Report) -> tuple[list[str], list[list[str]]]:
@@ -70,7 +69,8 @@ def report_lines(found: Report, store: Store) -> list[str]:
     if short:
         symbol = found.curves[0].axis.symbol
         lines.append(
-            f"{plural(len(short), 'curve')} with too few values of {symbol} for a transition: their cells are rows of methods"
+            f"{plural(len(short), 'curve')} with too few values of {symbol} for a transition: "
+            "the cells are in the table of methods"
         )
     if found.page:
         lines += ["page:", f"  {found.page}"]
