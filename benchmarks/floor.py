@@ -9,8 +9,10 @@ from torch import Tensor
 
 from models.cell import Cell, cell_size
 from models.cell.registry import find
+from models.networks.ladder_spec import ladder_maps
 from models.networks.mlp_spec import mlp_maps
 
+MAPS = {"mlp": mlp_maps, "ladder": ladder_maps}  # affine maps of a step; those of a prior or posterior are not in them
 COPIED_BYTES = 64 << 20  # more than a core's share of any cache
 
 
@@ -31,11 +33,13 @@ class Products:
 
         features = find("data", cell.data).features
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
-        for each in mlp_maps(cell, features, chains=samples):
+        maps = MAPS[cell.network](cell, features, chains=samples)
+        self.flops = sum(each.flops for each in maps)  # of a cell's step
+        for each in maps:
             x, weight = operand(each.rows, each.inputs), operand(each.inputs, each.outputs)
             out = operand(each.rows, each.outputs)
             self.calls.append((x, weight, out))
-            if not forward:
+            if not (forward or each.fixed):
                 self.calls.append((x.mT, torch.randn_like(out), torch.empty_like(weight)))
             if not (forward or each.of_data):
                 self.calls.append((torch.randn_like(out), weight.mT, torch.empty_like(x)))

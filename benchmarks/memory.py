@@ -75,22 +75,23 @@ def measure(model: str, batch: int, count: int, steps: int, objective: str) -> d
     warm.train(2)  # what is loaded when first used
     chosen, data = cells(model, count, batch_size=batch, objective=objective), images(model)
     found: dict[str, int] = {}
-    start = _peak()
+    start = peak()
     stack = Stack(chosen, data)
-    found["made"] = _peak() - start
+    found["made"] = peak() - start
     stack.train(steps)
-    found["trained"] = _peak() - start
+    found["trained"] = peak() - start
     with tempfile.TemporaryDirectory() as folder:
         tensors: dict[str, Any] = {name: t.numpy().copy() for name, t in stack.tensors().items()}
         write_record(Path(folder), 1, [f"{i:024x}" for i in range(count)], tensors, {}, 1)
         del tensors
-    found["saved"] = _peak() - start
+    found["saved"] = peak() - start
     evaluate(stack, Evaluation(importance_samples=20, images=200))
-    found["evaluated"] = _peak() - start
+    found["evaluated"] = peak() - start
     return found
 
 
-def _peak() -> int:
+def peak() -> int:
+    """Of this process's resident memory so far, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
 
 

@@ -1,13 +1,15 @@
 """One cell trained the usual way: `nn.Linear`, a `DataLoader`, `torch.optim.Adam`. It shares no code with models/.
 
-The same model and objective as `models.networks.mlp` with `ou`, so the same work a step: bottom-up inference,
-generative maps above p(x|z₁) averaged over S samples, sampled terms below the top, an analytic KL there.
+The same model and objective as `models.networks.mlp` with `vae` or `ou`, so the same work a step: bottom-up inference,
+generative maps above p(x|z₁) averaged over S samples, sampled terms below the top, an analytic KL there. Other methods
+are in `benchmarks.textbook_methods`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -17,6 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from models.cell import Cell
 from models.data.dataset import Dataset
+
+Layers = list[tuple[Tensor, Tensor, Tensor]]  # sample, mean and deviation of each, from the data up
 
 
 class Gaussian(nn.Module):
@@ -28,7 +32,10 @@ class Gaussian(nn.Module):
         self.mean, self.raw = nn.Linear(hidden[-1], outputs), nn.Linear(hidden[-1], outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.body(x)
+        return self.heads(self.body(x))
+
+    def heads(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, given the last hidden layer."""
         return self.mean(h), F.softplus(self.raw(h) + 0.5413) + 1e-6
 
 
@@ -59,29 +66,53 @@ class HierarchicalVae(nn.Module):
             Gaussian(b, h[::-1], a) for a, h, b in zip(sizes[1:], hidden[1:], sizes[2:], strict=False)
         )
         self.pixels = nn.Sequential(body(sizes[1], hidden[0][::-1]), nn.Linear(hidden[0][0], features))
+        self.draw: Callable[..., Tensor] = torch.randn  # where noise comes from
+
+    def maps(self) -> dict[str, nn.Module]:
+        """The maps by the names that models/ has for them."""
+        up = {f"inference.{i}": each for i, each in enumerate(self.up, start=1)}
+        return up | {"generative.1": self.pixels} | {f"generative.{i}": m for i, m in enumerate(self.down, start=2)}
+
+    def others(self) -> dict[str, Tensor]:
+        """Trained numbers beside the maps, by the names that models/ has for them."""
+        return {}
+
+    def encode(self, x: Tensor, chains: tuple[int, ...] = ()) -> Layers:
+        """An ancestral pass up; of several chains, as the first axis."""
+        z, layers = x, []
+        for up in self.up:
+            mean, deviation = up(z)
+            z = mean + deviation * self.draw(*chains, *mean.shape[-2:])
+            layers.append((z, mean, deviation))
+        return layers
 
     def prior(self, i: int, z: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of layer i given the one above, smoothed."""
         if self.rho == 1.0:
             p_mean, p_deviation = self.down[i](z)
             return p_mean, p_deviation
-        noise = torch.randn(self.samples, *z.shape, device=z.device)
+        noise = self.draw(self.samples, *z.shape)
         moved = self.rho * z + (1 - self.rho) * mean + math.sqrt(1 - self.rho**2) * deviation * noise
         p_mean, p_deviation = self.down[i](moved)
         return p_mean.mean(0), p_deviation.mean(0)
 
+    def log_px(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z₁), summed over pixels."""
+        logits = self.pixels(z)
+        return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+
+    def top(self, layers: Layers) -> Tensor:
+        """The term of the top layer."""
+        _, mean, deviation = layers[-1]
+        return (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).sum(-1)
+
     def forward(self, x: Tensor) -> Tensor:
-        z, layers = x, []
-        for up in self.up:
-            mean, deviation = up(z)
-            z = mean + deviation * torch.randn_like(mean)
-            layers.append((z, mean, deviation))
-        loss = F.binary_cross_entropy_with_logits(self.pixels(layers[0][0]), x, reduction="none").sum(-1)
+        """The loss of a batch, nats per image."""
+        layers = self.encode(x)
+        loss = -self.log_px(x, layers[0][0])
         for i, (here, above) in enumerate(pairwise(layers)):
             loss = loss + log_normal(*here) - log_normal(here[0], *self.prior(i, *above))
-        _, mean, deviation = layers[-1]
-        loss = loss + (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).sum(-1)
-        mean_loss: Tensor = loss.mean()
+        mean_loss: Tensor = (loss + self.top(layers)).mean()
         return mean_loss
 
 
@@ -89,11 +120,14 @@ class Textbook:
     """A model, its loader and its optimiser."""
 
     def __init__(self, cell: Cell, dataset: Dataset, device: str = "cpu"):
+        from benchmarks.textbook_methods import model_of
+
         torch.manual_seed(cell.seed)
         grey = torch.tensor(dataset.train).float() / dataset.levels
         self.loader = DataLoader(TensorDataset(grey), cell.batch_size, shuffle=True, drop_last=True)
         self.device = device
-        self.model = HierarchicalVae(cell, dataset.features).to(device)
+        self.model = model_of(cell, dataset.features).to(device)
+        self.model.draw = partial(torch.randn, device=device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), cell.learning_rate)
         self.batches = self._batches()
 

@@ -14,10 +14,17 @@ from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.cell import cell_size
+from models.cell import FIELDS, REGISTRIES, cell_size
 
 TEXTBOOK, PRODUCTS, COPY = "nn.Linear, DataLoader, torch.optim.Adam", "matrix products alone", "copy"
-OBJECTIVES: dict[str, dict[str, Any]] = {"ou": dict(objective="ou"), "vae": dict(objective="vae")}
+METHODS: dict[str, dict[str, Any]] = {
+    "ou": dict(objective="ou"),
+    "vae": dict(objective="vae"),
+    "iwae": dict(objective="iwae", chains=5),
+    "vamp": dict(objective="vae", prior="vamp", pseudo_inputs=500),
+    "planar": dict(objective="vae", posterior="planar", flow_steps=8),
+    "ladder": dict(objective="vae", network="ladder"),
+}
 
 
 def options(parser: ArgumentParser) -> None:
@@ -25,7 +32,9 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--models", nargs="+", choices=MODELS, default=list(MODELS)[:3], help="[default: 4x40 64-32-16-8 2x10]"
     )
-    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES), help="[default: all]")
+    parser.add_argument(
+        "--methods", "--objectives", nargs="+", choices=METHODS, default=list(METHODS), help="[default: all]"
+    )
     parser.add_argument("--batch", type=int, default=128, help="batch size  [default: %(default)s]")
     parser.add_argument("--stacks", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="[default: 1 4 16 64 256]")
     parser.add_argument("--repeats", type=int, default=7, help="rounds  [default: %(default)s]")
@@ -34,26 +43,40 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """A table for each model and objective."""
+    """A table for each model and method."""
     as_in_a_worker(args.threads)
     circumstances(f"Batch {args.batch}, S = 5 under `ou`, {args.threads} thread(s), median of {args.repeats} rounds.")
     for model in args.models:
-        for objective in args.objectives:
-            _compare(model, objective, args)
+        for method in args.methods:
+            if missing(method):
+                print(f"{model} {method}: no {missing(method)} here, skipped.\n")
+            else:
+                _compare(model, method, args)
 
 
-def _compare(model: str, objective: str, args: Namespace) -> None:
-    """Time everything of one model and objective."""
+def missing(method: str) -> str:
+    """The parts and options of a method that are not registered or declared, `objective: iwae`; "" where all are."""
+    has = {
+        name: value in REGISTRIES[name] if name in REGISTRIES else name in FIELDS
+        for name, value in METHODS[method].items()
+    }
+    return ", ".join(f"{name}: {METHODS[method][name]}" for name, found in has.items() if not found)
+
+
+def _compare(model: str, method: str, args: Namespace) -> None:
+    """Time everything of one model and method."""
     import psutil
 
     from benchmarks.floor import Products, copier, least_bytes
     from benchmarks.textbook import Textbook
+    from benchmarks.textbook_methods import compared
     from models.stack.stack import Stack
 
     def made(count: int) -> list[Any]:
-        return cells(model, count, batch_size=args.batch, **OBJECTIVES[objective])
+        return cells(model, count, batch_size=args.batch, **METHODS[method])
 
     data, one, size = images(model), made(1)[0], cell_size(made(1)[0])
+    print(compared(one, data))
     textbook, products, (copy, copied) = Textbook(one, data), Products(one), copier()
     advances: dict[str, tuple[int, Callable[[int], object]]] = {
         TEXTBOOK: (1, textbook.train),
@@ -101,6 +124,10 @@ def _compare(model: str, objective: str, args: Namespace) -> None:
             ]
         )
     print(f"{size.flops / 1e6:.0f} million operations and {least_bytes(one) / 1e6:.1f} MB a cell-step;", end=" ")
+    if products.flops < size.flops:
+        print(
+            f"{1 - products.flops / size.flops:.0%} of the operations are in no product that the floor counts;", end=" "
+        )
     print(f"copies at {bandwidth / 1e9:.1f} GB/s, so {1e3 * moved_s:.2f} ms of bytes.", *skipped, sep="\n")
     print()
     header = [
@@ -111,4 +138,4 @@ def _compare(model: str, objective: str, args: Namespace) -> None:
         "GFLOP/s",
         "÷ floor",
     ]
-    table([f"{model} {objective}", *header, "of the products' rate"], rows)
+    table([f"{model} {method}", *header, "of the products' rate"], rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.cell import Cell
+from models.cell import UNSMOOTHED, Cell
 from models.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ RHOS = 21  # of a phase diagram: so many cells share a seed, and with it their d
 def cells(model: str, count: int, **fields: Any) -> list[Cell]:
     """The first `count` cells of a phase diagram: `RHOS` values of ρ for each seed, smoothed with S = 5.
 
-    `fields` come on top: with `objective="vae"` the cells of a seed differ in their learning rates instead.
+    `fields` come on top: where nothing is smoothed, the cells of a seed differ in their learning rates instead.
     """
     smoothed: dict[str, Any] = dict(objective="ou", smoothing_samples=5)
     chosen = smoothed | MODELS[model] | fields
@@ -36,7 +36,7 @@ def cells(model: str, count: int, **fields: Any) -> list[Cell]:
         seed, place = divmod(number, RHOS)
         own = (
             dict(learning_rate=1e-3 * (1 - 0.01 * place))
-            if chosen["objective"] == "vae"
+            if chosen["objective"] not in UNSMOOTHED
             else dict(rho=0.99 - 0.02 * place)
         )
         found.append(Cell(**(dict(seed=seed) | own | chosen)))

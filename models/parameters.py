@@ -18,7 +18,8 @@ Group = Literal["inference", "generative", "prior"]
 class Parameter:
     """A parameter of a network: its name, its shape without the cells, and where its first value comes from.
 
-    Weights are (inputs, outputs) and start Glorot-uniform; biases start at `value` (0, or one number per unit).
+    Weights are (inputs, outputs) and start Glorot-uniform, or normal with the mean and deviation of `normal`; biases
+    start at `value` (0, or one number per unit).
     `layer` and `place` address its draws, so that no other layer's depend on them. `group` says what it is part of:
     optimisers can update one group of a stack and leave the others as they are.
     """
@@ -29,6 +30,7 @@ class Parameter:
     place: int
     value: np.ndarray | None = None
     group: Group = "generative"
+    normal: tuple[float, float] | None = None
 
     def first(self, uniform: Callable[..., Tensor]) -> Tensor:
         """First value, (cells, *shape); `uniform(shape, layer=, inner=)` gives numbers on [0, 1), (cells, *shape)."""
@@ -36,6 +38,10 @@ class Parameter:
         if len(self.shape) == 1:
             first = torch.zeros_like(draws)
             return first if self.value is None else first + torch.tensor(self.value).to(first)
+        if self.normal is not None:
+            mean, deviation = self.normal
+            numbers: Tensor = torch.special.ndtri(draws.double() + 2.0**-26) * deviation + mean
+            return numbers.to(draws)
         bound = math.sqrt(6.0 / (self.shape[0] + self.shape[1]))
         return (draws * 2.0 - 1.0) * bound
 

@@ -30,11 +30,13 @@ Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
 @dataclass(frozen=True)
 class Encoded(Generic[Values]):
-    """A way up the layers, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it, each
-    (S, n, units). Layer i is encoded from the sample of layer i − 1: above layer 1 means differ from chain to chain."""
+    """An ancestral pass through q, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it,
+    each (S, n, units). Bottom-up layer i is encoded from the sample of layer i − 1: above layer 1 means differ from
+    chain to chain. Top-down (`ladder`) it is encoded from the image and the sample of layer i + 1: below layer L.
+    Where q is a flow, `mean` is the sample itself and `deviation` None (`models.networks.network.Layer`)."""
 
     mean: tuple[Values, ...]
-    deviation: tuple[Values, ...]
+    deviation: tuple[Values | None, ...]
     z: tuple[Values, ...]
 
 
@@ -43,8 +45,9 @@ class BoundTerms(Generic[Values]):
     """Terms of the bound at S samples of each image, nats.
 
     - `log_px`: log p(x|z₁), (S, n).
-    - `log_q`, `log_p`: log q(z_i|z_{i−1}) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
-    - `kl`: each layer's term of the ELBO, (S, n): their difference, and of the top layer the analytic KL.
+    - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
+    - `kl`: each layer's term of the ELBO, (S, n): their difference, or the analytic KL where the network has one (of
+      the top layer, and of every layer with `ladder`).
     - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
     """
 
@@ -149,13 +152,12 @@ class TrainedModel:
         return seen
 
     def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
-        """A way up the layers from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
+        """An ancestral pass through q from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
 
         samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
         Raises ValueError where `x` has another shape or values that no image has.
         """
-        mean, deviation, z = _by_threes(self._up(x, samples, seed, _of_the_way_up))
-        return Encoded(mean, deviation, z)
+        return _encoded(self._up(x, samples, seed, _of_the_way_up), len(self.latents))
 
     def terms(self, x: Values, samples: int = 1, seed: int = 0) -> BoundTerms[Values]:
         """The terms of the bound of images, nats; arguments as of `encode`."""
@@ -253,8 +255,15 @@ class TrainedModel:
 
 
 def _of_the_way_up(terms: Terms) -> list[Tensor]:
-    """Mean, deviation and sample of every layer."""
-    return [getattr(layer, name) for name in ("q_mean", "q_deviation", "z") for layer in terms.layers]
+    """Mean and sample of every layer, then the deviation of those that have one."""
+    found = [getattr(layer, name) for name in ("q_mean", "z", "q_deviation") for layer in terms.layers]
+    return [each for each in found if each is not None]
+
+
+def _encoded(found: list[Values], depth: int) -> Encoded[Values]:
+    """What `_of_the_way_up` took."""
+    deviation: list[Any] = [*found[2 * depth :], None]  # the top layer may have none
+    return Encoded(tuple(found[:depth]), tuple(deviation[:depth]), tuple(found[depth : 2 * depth]))
 
 
 def _of_the_bound(terms: Terms) -> list[Tensor]:

@@ -65,7 +65,7 @@ def added(monkeypatch) -> list[str]:
 
 def test_what_the_page_adds_trains_and_is_evaluated(added, tmp_path):
     """Its study plans, and a few steps of each objective raise the evaluated bound from where it started."""
-    assert added == ["bars", "iwae"]
+    assert added == ["bars", "renyi"]
     (block,) = blocks("adding.md", "yaml")
     (tmp_path / "bars.yaml").write_text(block, encoding="utf-8")
     study = load_study(tmp_path / "bars.yaml")
@@ -86,7 +86,7 @@ def test_the_added_bound_is_log_p_under_the_exact_posterior(added, model):
     rng = np.random.default_rng(0)
     expected = sum(model.log_p(float(x)) for x in images) / 2
     for k in (1, 5):
-        stack = stack_of(model, images.numpy(), objective="iwae", chains=k)
+        stack = stack_of(model, images.numpy(), objective="renyi", chains=k)
         noise = [torch.from_numpy(rng.standard_normal((1, k, 2, 1))) for _ in model.b]
         x = images.double().view(1, 1, 2, 1)
         terms = stack.network.terms(stack.params, x, noise)
@@ -99,7 +99,7 @@ def test_the_added_objective_keeps_cells_apart_bitwise(added):
     torch.set_num_threads(1)
     try:
         cells = [
-            Cell(data="bars", latents="5-3", hidden="13", objective="iwae", chains=5, seed=i, batch_size=10)
+            Cell(data="bars", latents="5-3", hidden="13", objective="renyi", chains=5, seed=i, batch_size=10)
             for i in range(3)
         ]
         whole = Stack(cells, models.data.load("bars"))
@@ -115,7 +115,7 @@ def test_the_added_objective_keeps_cells_apart_bitwise(added):
 def test_the_planner_counts_the_chains_of_the_added_objective(added):
     """Fifty chains: fifty times the operations, but for the first map, which sees the image once."""
     few, many = (
-        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, batch_size=512, objective="iwae", chains=k))
+        cell_size(Cell(data="bars", latents="8-4", hidden="32", seed=0, batch_size=512, objective="renyi", chains=k))
         for k in (1, 50)
     )
     assert 25 < many.flops / few.flops < 50 and many.memory_bytes > 5 * few.memory_bytes
@@ -124,9 +124,9 @@ def test_the_planner_counts_the_chains_of_the_added_objective(added):
 def test_what_the_added_objective_cannot_take_is_refused(added):
     """Free bits; and a ρ, which would have filed the same training under many ids."""
     with pytest.raises(ValueError, match="free_bits should be 0"):
-        Stack([Cell(data="bars", latents="4", seed=0, objective="iwae", free_bits=0.1)], models.data.load("bars"))
+        Stack([Cell(data="bars", latents="4", seed=0, objective="renyi", free_bits=0.1)], models.data.load("bars"))
     with pytest.raises(ValueError, match="rho is an option of objective ou"):
-        Cell(data="bars", latents="4", seed=0, objective="iwae", rho=0.9)
+        Cell(data="bars", latents="4", seed=0, objective="renyi", rho=0.9)
 
 
 def rows(page: str, heading: str) -> dict[str, str]:

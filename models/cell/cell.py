@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from models.cell.fields import REQUIRED, Option, merged, option, options_of
+from models.cell.fields import REQUIRED, YES_NO, Option, merged, option, options_of
 from models.cell.registry import REGISTRIES, ROLES, Entry, find
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
@@ -134,11 +134,17 @@ class _Cell:
                 faults[name] = str(fault)
         for name, each in layout.absent.items():
             if values[name] not in (None, each.default):
-                faults[name] = f"{name} is an option of {owners(name)}: {self._named(name)} has none"
+                faults[name] = (
+                    f"{name} is an option of {owners(name)}: {self._named(name)} has none{self.why_not(name)}"
+                )
             values[name] = each.default if each.since <= ALWAYS_WRITTEN and not each.required else None
         for role, entry in layout.entries.items():
             if not faults and hasattr(entry.options, "faults"):
                 faults |= self.options(role).faults()
+            if not faults and entry is not None and hasattr(entry.options, "conflicts"):
+                faults |= self.options(role).conflicts(self)
+        if not faults and self.smoothed:
+            faults = self._unsmoothable()
         if faults:
             raise CellError(faults)
 
@@ -169,10 +175,25 @@ class _Cell:
     def _layout(self) -> _Layout:
         return _layout(tuple(_entry(role, getattr(self, role)) for role in ROLES))
 
+    def _unsmoothable(self) -> dict[str, str]:
+        """A sentence for the objective where a part of the cell does not allow that its maps are smoothed."""
+        for role in ROLES:
+            entry, plain = _entry(role, getattr(self, role)), UNSMOOTHED[self.objective]
+            if entry is not None and entry.unsmoothable:
+                why = f"objective {self.objective} smooths generative maps, which {role} {getattr(self, role)} does not"
+                return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
+        return {}
+
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""
         role = role_of(name)
         return f"{role} {getattr(self, role)}"
+
+    def why_not(self, name: str) -> str:
+        """Why the cell's part has no option of that name, as the end of a sentence; "" where it does not say so."""
+        entry = _entry(role := role_of(name), getattr(self, role)) if role_of(name) else None
+        why = getattr(entry.options, "refused", {}).get(name, "") if entry else ""
+        return f" ({why})" if why else ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Cell:
@@ -243,7 +264,7 @@ class _Cell:
         """What `canonical` changes. As `_shape`, the same for all seeds."""
         changes: dict[str, Any] = {}
         for name, each in self._layout.present.items():
-            if each.needs and not getattr(self, each.needs):
+            if each.needs and not any(getattr(self, needed) for needed in each.needs.split(" or ")):
                 changes[name] = each.default
         for role, entry in self._layout.entries.items():
             if entry.smooths and self.options(role).plain(self):
@@ -253,6 +274,8 @@ class _Cell:
                 changes |= {name: each.default for name, each in plain.items() if name not in entry.declared()}
             if hasattr(entry.options, "canonical"):
                 changes |= asdict(self.options(role).canonical())
+            if hasattr(entry.options, "idle"):
+                changes |= self.options(role).idle(self)
         return {name: value for name, value in changes.items() if getattr(self, name) != value}
 
     def flat(self) -> dict[str, Any]:
@@ -365,6 +388,8 @@ def _checked(each: Option, value: Any) -> Any:
             value = int(value)
         elif each.check is not None:
             value = str(value)
+        elif each.choices == YES_NO and isinstance(value, bool):
+            value = YES_NO[value]
         elif not isinstance(value, str):
             raise ValueError("should be a name")
     except (TypeError, ValueError, OverflowError) as fault:

@@ -78,8 +78,9 @@ def branches(cells: Sequence[Cell], steps: int) -> tuple[Cell, ...]:
     for cell in cells:
         if cell.procedure != CONTINUE:
             found[cell] = None
-        elif cell.objective not in UNSMOOTHED or cell.depth == 1:
-            raise ValueError("procedure: continue needs cells that are smoothed (objective: ou, two layers or more)")
+        elif cell.objective not in UNSMOOTHED or not cell.options("objective").smooths(cell):
+            smoothed = f"objective: {' or '.join(UNSMOOTHED)}, two layers or more"
+            raise ValueError(f"procedure: continue needs cells that are smoothed ({smoothed})")
         else:
             grids.setdefault(replace(cell, rho=1.0), []).append(cell.rho)
     for like, rhos in grids.items():

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 REQUIRED: Any = dataclasses.MISSING
 Kind = Literal["str", "float", "int"]
+YES_NO = ("no", "yes")  # choices of a switch, for which a study may also say true and false
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Option:
     - `choices`: of a name, all there are; `check`: of another text, raises ValueError; `pattern`: its regular
       expression, for editors.
     - `shape`: it decides the shape of a tensor or the code that runs, so cells of one stack share it.
-    - `needs`: the option of the same part without which (at 0) it has no effect.
+    - `needs`: the option of the same part without which (at 0) it has no effect; `one or another`: without both.
     - `since`: the version of the results' columns that has it; from 3 on it is null in rows of cells without it.
     - As a control parameter: `symbol` in formulas; `label` on axes; `collapses`: the end, `low` or `high`, at which the
       order parameter vanishes, where that is known; `complement`: the scale is log(1 − value); `reference`: the value

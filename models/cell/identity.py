@@ -28,7 +28,11 @@ def cell_size(cell: Cell) -> Size:
         find("objective", cell.objective)
         if network.size is None:
             raise UnknownName(f"network: {cell.network} does not say what a cell of it needs")
-        _SIZES[shape] = network.size(cell, find("data", cell.data).features)
+        features = find("data", cell.data).features
+        size = network.size(cell, features)
+        for part in (find("prior", cell.prior), find("posterior", cell.posterior)):
+            size += part.size(cell, features) if part.size is not None else Size(0, 0, 0)
+        _SIZES[shape] = size
     return _SIZES[shape]
 
 

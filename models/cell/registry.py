@@ -16,8 +16,14 @@ from typing import Any
 from models.cell.fields import Option, options_of
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
+from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
+from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
-from models.objectives.spec import OuOptions, VaeOptions
+from models.networks.two_level_spec import UNSMOOTHABLE as TWO_LEVEL_UNSMOOTHABLE
+from models.networks.two_level_spec import TwoLevelOptions, two_level_size
+from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
+from models.posteriors.spec import PlanarOptions, planar_size
+from models.priors.spec import VampOptions, vamp_size
 from models.procedures.spec import JointOptions
 from models.stack.spec import AdamOptions
 
@@ -32,11 +38,17 @@ class Entry:
     """Where a registered name's code lives (`module:attribute`), and what identity and planning need of it.
 
     - `options`: the dataclass of its options (`models.cell.fields.option`), which are fields of the cells that name it.
+      It may also have `faults()` and `conflicts(cell)`, a sentence for each option that does not go with the part's
+      others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
+      and `refused`, by name why it has not an option that other parts of its role have.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
     - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
-    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch;
-      `max_stack`: most cells it can train in one stack (0: no limit of its own).
+    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch; of a
+      prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in one stack (0:
+      no limit of its own).
     - `smooths`: of an objective, the name of what it is where nothing is smoothed.
+    - `unsmoothable`: of any part, why no objective may smooth the maps of its cells, a clause after "because"; "": one
+      may. A cell of both is refused when it is made.
     """
 
     target: str
@@ -49,6 +61,7 @@ class Entry:
     size: Callable[[Any, int], Size] | None = None
     max_stack: int = 0
     smooths: str = ""
+    unsmoothable: str = ""
 
     def load(self) -> Any:
         """Import and return the registered object."""
@@ -94,11 +107,29 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+    "ladder": Entry(
+        "models.networks.ladder:Ladder",
+        LadderOptions,
+        size=ladder_size,
+        unsmoothable=LADDER_UNSMOOTHABLE,
+    ),
+    "two_level": Entry(
+        "models.networks.two_level:TwoLevel",
+        TwoLevelOptions,
+        size=two_level_size,
+        unsmoothable=TWO_LEVEL_UNSMOOTHABLE,
+    ),
 }
 
-PRIORS: dict[str, Entry] = {"normal": Entry("models.priors.normal:StandardNormal")}
+PRIORS: dict[str, Entry] = {
+    "normal": Entry("models.priors.normal:StandardNormal"),
+    "vamp": Entry("models.priors.vamp:Vamp", VampOptions, size=vamp_size),
+}
 
-POSTERIORS: dict[str, Entry] = {"gaussian": Entry("models.posteriors.gaussian:Gaussian")}
+POSTERIORS: dict[str, Entry] = {
+    "gaussian": Entry("models.posteriors.gaussian:Gaussian"),
+    "planar": Entry("models.posteriors.planar:Planar", PlanarOptions, size=planar_size),
+}
 
 LIKELIHOODS: dict[str, Entry] = {
     "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
@@ -108,6 +139,8 @@ LIKELIHOODS: dict[str, Entry] = {
 OBJECTIVES: dict[str, Entry] = {
     "vae": Entry("models.objectives.elbo:Vae", VaeOptions),
     "ou": Entry("models.objectives.elbo:OrnsteinUhlenbeck", OuOptions, smooths="vae"),
+    "iwae": Entry("models.objectives.iwae:Iwae", IwaeOptions),
+    "ou_iwae": Entry("models.objectives.iwae:OuIwae", OuIwaeOptions, smooths="iwae"),
 }
 
 PROCEDURES: dict[str, Entry] = {
@@ -135,9 +168,25 @@ ROLES: dict[str, Role] = {
     "data": Role(DATASETS, "data set"),
     "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
     "network": Role(NETWORKS, "registered network", "mlp"),
-    "prior": Role(PRIORS, "prior of the top layer: `normal`", "normal", since=3),
-    "posterior": Role(POSTERIORS, "distribution of a layer given what is below: `gaussian`", "gaussian", since=3),
-    "objective": Role(OBJECTIVES, "`vae` or `ou`; `ou` at ρ = 1 trains as `vae` does and is stored as `vae`", "vae"),
+    "prior": Role(
+        PRIORS,
+        "prior of the top layer: `normal`, or `vamp`, a mixture of the posteriors of learned pseudo-inputs",
+        "normal",
+        since=3,
+    ),
+    "posterior": Role(
+        POSTERIORS,
+        "distribution of a layer given what is below: `gaussian`, or `planar`, at the top layer a Gaussian that goes "
+        "through planar flows",
+        "gaussian",
+        since=3,
+    ),
+    "objective": Role(
+        OBJECTIVES,
+        "`vae` or `iwae`; smoothed, `ou` or `ou_iwae`, which at ρ = 1 train as `vae` and `iwae` do and are "
+        "stored as these",
+        "vae",
+    ),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
     "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
 }

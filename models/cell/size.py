@@ -18,17 +18,30 @@ class Size:
     flops: int
     memory_bytes: int
 
+    def __add__(self, other: Size) -> Size:
+        """Of two parts of a cell together."""
+        return Size(
+            self.parameters + other.parameters,
+            self.flops + other.flops,
+            self.memory_bytes + other.memory_bytes,
+        )
+
 
 @dataclass(frozen=True)
 class Affine:
-    """An affine map in a training step: `rows` of so many inputs to so many outputs; `of_data`: none flows back."""
+    """An affine map in a training step: `rows` of so many inputs to so many outputs.
+
+    `of_data`: no gradient flows back to its input; `fixed`: none to its weight; `again`: its parameters are another's.
+    """
 
     rows: int
     inputs: int
     outputs: int
     of_data: bool = False
+    fixed: bool = False
+    again: bool = False
 
     @property
     def flops(self) -> int:
         """Of its matrix products: one forward, one for the weight's gradient and one for the input's."""
-        return (4 if self.of_data else 6) * self.rows * self.inputs * self.outputs
+        return (6 - 2 * self.of_data - 2 * self.fixed) * self.rows * self.inputs * self.outputs

@@ -51,6 +51,18 @@ class Purpose(IntEnum):
     PREDICT_LATENT = 17  # noise of z_layer (the same)
     PREDICT_SMOOTH = 18  # noise of the smoothing of the map from z_layer (the same)
     SAMPLE_PIXELS = 19  # pixels of a sample, given p(x|z₁)
+    NOISE_IMAGES = 20  # which images a minibatch behind the gradient's noise has (step = minibatch), as the next three
+    NOISE_BINARISE = 21  # its pixels
+    NOISE_LATENT = 22  # noise of z_layer
+    NOISE_SMOOTH = 23  # noise of the smoothing of the map from z_layer
+    INFORMATION_BINARISE = 70  # pixels of images behind a mutual information (step = first image of the chunk)
+    INFORMATION_LATENT = 71  # noise of z_layer (the same, inner = block of chains)
+    GRADIENT_BINARISE = 72  # pixels of the batch whose gradients' variance is measured
+    GRADIENT_LATENT = 73  # noise of z_layer (step = draw)
+    GRADIENT_SMOOTH = 74  # what an objective draws for its smoothing (step = draw and purpose: see gradient_variance)
+    SPECTRUM_BINARISE = 75  # pixels of images at whose q a map is expanded (step = first image of the chunk)
+    SPECTRUM_LATENT = 76  # noise of z_layer of the chain that leads there (the same)
+    SPECTRUM_CIRCLE = 77  # the two points that span a circle around q(z_layer|·) (the same)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:

@@ -3,7 +3,7 @@
 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.) A block of four 32-bit words is a function of a
 64-bit key, the seed, and a 128-bit counter, the address:
 
-    word 0: place of the block in the draw      word 1: purpose (5 bits), layer (7), inner (20)      words 2, 3: step
+    word 0: place of the block in the draw      word 1: purpose (7 bits), layer (7), inner (18)      words 2, 3: step
 
 so that no two addresses share a block. `step` may be a tensor on the device: then nothing waits for the host, and the
 computation can be captured as a CUDA graph. torch has no unsigned 32-bit arithmetic, so words live in int64.
@@ -42,11 +42,15 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], keys: Sequence[tuple[
 
 
 def address(purpose: int, layer: int, inner: int) -> int:
-    """Word 1 of the counter. Raises ValueError where a number does not fit."""
-    for name, value, bits in (("purpose", purpose, 5), ("layer", layer, 7), ("inner", inner, 20)):
+    """Word 1 of the counter. Raises ValueError where a number does not fit.
+
+    The upper two bits of a purpose are the word's: purposes below 32 have the addresses that they had before there were
+    others.
+    """
+    for name, value, bits in (("purpose", purpose, 7), ("layer", layer, 7), ("inner", inner, 18)):
         if not 0 <= value < 1 << bits:
             raise ValueError(f"{name} of a draw should be in [0, {1 << bits}), got {value}")
-    return purpose | layer << 5 | inner << 12
+    return (purpose & 31) | layer << 5 | inner << 12 | (purpose >> 5) << 30
 
 
 def keys_of(seeds: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -3,6 +3,10 @@
 V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds (MATHEMATICS §4);
 W is the mean over images of the variance of q's mean between chains. One chain per image measures V + W instead, and
 calls dead units alive; both are returned.
+
+Where q has no mean in closed form, as of a flow, the sample stands for it (`models.networks.network.Layer`). Then V is
+the same quantity with a larger error, which the number of chains allows for (a dead unit with W = 1); W has the
+variance of q in it, and one chain calls every unit active.
 """
 
 from __future__ import annotations

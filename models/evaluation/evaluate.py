@@ -5,6 +5,8 @@ chains; every metric has an accumulator of its own (`accumulators_of`), which se
 block and in the end gives its columns. After the chains of a block of images comes one more, on a second binarisation
 of them, for what the one binarisation adds to the error of the ELBO.
 
+What costs extra is measured on request by functions beside the accumulators (`DIAGNOSES`), with draws of their own.
+
 A few cells are taken at a time, so that memory is bounded for any stack, and a cell's numbers do not depend on the
 cells evaluated beside it. Noise and binarisation follow from the settings' seed alone and are the same for all cells.
 The compiled passes of `models.kernels.elementwise` are used as in training, where this process has them.
@@ -24,13 +26,24 @@ from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
 from models.evaluation.bound import Bound
 from models.evaluation.elbo import BinarisationError, Elbo, LayerTerms, Means, Reconstruction, TopUnits
+from models.evaluation.gradient_variance import gradient_variance
+from models.evaluation.hermite_spectrum import hermite_spectrum
 from models.evaluation.inputs import binarised, noise_of
+from models.evaluation.mutual_information import mutual_information
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
 from models.networks.network import Network
 from models.stack.stack import Stack
 
 NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
+
+# What is measured where a setting of that name is not 0: a function of (stack, images, settings, which cells at a time,
+# `between`) to the columns of each cell.
+DIAGNOSES: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "mutual_information": mutual_information,
+    "gradient_variance": gradient_variance,
+    "hermite_spectrum": hermite_spectrum,
+}
 
 
 def evaluate(
@@ -46,12 +59,14 @@ def evaluate(
         between: called before every block, about 1,000 rows per cell; what it raises ends the evaluation.
 
     Returns:
-        One dict per cell, keyed by the columns of a results row; nats per image, Python numbers and lists.
+        One dict per cell, keyed by the columns of a results row, of `DIAGNOSES` those that the settings ask for; nats
+        per image, Python numbers and lists.
     """
     images = evaluated_images(stack.dataset, settings)
     blocks = image_blocks(len(images), settings, quick)
     again = not quick and stack.dataset.levels > 1
-    parts = _parts(stack, blocks, settings, again)
+    places = _places(stack)
+    parts = _parts(stack, places, blocks, settings, again)
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for block in blocks:
@@ -72,7 +87,12 @@ def evaluate(
     some = len(images) < len(getattr(stack.dataset, settings.split))
     common = {"split": settings.split, "images": len(images)}
     which = {"image_choice": settings.image_choice if some else "all"}
-    return [common | part.row(cell) | which for part in parts for cell in range(part.cells)]
+    rows = [common | part.row(cell) | which for part in parts for cell in range(part.cells)]
+    for name, diagnose in DIAGNOSES.items():
+        if getattr(settings, name):
+            found = diagnose(stack, images, settings, places, between)
+            rows = [row | more for row, more in zip(rows, found, strict=True)]
+    return rows
 
 
 def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Accumulator]:
@@ -117,13 +137,18 @@ class _Part:
         return found
 
 
-def _parts(stack: Stack, blocks: Sequence[ImageBlock], settings: Evaluation, again: bool) -> list[_Part]:
+def _places(stack: Stack) -> list[slice]:
     """The stack's cells in order, as many at a time as `NUMBERS` allows."""
     widest = max(param.shape[-1] for param in stack.params.values())
     few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
+    return [slice(first, first + few) for first in range(0, len(stack.cells), few)]
+
+
+def _parts(
+    stack: Stack, places: Sequence[slice], blocks: Sequence[ImageBlock], settings: Evaluation, again: bool
+) -> list[_Part]:
     parts = []
-    for first in range(0, len(stack.cells), few):
-        here = slice(first, first + few)
+    for here in places:
         sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
         parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again)))
     return parts

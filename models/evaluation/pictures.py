@@ -39,7 +39,7 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
 
     with torch.no_grad():
         up = network.terms(stack.params, x, noise(Purpose.PICTURE_UP, top)).layers
-        drawn = {"images": x, "from z1": network.image(stack.params, [], up[0].z)}
+        drawn = {"images": x, "from z1": network.image(stack.params, [], up[0].z, [each.z for each in up[1:]])}
         if top > 1:
             drawn[f"from z{top}"] = network.image(stack.params, noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)
         drawn["samples"] = network.image(stack.params, noise(Purpose.PICTURE_SAMPLE, top))

@@ -10,7 +10,11 @@ from models.cell import canonical_json
 
 EVALUATION_SEMANTICS = 1  # raised when the same settings come to mean other numbers
 IMAGES = 100  # evaluated at a time
-ADDED_LATER = {"importance_images": 0, "image_choice": "first"}  # fields, with the value that was meant before them
+# Fields, with the value that was meant before them.
+ADDED_LATER = {
+    "importance_images": 0, "image_choice": "first", "mutual_information": 0, "gradient_variance": 0,
+    "hermite_spectrum": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Evaluation:
       all). The others get as many chains as the other averages need, which are far fewer.
     - `split`: `test` or `validation`; `seed` fixes binarisation and noise alike for all cells.
     - `active_threshold`: a unit is active if the variance of its mean over images exceeds this (Burda et al. 2016).
+    - `mutual_information`, `gradient_variance`, `hermite_spectrum`: what is measured on request beside the metrics, by
+      the modules of these names: on so many images, over so many draws of the noise, at q of so many images (0: not).
     """
 
     importance_samples: int = 100
@@ -35,16 +41,25 @@ class Evaluation:
     active_threshold: float = 0.01
     importance_images: int = 0
     image_choice: str = "first"
+    mutual_information: int = 0
+    gradient_variance: int = 0
+    hermite_spectrum: int = 0
 
     def on(self, images: int) -> Evaluation:
         """The settings in their plainest form for a split of so many images.
 
-        Of `importance_images` whole blocks, and 0 for all of them; of `image_choice` `first`, where all are taken.
+        Of `importance_images` whole blocks, and 0 for all of them; of `image_choice` `first`, where all are taken; of
+        the images of what is measured on request no more than there are.
         """
         blocks = math.ceil(self.importance_images / IMAGES) * IMAGES
-        some = blocks < (min(self.images, images) if self.images else images)
-        choice = self.image_choice if 0 < self.images < images else "first"
-        return replace(self, importance_images=blocks if some else 0, image_choice=choice)
+        taken = min(self.images, images) if self.images else images
+        return replace(
+            self,
+            importance_images=blocks if blocks < taken else 0,
+            image_choice=self.image_choice if 0 < self.images < images else "first",
+            mutual_information=min(self.mutual_information, taken),
+            hermite_spectrum=min(self.hermite_spectrum, taken),
+        )
 
     def accepted(self) -> frozenset[str]:
         """Ids of the settings whose rows serve: these, and the same with K chains on all images, which is more."""

@@ -93,3 +93,8 @@ def standard_normal_log_prob(x: Tensor) -> Tensor:
 def normal_kl(mean: Tensor, deviation: Tensor) -> Tensor:
     """KL(N(mean, deviation²) ‖ N(0, 1)) of each unit, nats; not summed."""
     return 0.5 * (mean.square() + deviation.square() - 1.0) - deviation.log()
+
+
+def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviation: Tensor) -> Tensor:
+    """KL(N(mean, deviation²) ‖ N(p_mean, p_deviation²)) of each unit, nats; not summed."""
+    return normal_kl((mean - p_mean) / p_deviation, deviation / p_deviation)

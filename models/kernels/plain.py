@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -48,3 +48,18 @@ def normal_log_prob(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """`densities.normal_log_prob`: summed over the last axis."""
     density: Tensor = Normal(mean, deviation, validate_args=False).log_prob(x).sum(-1)  # type: ignore[no-untyped-call]
     return density
+
+
+def merged(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """`merge.merged`: log σ² = −logaddexp(−log σ̂², −log σ_p²), μ = σ² (μ̂/σ̂² + μ_p/σ_p²)."""
+    log_precision, p_log_precision = -2.0 * deviation.log(), -2.0 * p_deviation.log()
+    log_variance = -torch.logaddexp(log_precision, p_log_precision)
+    share, p_share = (log_variance + log_precision).exp(), (log_variance + p_log_precision).exp()
+    return share * mean + p_share * p_mean, (0.5 * log_variance).exp()
+
+
+def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviation: Tensor) -> Tensor:
+    """`merge.normal_kl_between`: of each unit."""
+    of = Normal(mean, deviation, validate_args=False), Normal(p_mean, p_deviation, validate_args=False)
+    divergence: Tensor = kl_divergence(*of)
+    return divergence

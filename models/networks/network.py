@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
 if TYPE_CHECKING:
+    from models.objectives.paths import Paths
     from models.objectives.smoothing import Smoothing
 
 Params = Mapping[str, Tensor]  # trained tensors by name, each (cells, …)
@@ -27,11 +28,15 @@ Numbers = tuple[Tensor, Tensor]  # of q: mean and deviation of a layer, each (ce
 class Layer:
     """Terms of one stochastic layer at its sample.
 
-    - `z` and `q_mean`: the sample and the mean of q it was drawn from, (cells, samples, batch, features).
+    - `z` and `q_mean`: the sample and the mean of q it was drawn from, (cells, samples, batch, features). Where that
+      mean has no closed form, as of a flow, `q_mean` is z itself: over an image's chains both have the same average.
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|·) at that sample, summed over features, (cells, samples, batch).
     - `kl`: the analytic KL of each unit, (cells, samples, batch, features), only where it *is* the expectation of
-      log q − log p given what is below (`Network.analytic_kl`) and has a closed form.
+      log q − log p given what q is given (`Network.analytic_kl`) and has a closed form.
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
+    - `p_mean`, `p_deviation`: of p(z_i|z_{i+1}), smoothed where training smooths it; None where it is no diagonal
+      Gaussian, or has no maps, as the prior of the top layer.
+    - `q_density`: where it is none, `models.posteriors.posterior.Posterior.density` of the layer.
     """
 
     z: Tensor
@@ -40,18 +45,37 @@ class Layer:
     log_p: Tensor
     kl: Tensor | None = None
     q_deviation: Tensor | None = None
+    p_mean: Tensor | None = None
+    p_deviation: Tensor | None = None
+    q_density: Callable[[Tensor], Tensor] | None = None
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
         return self.log_q - self.log_p if self.kl is None else self.kl.sum(-1)
 
+    def unit_term(self) -> Tensor:
+        """The same of each unit, (cells, samples, batch, features).
+
+        Raises ValueError where p or q is no product over units, of whose densities it would be made.
+        """
+        if self.kl is not None:
+            return self.kl
+        if self.q_deviation is None or self.p_mean is None or self.p_deviation is None:
+            raise ValueError("a KL term of each unit needs q and p that are diagonal Gaussians, or an analytic KL")
+        of_q, of_p = (self.z - self.q_mean) / self.q_deviation, (self.z - self.p_mean) / self.p_deviation
+        return 0.5 * (of_p.square() - of_q.square()) + self.p_deviation.log() - self.q_deviation.log()
+
 
 @dataclass(frozen=True)
 class Terms:
-    """All that objectives and metrics may use: log p(x|·), (cells, samples, batch), and the layers from the data up."""
+    """All that objectives and metrics may use: log p(x|·), (cells, samples, batch), and the layers from the data up.
+
+    `paths`: as the network was given them; then every density is taken along them, and no `kl` is there.
+    """
 
     log_px: Tensor
     layers: tuple[Layer, ...]
+    paths: Paths | None = None
 
 
 class Network(Protocol):
@@ -65,7 +89,7 @@ class Network(Protocol):
 
     Attributes:
         latents: units of layers 1 … L.
-        analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what is below.
+        analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what q is given.
         likelihood, prior, posterior: as given.
     """
 
@@ -96,21 +120,37 @@ class Network(Protocol):
         noise: Sequence[Tensor],
         smoothing: Smoothing | None = None,
         given: Sequence[Numbers | None] | None = None,
+        paths: Paths | None = None,
     ) -> Terms:
         """The terms of a batch.
 
         Args:
             x: (cells, 1, batch, features).
             noise: of each layer, (cells, samples, batch, units).
-            smoothing: of the generative maps; None: they are as they are.
-            given: for each layer numbers of q that take the place of the inference network's; None: its own.
+            smoothing: of the generative maps, and of what else it has noise for; None: they are as they are.
+            given: for each layer numbers of q that take the place of the inference network's; None: its own. Of a flow
+                those of the Gaussian that it begins with; the flow's parameters are its own.
+            paths: of gradients that follow the samples alone: `log_q` is then that of q with its parameters detached;
+                None: all gradients are as autograd has them. Asked for by some objectives, of a Gaussian posterior.
         """
         ...
 
-    def image(self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None) -> Tensor:
+    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        """What the generative map from a layer, 1 … L, puts out at z, (cells, samples, batch, units), unsmoothed.
+
+        Mean and deviation of p(z_{layer−1}|z), each (cells, samples, batch, units of layer − 1); of layer 1 what the
+        likelihood is given, (cells, samples, batch, outputs × features), and None. None alone where the map sees other
+        layers too.
+        """
+        ...
+
+    def image(
+        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Mean of p(x|z₁), (cells, samples, batch, features), at the end of a way down from `z`, or from the prior.
 
         noise: of the layers drawn on the way, shapes as for `terms`: 1 … i − 1 for a `z` of layer i, all for the prior.
+        above: samples of layers i + 1 … L, where they are known: for a p(x|·) that looks at them too.
         """
         ...
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from models.cell import Cell
-from models.draws.draws import Draws, Purpose
+from models.draws.draws import Draws
 from models.networks.network import Terms
 from models.objectives.parts import FreeBits, KlWeight
-from models.objectives.smoothing import Smoothing
-from models.parameters import column
+from models.objectives.paths import Paths
+from models.objectives.smoothing import Smoother, Smoothing
 
 
 class Vae:
@@ -30,9 +30,13 @@ class Vae:
         """None: nothing is smoothed."""
         return None
 
+    def paths(self) -> Paths | None:
+        """None: the gradient is the plain one."""
+        return None
+
     def value(self, terms: Terms, step: int | Tensor) -> Tensor:
         """log p(x|z₁) − β Σ_i max(λ, term_i), each averaged over samples and batch; (cells,), nats per image."""
-        penalty = sum(self.free_bits(layer.term().mean((1, 2))) for layer in terms.layers)
+        penalty = sum(self.free_bits.of(layer) for layer in terms.layers)
         return terms.log_px.mean((1, 2)) - self.kl_weight.at(step) * penalty
 
 
@@ -41,14 +45,9 @@ class OrnsteinUhlenbeck(Vae):
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         super().__init__(cells, like)
-        self.rho = column([c.rho for c in cells], like, 4)
-        self.smoothing_samples = cells[0].smoothing_samples
-        self.ratio = cells[0].smoothing == "ratio"
+        self.smoother = Smoother(cells, like)
+        self.rho = self.smoother.rho
 
     def smoothing(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing:
-        """Fresh ε for the maps from layers 2 … L, from a stream of its own."""
-        noise = [
-            draws.normal(Purpose.SMOOTH, (self.smoothing_samples, batch, units), step, layer)
-            for layer, units in enumerate(latents[1:], start=2)
-        ]
-        return Smoothing(self.rho, noise, self.ratio)
+        """Fresh noise of the smoothed maps."""
+        return self.smoother.at(draws, step, latents, batch)

@@ -11,6 +11,7 @@ from models.cell import Cell
 from models.draws.draws import Draws
 from models.networks.network import Terms
 from models.objectives.parts import KlWeight
+from models.objectives.paths import Paths
 from models.objectives.smoothing import Smoothing
 
 
@@ -26,6 +27,10 @@ class Objective(Protocol):
 
     def smoothing(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing | None:
         """What the network shall smooth at this step, or None."""
+        ...
+
+    def paths(self) -> Paths | None:
+        """How the gradient with respect to q's parameters is taken, or None: as autograd does."""
         ...
 
     def value(self, terms: Terms, step: int | Tensor) -> Tensor:

@@ -1,46 +1,91 @@
-"""Ornstein–Uhlenbeck smoothing of a generative map (Pervez & Gavves, ICML 2021; O'Donnell 2014, chapter 11).
+"""Ornstein–Uhlenbeck smoothing of a map (Pervez & Gavves, ICML 2021; O'Donnell 2014, chapter 11).
 
 The semigroup U_ρ f(z) = E f(z') averages a function over
 
     z'_s = ρ z + (1 − ρ) μ + σ √(1 − ρ²) ε_s,   s = 1 … S,
 
 samples that, given (μ, σ), have the distribution N(μ, σ²) of z itself and correlation ρ with it. Degree k of f's
-Hermite expansion is damped to variance ρ^{2k} + (1 − ρ^{2k})/S. It is used in training only, never in p(x|z₁), never in
-q and never in evaluation; S = 1 is the plain VAE in law, ρ = 1 the plain VAE.
+Hermite expansion is damped to variance ρ^{2k} + (1 − ρ^{2k})/S. It is used in training only, and never in evaluation;
+S = 1 is the plain VAE in law, ρ = 1 the plain VAE. Smoothed are the generative maps above p(x|z₁). Two variants of the
+paper smooth more: the inference maps from layer 1 upward (`smooth_posterior`), and what p(x|z₁) is given
+(`smooth_output`), whose likelihood then is that of averaged logits, not an average of likelihoods.
+
+Several chains per image have their samples side by side: the axis of samples is that of S, so the chains lie one after
+the other along the batch, K batch rows in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from models.cell import Cell
+from models.draws.draws import Draws, Purpose
+from models.parameters import column
+
+_UPWARD = 1  # `inner` of the draws for inference maps
+
 
 @dataclass(frozen=True)
 class Smoothing:
-    """What a network needs to smooth its generative maps.
+    """What a network needs to smooth its maps.
 
     Args:
         rho: (cells, 1, 1, 1), in [0, 1].
-        noise: for layers 2 … L the ε of the map *from* that layer, each (cells, S, batch, features).
+        noise: for layers 2 … L the ε of the generative map *from* that layer, (cells, S, chains × batch, features).
         ratio: average μ/σ and σ instead of μ and σ (the paper's alternative parameterisation).
+        output: the same of the map from layer 1 to the image; None: that is not smoothed.
+        upward: for layers 1 … L − 1 the ε of the inference map from that layer; None: these are not smoothed.
     """
 
     rho: Tensor
     noise: Sequence[Tensor]
     ratio: bool = False
+    output: Tensor | None = None
+    upward: Sequence[Tensor] | None = None
 
     def samples(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """z' for the map from `layer`: z, mean, deviation (cells, 1, batch, features) → (cells, S, batch, features).
+        """z' for the generative map from `layer`, (cells, S, chains × batch, features).
 
-        Gradients flow through all three; z itself is not among the samples. Raises ValueError for several chains an
-        image, whose axis is the one that the samples take.
+        z: (cells, chains, batch, features); mean, deviation: of q, of that shape, or with one chain for all. Gradients
+        flow through all three; z itself is not among the samples.
         """
-        if z.shape[1] != 1:
-            raise ValueError(f"smoothing takes one ancestral chain per image, got {z.shape[1]}")
-        return perturb(z, mean, deviation, self.rho, self.noise[layer - 2])
+        noise = self.output if layer == 1 else self.noise[layer - 2]
+        if noise is None:
+            raise ValueError("the map from layer 1 is not smoothed: there is no noise for it")
+        return self._perturbed(z, mean, deviation, noise)
+
+    def samples_upward(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """The same for the inference map from `layer`, of which `upward` has the noise."""
+        if self.upward is None:
+            raise ValueError("inference maps are not smoothed: there is no noise for them")
+        return self._perturbed(z, mean, deviation, self.upward[layer - 1])
+
+    def _perturbed(self, z: Tensor, mean: Tensor, deviation: Tensor, noise: Tensor) -> Tensor:
+        z, mean, deviation = _folded(z, z), _folded(mean, z), _folded(deviation, z)
+        return perturb(z, mean, deviation, self.rho, noise)
+
+    def average(
+        self, gaussian: Callable[[Tensor, bool], tuple[Tensor, Tensor]], samples: Tensor, chains: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of a map, averaged over samples, each (cells, chains, batch, features).
+
+        gaussian: the map, of samples, and whether its outputs are averaged over them.
+        """
+        if self.ratio:
+            means, deviations = gaussian(samples, False)
+            deviation = deviations.mean(1, keepdim=True)
+            mean = deviation * (means / deviations).mean(1, keepdim=True)
+        else:
+            mean, deviation = gaussian(samples, True)
+        return _unfolded(mean, chains), _unfolded(deviation, chains)
+
+    def average_output(self, mean: Callable[[Tensor, bool], Tensor], samples: Tensor, chains: int) -> Tensor:
+        """The same of a map with one head, for logits."""
+        return _unfolded(mean(samples, True), chains)
 
 
 def perturb(z: Tensor, mean: Tensor, deviation: Tensor, rho: Tensor, noise: Tensor) -> Tensor:
@@ -48,3 +93,48 @@ def perturb(z: Tensor, mean: Tensor, deviation: Tensor, rho: Tensor, noise: Tens
     centre = torch.lerp(mean, z, rho)
     spread = deviation * (1.0 - rho.square()).sqrt()
     return torch.addcmul(centre, spread, noise)
+
+
+def _folded(each: Tensor, z: Tensor) -> Tensor:
+    """Numbers of z's chains, (cells, chains or 1, batch, features), one chain after the other along the batch."""
+    return each if z.shape[1] == 1 else each.expand_as(z).flatten(1, 2).unsqueeze(1)
+
+
+def _unfolded(each: Tensor, chains: int) -> Tensor:
+    """(cells, 1, chains × batch, features) → (cells, chains, batch, features)."""
+    return each if chains == 1 else each.view(len(each), chains, -1, each.shape[-1])
+
+
+class Smoother:
+    """The smoothing of the cells of a stack: their ρ, and fresh noise at every step, from streams of its own.
+
+    Args:
+        cells: of one shape.
+        like: a tensor of their precision and device.
+    """
+
+    def __init__(self, cells: Sequence[Cell], like: Tensor):
+        first = cells[0]
+        self.rho = column([c.rho for c in cells], like, 4)
+        self.samples, self.chains, self.ratio = (
+            first.smoothing_samples,
+            first.training_chains,
+            first.smoothing == "ratio",
+        )
+        self.output, self.posterior = first.smooth_output == "yes", first.smooth_posterior == "yes"
+
+    def at(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing:
+        """Of one step. The map from a layer has the same noise whatever else is smoothed."""
+
+        def noise(layer: int, inner: int = 0) -> Tensor:
+            shape = self.samples, self.chains * batch, latents[layer - 1]
+            return draws.normal(Purpose.SMOOTH, shape, step, layer, inner)
+
+        depth = len(latents)
+        return Smoothing(
+            self.rho,
+            [noise(layer) for layer in range(2, depth + 1)],
+            self.ratio,
+            noise(1) if self.output else None,
+            [noise(layer, _UPWARD) for layer in range(1, depth)] if self.posterior else None,
+        )

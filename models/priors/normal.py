@@ -18,7 +18,7 @@ class StandardNormal:
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         pass
 
-    def parameters(self, inputs: int) -> list[Parameter]:
+    def parameters(self, inputs: int, images: bool) -> list[Parameter]:
         """None."""
         return []
 

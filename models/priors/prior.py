@@ -11,7 +11,8 @@ from models.cell import Cell
 from models.parameters import Parameter
 
 Params = Mapping[str, Tensor]
-Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]  # q(z_L|·) at inputs of the prior's own: mean and deviation
+# q(z_L|·) at inputs of the prior's own, (cells, samples, batch, inputs): mean and deviation
+Posterior = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Prior(Protocol):
@@ -22,8 +23,8 @@ class Prior(Protocol):
 
     def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
 
-    def parameters(self, inputs: int) -> list[Parameter]:
-        """Its trained tensors; `inputs`: numbers that q(z_L|·) is given."""
+    def parameters(self, inputs: int, images: bool) -> list[Parameter]:
+        """Its trained tensors; `inputs`: numbers that q(z_L|·) is given; `images`: they are an image's, not z's."""
         ...
 
     def log_prob(self, params: Params, z: Tensor, posterior: Posterior) -> Tensor:
@@ -35,5 +36,5 @@ class Prior(Protocol):
         ...
 
     def sample(self, params: Params, noise: Tensor, posterior: Posterior) -> Tensor:
-        """z for standard normal noise."""
+        """z for standard normal noise, which all that is random about it comes from."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -63,7 +63,9 @@ class Joint:
             for layer, units in enumerate(stack.network.latents, start=1)
         ]
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
-        terms = stack.network.terms(stack.params, x, noise, smoothing)
+        paths = stack.objective.paths()
+        along: dict[str, Any] = {} if paths is None else {"paths": paths}
+        terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())
         norm = torch.linalg.vector_norm(gradient, dim=1)

@@ -47,8 +47,7 @@ class Stack:
         self.procedure: Procedure = find("procedure", first.procedure).load()()
         self.images = torch.tensor(dataset.train).to(self.device)
         self.network = self._network_of(self.cells)
-        if first.smoothed and not self.network.posterior.gaussian:
-            raise ValueError(f"objective {first.objective} smooths maps of a Gaussian, got posterior {first.posterior}")
+        _check(first, self.network, len(cells))
         parameters = self.network.parameters()
         tensors = {parameter.name: parameter.first(self._first_draws) for parameter in parameters}
         self.block = Block(tensors, {parameter.name: parameter.group for parameter in parameters})
@@ -172,6 +171,23 @@ class Stack:
         self.state = {name: kept[name] for name in self.state}
         self._number()
         self.load(kept, step)
+
+
+def _check(cell: Cell, network: Network, cells: int) -> None:
+    """Raise ValueError where what the cell's objective asks of p and q is not theirs."""
+    asks = {
+        f"objective {cell.objective} smooths maps of a Gaussian": cell.smoothed,
+        f"gradient_estimator {cell.gradient_estimator} needs log q at given samples, as of a Gaussian": (
+            cell.gradient_estimator not in (None, "plain")
+        ),
+        "free_bits_group unit needs log q of each unit, as of a Gaussian": cell.free_bits_group == "unit",
+    }
+    for what, asked in asks.items():
+        if asked and not network.posterior.gaussian:
+            raise ValueError(f"{what}, got posterior {cell.posterior}")
+    top = torch.ones(cells, 1, 1, network.latents[-1])
+    if cell.free_bits_group == "unit" and network.prior.kl(top, top) is None:
+        raise ValueError(f"free_bits_group unit needs a prior that is a product over units, got prior {cell.prior}")
 
 
 def first_state(cells: int, device: torch.device) -> dict[str, Tensor]:

@@ -97,7 +97,9 @@ def _completed(cells: pd.DataFrame, axis: Axis, parameter: OrderParameter, by_id
         rows["latents"] = [list(cell.latent_sizes) for cell in made]
         said: dict[str, Any] = {"architecture": [c.architecture for c in made], "depth": [c.depth for c in made]}
     else:
-        layers = [name for name in ("kl_per_layer", "active_units", "relative_activity") if name in rows]
+        layers = [
+            name for name in ("kl_per_layer", "active_units", "relative_activity", "mutual_information") if name in rows
+        ]
         said = {"architecture": "", "depth": rows[layers[0]].map(np.size) if layers else 1}
     said |= {"data": [c.data for c in made], "objective": [c.objective for c in made], "state": "done", "step": 0}
     for name, values in said.items():

@@ -17,9 +17,10 @@ from models.kernels import elementwise
 from models.stack.stack import Stack
 from sweeper.planning import Job
 from sweeper.provenance import processor, provenance
-from sweeper.store.columns import EVALUATION, SCHEMA_VERSION
+from sweeper.store.columns import EVALUATION, LATER_HISTORY, SCHEMA_VERSION
 
 _MEASURED = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
+_NOTHING = dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id")
 
 
 @dataclass
@@ -54,7 +55,13 @@ class CellRecord:
 
 def quick_evaluation(job: Job) -> Evaluation:
     """The settings of a history record: the first validation images, and one chain per image."""
-    return Evaluation(importance_samples=1, images=job.validation_images, split="validation", seed=job.evaluation.seed)
+    return Evaluation(
+        importance_samples=1,
+        images=job.validation_images,
+        split="validation",
+        seed=job.evaluation.seed,
+        gradient_variance=job.validation_gradient_variance,
+    )
 
 
 def record_history(
@@ -68,6 +75,7 @@ def record_history(
     ):
         record.history.append(
             {key: row[key] for key in _MEASURED}
+            | {key: row.get(key) for key in LATER_HISTORY}
             | {"cell_id": record.cell_id, "study": job.study, "step": stack.step, "train_objective": objective}
             | {"learning_rate": rate, "kl_weight": weight}
         )
@@ -93,7 +101,8 @@ def cell_row(
         | {"data_digest": registry.find("data", cell.data).digest}
         | {"state": "done" if evaluated else "diverged", "step": steps, "steps_asked": job.steps}
         | {"diverged_at": diverged_at, "evaluation_id": job.evaluation.id() if evaluated else None}
-        | (evaluated or dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id"))
+        | _NOTHING
+        | (evaluated or {})
         | {"train_objective": _last_objective(stack, i, record) if evaluated else None}
         | {"parameters": cell_size(cell).parameters}
         | {"wall_s": record.train_s, "step_s": record.train_s / max(steps, 1), "evaluation_s": evaluation_s}

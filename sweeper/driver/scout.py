@@ -14,8 +14,10 @@ import time
 from typing import Any
 
 from sweeper.driver.ray_auth import use_token
+from sweeper.driver.ray_environment import ADVICE
 from sweeper.driver.ray_logs import RayLogs, folder_of_cluster
-from sweeper.driver.session import ADVICE, START_S, ray_session, scratch_folder, sweep
+from sweeper.driver.scratch import scratch_folder, sweep
+from sweeper.driver.session import START_S, ray_session
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.machine import Machine
 from sweeper.wording import duration, last_line

@@ -33,6 +33,7 @@ RESULTS = (
 RESULTS_BY_LAYER = {
     "kl_per_layer": "kl", "kl_cumulative": "kl_cumulative", "active_units": "active_units",
     "active_units_one_pass": "active_units_one_pass", "relative_activity": "relative_activity",
+    "mutual_information": "mutual_information",
 }  # fmt: skip
 CURVES = ("elbo", "reconstruction", "kl_total", "kl_top", "train_objective", "learning_rate", "kl_weight")
 CURVES_BY_LAYER = {"kl_per_layer": "kl", "active_units_one_pass": "active_units_one_pass"}

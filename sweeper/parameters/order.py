@@ -1,6 +1,7 @@
 """Order parameters: the quantity whose collapse is looked for, of any layer.
 
-    kl_top, kl_total, <quantity>_<layer>        quantity: kl, kl_per_unit, active_units, relative_activity
+    kl_top, kl_total, <quantity>_<layer>        quantity: kl, kl_per_unit, active_units, relative_activity,
+                                                mutual_information, or mi for short
                                                 layer: top, or 1 … L from the data up
     validation_<one of these>                   on validation images, from the evaluation along the way at the last step
 
@@ -27,9 +28,12 @@ QUANTITIES = {  # words, unit, whether the history has it
     "kl_per_unit": ("KL per unit", "nats per unit", True),
     "active_units": ("active units", "units", False),
     "relative_activity": ("relative activity", "share of units", False),
+    "mutual_information": ("mutual information between x and z", "nats", False),
 }
+SHORT = {"mi": "mutual_information"}
+ON_REQUEST = ("mutual_information",)  # measured where the evaluation's setting of this name is not 0
 VALIDATION = "validation_"
-PATTERN = rf"^({VALIDATION})?(kl_total|({'|'.join(QUANTITIES)})_(top|[1-9][0-9]?))$"
+PATTERN = rf"^({VALIDATION})?(kl_total|({'|'.join([*QUANTITIES, *SHORT])})_(top|[1-9][0-9]?))$"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class OrderParameter:
         return f"{QUANTITIES[self.quantity][0]} of {layer}{where}"
 
     @property
+    def on_request(self) -> str | None:
+        """The setting of the evaluation that asks for it; None: every evaluation has it."""
+        return self.quantity if self.quantity in ON_REQUEST else None
+
+    @property
     def label(self) -> str:
         """`KL of the top layer (nats)`."""
         return f"{self.words} ({self.unit})"
@@ -81,22 +90,24 @@ class OrderParameter:
 
 
 def parse_order_parameter(name: str) -> OrderParameter:
-    """The order parameter of that name. Raises ValueError on any other name, with the nearest."""
+    """The order parameter of that name, called in full. Raises ValueError on any other name, with the nearest."""
     found = re.match(PATTERN, name) if isinstance(name, str) else None
     if found is None:
-        known = ["kl_total", *(f"{quantity}_top" for quantity in QUANTITIES)]
+        known = ["kl_total", *(f"{quantity}_top" for quantity in (*QUANTITIES, *SHORT))]
         near = get_close_matches(str(name), known, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"order_parameter should be kl_top, kl_total or a quantity ({', '.join(QUANTITIES)}) with _ and a layer "
-            f"(top, 1, 2, …), as in active_units_2, each also with {VALIDATION} before it; got {name!r}{hint}"
+            f"order_parameter should be kl_top, kl_total or a quantity ({', '.join([*QUANTITIES, *SHORT])}) with _ and "
+            f"a layer (top, 1, 2, …), as in active_units_2, each also with {VALIDATION} before it; got {name!r}{hint}"
         )
     validation = found[1] is not None
     if found[3] is None:
         return OrderParameter(name, "kl_total", None, validation)
-    parameter = OrderParameter(name, found[3], None if found[4] == "top" else int(found[4]), validation)
+    quantity = SHORT.get(found[3], found[3])
+    name = f"{found[1] or ''}{quantity}_{found[4]}"
+    parameter = OrderParameter(name, quantity, None if found[4] == "top" else int(found[4]), validation)
     if validation and not parameter.in_history:
-        raise ValueError(f"order_parameter {name}: {found[3]} is not measured on validation images along the way")
+        raise ValueError(f"order_parameter {name}: {quantity} is not measured on validation images along the way")
     return parameter
 
 

@@ -45,6 +45,7 @@ class Job:
     keep: str
     device: str
     threads: int
+    validation_gradient_variance: int
 
     @property
     def cell_ids(self) -> tuple[str, ...]:
@@ -134,4 +135,5 @@ def _job(study: Study, items: Sequence[Item], device: str) -> Job:
         keep=study.train.keep,
         device=device,
         threads=study.run.threads,
+        validation_gradient_variance=study.evaluation.validation_gradient_variance,
     )

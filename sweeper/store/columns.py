@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -57,6 +57,7 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 
 DIVERGED = "the cell diverged"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+_NOT_ASKED = "the cell diverged, or the evaluation does not ask for it"
 
 _NO_SUCH_OPTION = "the parts of the cell have no such option"
 _KINDS = {"str": "string", "int": "int64", "float": "double"}
@@ -109,6 +110,84 @@ _V = (
     "layer, unit by unit; of a dead unit it can be slightly negative"
 )
 
+_OF_MAP = "degree 0, 1, 2, 3 and of all others, layer by layer: of"
+_NO_GAUSSIAN = f"{_NOT_ASKED}, or a layer's q is no Gaussian"
+_NO_MEAN = f"{_NOT_ASKED}, or q(z₁|x) is no Gaussian whose mean follows from x alone"
+_GRADIENT = [
+    _column(
+        "gradient_variance", "double", "nats²",
+        "variance, over the noise of a training step, of the gradient of an image's loss with respect to the mean that "
+        "the first inference map puts out: summed over units, mean over the images of a fixed batch, binarised once "
+        "(not the variance of a batch's mean)",
+        null=_NO_MEAN, since=4,
+    ),
+    _column(
+        "gradient_variance_latent", "double", "nats²",
+        "its part from the noise of z: the variance of the gradient averaged over the noise of smoothing",
+        null=_NO_MEAN, since=4,
+    ),
+    _column(
+        "gradient_variance_smoothing", "double", "nats²",
+        "its part from the noise of smoothing, the noise of z held fixed; the two sum to `gradient_variance`; 0 where "
+        "nothing is smoothed",
+        null=_NO_MEAN, since=4,
+    ),
+    _column(
+        "gradient_variance_plain", "double", "nats²", "the same variance of the same loss without smoothing, with the "
+        "same noise of z", null=_NO_MEAN, since=4,
+    ),
+]  # fmt: skip
+_DIAGNOSES = [
+    _column(
+        "mutual_information", "list<double>", "nats",
+        "mutual information I(x; z_i) between image and latent variables over the aggregate posterior of `mi_samples` "
+        "images, layers 1 … L: on average a lower bound, at most `mi_cap`; above layer 1 q(z_i|x) is the Gaussian of "
+        "its mean and variance over ancestral chains (`models.evaluation.mutual_information`); NaN for a layer whose q "
+        "has no density at other samples",
+        null=f"{_NOT_ASKED}, or no layer's q has a density at other samples than its own", since=4,
+    ),
+    _column(
+        "mi_se", "list<double>", "nats", "standard error of `mutual_information` over images",
+        null=f"{_NOT_ASKED}, or no layer's q has a density at other samples than its own", since=4,
+    ),
+    _column("mi_samples", "int64", "images", "images of the aggregate posterior, N", null=_NOT_ASKED, since=4),
+    _column("mi_cap", "double", "nats", "log N: no `mutual_information` exceeds it", null=_NOT_ASKED, since=4),
+    _column(
+        "kl_aggregate", "double", "nats",
+        "KL(q(z_L) ‖ p(z_L)) of the aggregate posterior of these images: with one layer, `kl_top` less mutual "
+        "information; biased upward as that is downward",
+        null=f"{_NOT_ASKED}, or the top layer's q has no density at other samples than its own", since=4,
+    ),
+    *_GRADIENT,
+    _column(
+        "gradient_draws", "int64", "draws", "draws of the noise of z behind it; of smoothing two each",
+        null=_NOT_ASKED, since=4,
+    ),
+    _column("gradient_images", "int64", "images", "images of its batch, as in training", null=_NOT_ASKED, since=4),
+    _column(
+        "hermite_mean", "list<list<double>>", "",
+        f"Hermite weights W_k of {_OF_MAP} the mean that the generative map from layers 1 … L puts out (of layer 1 "
+        "what the likelihood is given, logits), unsmoothed, over the layer's q given one chain of an image; summed "
+        "over outputs, mean over images",
+        null=_NO_GAUSSIAN, since=4,
+    ),
+    _column(
+        "hermite_deviation", "list<list<double>>", "",
+        f"Hermite weights of {_OF_MAP} the map's standard deviation; NaN for layer 1, which has none",
+        null=_NO_GAUSSIAN, since=4,
+    ),
+    _column(
+        "hermite_mean_variance", "list<double>", "",
+        "variance of the map's mean over the layer's q, summed over outputs, mean over images: the weights but W_0",
+        null=_NO_GAUSSIAN, since=4,
+    ),
+    _column(
+        "hermite_deviation_variance", "list<double>", "", "the same of the map's standard deviation; NaN for layer 1",
+        null=_NO_GAUSSIAN, since=4,
+    ),
+    _column("hermite_images", "int64", "images", "images at whose q the maps were expanded", null=_NOT_ASKED, since=4),
+]  # fmt: skip
+
 EVALUATION = [
     _evaluated("evaluation_id", "string", "", "hash of the settings of the evaluation"),
     _evaluated("split", "string", "", "split evaluated: `test` or `validation`"),
@@ -132,11 +211,13 @@ EVALUATION = [
     _evaluated(
         "kl_per_layer", "list<double>", "nats/image",
         "E[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples, layers 1 … L; only the last entry is a KL "
-        "divergence: below the top a term can be negative",
+        "divergence: below the top a term can be negative. With network `ladder` q(z_i|x, z_{i+1}) takes the place of "
+        "q(z_i|z_{i−1}), and every entry is a KL divergence",
     ),
     _evaluated(
         "kl_top", "double", "nats/image",
-        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter",
+        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter. With network `ladder` "
+        "KL(q(z_L|x) ‖ p(z_L)), which is information about x alone",
     ),
     _evaluated("kl_top_se", "double", "nats/image", "standard error of `kl_top` over images"),
     _evaluated(
@@ -180,6 +261,7 @@ EVALUATION = [
         "unequal the weights are (0.040 for 0.097, 50 steps after the start, K = 20)",
         null=_BOUND_OFF, changed=2,
     ),
+    *_DIAGNOSES,
 ]  # fmt: skip
 
 TRAINING = [
@@ -247,6 +329,7 @@ HISTORY_COLUMNS = [
     ),
     _column("learning_rate", "double", "", "learning rate at this step"),
     _column("kl_weight", "double", "", "weight of the KL terms at this step"),
+    *(replace(column, null="not asked for along the way, or as in the cells") for column in _GRADIENT),
 ]  # fmt: skip
 
 _TYPES: dict[str, pa.DataType] = {
@@ -266,6 +349,7 @@ def _schema(columns: list[Column], version: int = SCHEMA_VERSION) -> pa.Schema:
 
 CELL_SCHEMA = _schema(CELL_COLUMNS)
 HISTORY_SCHEMA = _schema(HISTORY_COLUMNS)
+LATER_HISTORY = tuple(column.name for column in HISTORY_COLUMNS if column.since > 1)  # records of before lack them
 SCHEMAS = {"cells": CELL_SCHEMA, "history": HISTORY_SCHEMA}
 VOLATILE = frozenset(column.name for column in CELL_COLUMNS if column.volatile)
 

@@ -26,6 +26,7 @@ from sweeper.store.columns import (
     DIVERGED,
     FINGERPRINTS,
     FINGERPRINTS_BY_VERSION,
+    LATER_HISTORY,
     SCHEMA_VERSION,
     SCHEMAS,
     fingerprint,
@@ -144,8 +145,12 @@ def row_table(row: Mapping[str, Any]) -> tuple[str, pa.Table]:
 
 
 def history_table(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> pa.Table:
-    """The history that belongs to `row`, ordered by step. Raises ValueError naming every wrong column."""
-    table = _table(sorted(rows, key=lambda entry: entry.get("step", 0)), "history", "history row")
+    """The history that belongs to `row`, ordered by step. Raises ValueError naming every wrong column.
+
+    Records that a checkpoint of an earlier version holds lack columns that can be null.
+    """
+    whole = [dict.fromkeys(LATER_HISTORY) | dict(entry) for entry in rows]
+    table = _table(sorted(whole, key=lambda entry: entry.get("step", 0)), "history", "history row")
     steps = table.column("step").to_pylist()
     if set(table.column("cell_id").to_pylist()) - {row["cell_id"]}:
         raise ValueError(f"history rows should all be of cell {row['cell_id']}")

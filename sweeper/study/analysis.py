@@ -45,8 +45,9 @@ class Analysis(Section):
         AfterValidator(_order_parameter),
         WithJsonSchema({"type": "string", "pattern": PATTERN}),
         Field(
-            description="quantity whose collapse is looked for: kl_top, kl_total, or kl, kl_per_unit, active_units or "
-            "relative_activity with _ and a layer (top, 1, 2, …); with validation_ before it, on validation images"
+            description="quantity whose collapse is looked for: kl_top, kl_total, or kl, kl_per_unit, active_units, "
+            "relative_activity or mi (mutual information, also in full) with _ and a layer (top, 1, 2, …); with "
+            "validation_ before it, on validation images"
         ),
     ] = "kl_top"
     second_order_parameter: Annotated[

@@ -67,15 +67,16 @@ class BlockBase(BaseModel):
             self._check_effect(name, seen, axes)
         for name in () if of_a_store else axes.keys() - had:
             if any(value != FIELDS[name].default for value in axes[name]):
-                raise _fault(f"{name} is an option of {owners(name)}, which no cell of this grid has", name)
+                why = next(iter(cells)).why_not(name)
+                raise _fault(f"{name} is an option of {owners(name)}, which no cell of this grid has{why}", name)
         return tuple(cells)
 
     @staticmethod
     def _cell(values: Mapping[str, Any]) -> Cell:
         try:
             return Cell.of(values)
-        except CellError as fault:  # single values are checked by now: what is left are hidden sizes against latents
-            raise _fault("; ".join(fault.faults.values()), "hidden") from None
+        except CellError as fault:  # single values are checked by now: what is left is that some do not go together
+            raise _fault("; ".join(fault.faults.values()), next(iter(fault.faults))) from None
 
     @staticmethod
     def _check_effect(name: str, kept: set[Any], axes: Mapping[str, tuple[Any, ...]]) -> None:
@@ -84,9 +85,11 @@ class BlockBase(BaseModel):
         if name == "rho" and kept == {1.0} and set(values) != {1.0}:
             objectives = axes.get("objective", ("vae",))
             if any(objective in UNSMOOTHED for objective in objectives):
-                raise _fault("rho has no effect on a single layer: p(x|z₁) is never smoothed", "rho")
+                why = "p(x|z₁) is never smoothed without smooth_output: yes"
+                raise _fault(f"rho has no effect on a single layer: {why}", "rho")
             objective = " and ".join(objectives)
-            raise _fault(f"rho has no effect with objective {objective}: use objective: ou", "rho")
+            smoothed = " or ".join(name for name, plain in UNSMOOTHED.items() if plain in objectives) or "ou"
+            raise _fault(f"rho has no effect with objective {objective}: use objective: {smoothed}", "rho")
         if len(kept) == 1 and len(values) > 1:
             raise _fault(f"the {len(values)} values of {name} have no effect on these cells; leave one", name)
 

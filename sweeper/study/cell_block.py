@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model
 
 from models.cell import FIELDS, REGISTRIES, Option, find, owners
+from models.cell.fields import YES_NO
 from sweeper.study.blocks import BlockBase
 from sweeper.study.grid import grid_type
 from sweeper.study.types import Number, Text, whole
@@ -18,6 +19,11 @@ MAX_LAYERS = 100  # most stochastic layers that `depth` may ask for
 def _as_text(value: Any) -> Any:
     """`latents: 40` is a text too."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _yes_or_no(value: Any) -> Any:
+    """`true` is yes too."""
+    return YES_NO[value] if isinstance(value, bool) else value
 
 
 def _checked(field: Option, value: str) -> str:
@@ -37,6 +43,9 @@ def field_type(field: Option) -> Any:
     if field.name in REGISTRIES:
         names = {"type": "string", "enum": list(REGISTRIES[field.name])}
         return Annotated[Text, AfterValidator(partial(_registered, field.name)), WithJsonSchema(names)]
+    if field.choices == YES_NO:
+        said = WithJsonSchema({"enum": [*YES_NO, True, False]})
+        return Annotated[Literal[field.choices], BeforeValidator(_yes_or_no), said]
     if field.choices:
         return Literal[field.choices]
     if field.check is not None:

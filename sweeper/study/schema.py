@@ -58,7 +58,17 @@ class StudyFile(Section):
         if layer is not None and layer > most:
             why = f"order_parameter {name}: no network of this study has more than {most} layers"
             raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", "order_parameter")})
+        for key in ("order_parameter", "second_order_parameter"):
+            asked = getattr(self.analysis, key)
+            on_request = asked not in ("auto", "none") and parse_order_parameter(asked).on_request
+            if on_request and not getattr(self.evaluation, on_request):
+                why = f"{key} {asked}: it is measured on request, so evaluation.{on_request} should not be 0"
+                raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", key)})
         every, steps = self.evaluation.every, self.train.steps
+        if self.evaluation.validation_gradient_variance and not every:
+            why = "there is no evaluation along the way with evaluation.every: 0"
+            at = ("evaluation", "validation_gradient_variance")
+            raise PydanticCustomError("block", "{why}", {"why": why, "at": at})
         if parse_order_parameter(name).on_validation and (every == 0 or steps % every):
             why = f"order_parameter {name}: it is measured along the way, so evaluation.every ({every}) should divide "
             why += f"train.steps ({steps})"

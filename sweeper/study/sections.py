@@ -17,6 +17,13 @@ def several(images: int) -> int:
     return images
 
 
+def several_draws(draws: int) -> int:
+    """A variance over draws needs two."""
+    if draws == 1:
+        raise ValueError("at least 2 draws are needed, got 1")
+    return draws
+
+
 class Train(Section):
     """How long cells train and what is kept of them."""
 
@@ -58,6 +65,25 @@ class EvaluationSection(Section):
     validation_images: Annotated[
         Positive, AfterValidator(several), Field(description="validation images used along the way")
     ] = 1000
+    mutual_information: Annotated[
+        Count,
+        AfterValidator(several),
+        Field(description="images of the aggregate posterior whose mutual information with z is measured; 0: none"),
+    ] = Evaluation.mutual_information
+    gradient_variance: Annotated[
+        Count,
+        AfterValidator(several_draws),
+        Field(description="draws of the noise over which the gradient's variance is measured (100 is usual); 0: none"),
+    ] = Evaluation.gradient_variance
+    validation_gradient_variance: Annotated[
+        Count,
+        AfterValidator(several_draws),
+        Field(description="the same for each evaluation along the way, on validation images; 0: none"),
+    ] = 0
+    hermite_spectrum: Annotated[
+        Count,
+        Field(description="images at whose q the generative maps are expanded in Hermite polynomials; 0: none"),
+    ] = Evaluation.hermite_spectrum
     pictures: Annotated[
         Annotated[int, Field(strict=True, ge=0, le=64), BeforeValidator(whole_number)],
         Field(description="images drawn of each cell for the report, when it is evaluated; 0: none"),

@@ -31,11 +31,17 @@ OTHER = {
     "network": ("null_mlp", {}),
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
+    "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),
     "smoothing": ("ratio", {}),
     "kl_weight": (0.5, {}),
+    "smooth_posterior": ("yes", {}),
+    "smooth_output": ("yes", {}),
+    "kl_delay_steps": (10, {}),
+    "free_bits_group": ("unit", {"free_bits": 0.1}),
+    "gradient_estimator": ("dreg", {"objective": "ou_iwae"}),
     "kl_weight_start": (0.1, {"kl_warmup_steps": 10}),
     "kl_warmup_steps": (10, {}),
     "free_bits": (0.1, {}),
@@ -124,7 +130,7 @@ def test_vae_ignores_what_only_smoothing_uses():
     """ρ and S of a grid's other cells are left out of its fields; said of it alone, they are refused."""
     given = dict(data="digits", latents="10-5", seed=0, objective="vae", rho=0.5, smoothing_samples=2)
     assert cell_id(Cell.of(given)) == cell_id(Cell(data="digits", latents="10-5", seed=0))
-    with pytest.raises(CellError, match="rho is an option of objective ou: objective vae has none"):
+    with pytest.raises(CellError, match="rho is an option of objective ou or ou_iwae: objective vae has none"):
         Cell(**given)
 
 

@@ -6,6 +6,7 @@ Known answers of each stand in tests of its own.
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -21,17 +22,34 @@ from models.stack.stack import Stack
 
 # A small cell of each part; what it needs beside its name.
 EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
-    "network": {"mlp": {"latents": "5-3", "hidden": "13-9/11"}, "null_mlp": {"latents": "5-3", "hidden": "13-9/11"}},
-    "prior": {"normal": {}},
-    "posterior": {"gaussian": {}},
+    "network": {
+        "mlp": {"latents": "5-3", "hidden": "13-9/11"},
+        "null_mlp": {"latents": "5-3", "hidden": "13-9/11"},
+        "ladder": {"latents": "5-3", "hidden": "13-9/11"},
+        "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
+    },
+    "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
+    "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
     "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
-    "objective": {"vae": {"chains": 2}, "ou": {"rho": 0.8, "smoothing_samples": 3}},
+    "objective": {
+        "vae": {"chains": 2},
+        "ou": {"rho": 0.8, "smoothing_samples": 3},
+        "iwae": {"chains": 3, "gradient_estimator": "dreg"},
+        "ou_iwae": {"chains": 3, "rho": 0.8, "smoothing_samples": 2},
+    },
     "procedure": {
         "joint": {},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
     },
     "optimizer": {"adam": {"gradient_clip": 0.5, "learning_rate": 0.01}},
 }
+TRAINABLE = [  # networks with the objectives that train them
+    (network, objective)
+    for network, entry in NETWORKS.items()
+    for objective, each in OBJECTIVES.items()
+    if not (entry.unsmoothable and each.smooths)
+]
+TOP_DOWN = ("ladder", "two_level")  # networks whose q draws the top layer first
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
@@ -133,17 +151,47 @@ def test_a_checkpoint_from_before_updates_were_counted_goes_on(images):
     assert all(torch.equal(tensor, fresh.tensors()[key]) for key, tensor in straight.tensors().items())
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("network", "objective"), TRAINABLE)
 def test_the_size_is_what_torch_counts(network, objective):
     """Operations of a training step, and parameters."""
     blank = np.zeros((20, 64), np.uint8)
-    (cell,) = cells_of("objective", objective, 1, network=network, **EXAMPLES["network"][network])
+    more = EXAMPLES["network"][network]
+    if network in TOP_DOWN and objective == "iwae":
+        more = more | {"gradient_estimator": "plain"}  # the only one that they have
+    (cell,) = cells_of("objective", objective, 1, network=network, **more)
     stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
     with FlopCounterMode(display=False) as counted:
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
     assert cell_size(cell).parameters == stack.parameters_per_cell
+
+
+@pytest.mark.parametrize("objective", [name for name, each in OBJECTIVES.items() if each.smooths])
+@pytest.mark.parametrize("network", [name for name, each in NETWORKS.items() if each.unsmoothable])
+def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objective):
+    """With the network's reason, at ρ = 1 too."""
+    for rho in (0.8, 1.0):
+        example = EXAMPLES["network"][network]
+        with pytest.raises(ValueError, match=re.escape(NETWORKS[network].unsmoothable)) as refused:
+            cells_of("objective", objective, 1, network=network, **example | {"rho": rho})
+        assert set(refused.value.faults) == {"objective"}
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "ladder"])  # which has the usual ones alone
+@pytest.mark.parametrize(
+    ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
+)
+def test_the_size_counts_prior_and_posterior(network, role, name):
+    """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
+    blank = np.zeros((20, 64), np.uint8)
+    example = EXAMPLES["network"][network]
+    for sizes in [example] + [example | {"latents": "5", "hidden": "13-9"}] * (network == "mlp"):
+        (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
+        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+        with FlopCounterMode(display=False) as counted:
+            stack.train(1)
+        assert cell_size(cell).flops == counted.get_total_flops()
+        assert cell_size(cell).parameters == stack.parameters_per_cell
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -159,15 +207,21 @@ def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_pla
         alone = stack.network.terms(stack.params, x[:, :, 2:3], [each[:, :, 2:3] for each in noise])
         numbers = [(layer.q_mean, layer.q_deviation) for layer in terms.layers]
         again = stack.network.terms(stack.params, x, noise, given=numbers)
-        moved = stack.network.terms(stack.params, x, noise, given=[(numbers[0][0] + 1, numbers[0][1]), None])
+        moved = []
+        for place, (mean, deviation) in enumerate(numbers):
+            given = [(mean + 1, deviation) if i == place else None for i in range(len(numbers))]
+            moved.append(stack.network.terms(stack.params, x, noise, given=given))
     torch.testing.assert_close(alone.log_px, terms.log_px[:, :, 2:3])
     torch.testing.assert_close(alone.layers[-1].log_q, terms.layers[-1].log_q[:, :, 2:3])
     assert torch.equal(again.log_px, terms.log_px)
     assert all(
         torch.equal(a.z, b.z) and torch.equal(a.log_p, b.log_p) for a, b in zip(again.layers, terms.layers, strict=True)
     )
-    torch.testing.assert_close(moved.layers[0].z, terms.layers[0].z + 1)
-    assert not torch.allclose(moved.layers[1].log_q, terms.layers[1].log_q)
+    for place, others in enumerate(moved):
+        torch.testing.assert_close(others.layers[place].z, terms.layers[place].z + 1)
+    # Bottom-up a layer's q depends on the layer below, top-down on the layer above.
+    followed = [not torch.allclose(moved[i].layers[1 - i].log_q, terms.layers[1 - i].log_q) for i in (0, 1)]
+    assert followed == ([False, True] if network in TOP_DOWN else [True, False])
     analytic = {place for place, layer in enumerate(terms.layers, start=1) if layer.kl is not None}
     assert analytic <= stack.network.analytic_kl
 
@@ -206,13 +260,19 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_posterior_integrates_to_one(posterior):
-    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to."""
-    cells = cells_of("posterior", posterior, 1)
-    made = find("posterior", posterior).load()(cells, torch.empty((), dtype=torch.float64))
+    """In one dimension: ∫ exp(log q) dz over the z that a grid of noise is mapped to, at the top layer and below it."""
+    cells, like = cells_of("posterior", posterior, 1), torch.empty((), dtype=torch.float64)
+    made = find("posterior", posterior).load()(cells, like)
     noise = torch.linspace(-9, 9, 20_001, dtype=torch.float64).view(1, 1, -1, 1)
-    drawn = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
-    total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
-    assert float(total) == pytest.approx(1.0, abs=1e-6)
+    below = made.draw(torch.full_like(noise, 0.3), torch.full_like(noise, 0.7), noise)
+    draws = torch.Generator().manual_seed(0)
+    outputs = torch.randn(1, 1, 1, made.outputs(1), generator=draws, dtype=torch.float64)
+    params = {
+        each.name: torch.randn(1, *each.shape, generator=draws, dtype=torch.float64) for each in made.parameters(1)
+    }
+    for drawn in (below, made.transform(params, below, outputs if made.outputs(1) else None)):
+        total = torch.trapezoid(made.log_prob(drawn).exp().flatten(), drawn.z.flatten())
+        assert float(total) == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("prior", PRIORS)

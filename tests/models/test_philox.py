@@ -33,10 +33,11 @@ def test_known_answers(counter, key, expected):
 
 
 def test_addresses_do_not_meet_and_have_their_bounds():
-    grid = [(p, layer, i) for p in (1, 5, 31) for layer in (0, 1, 127) for i in (0, 1, 1023, (1 << 20) - 1)]
+    grid = [(p, layer, i) for p in (1, 5, 31, 33, 127) for layer in (0, 1, 127) for i in (0, 1, 1023, (1 << 18) - 1)]
     assert len({philox.address(*each) for each in grid}) == len(grid)
     assert max(philox.address(*each) for each in grid) < 2**32
-    for each in ((32, 0, 0), (0, 128, 0), (0, 0, 1 << 20), (0, -1, 0)):
+    assert philox.address(31, 5, 9) == 31 | 5 << 5 | 9 << 12  # where it was when there were 32 purposes
+    for each in ((128, 0, 0), (0, 128, 0), (0, 0, 1 << 18), (0, -1, 0)):
         with pytest.raises(ValueError, match=r"should be in \[0, "):
             philox.address(*each)
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.networks.network import Layer
 from models.objectives.elbo import Vae
 from models.objectives.parts import FreeBits, KlWeight
 from models.stack.adam import Adam
 from models.stack.block import Block
+from models.stack.stack import _check
 from tests.models.planted import TWO, LinearGaussian, corners, stack_of
 
 LIKE = torch.zeros(1, dtype=torch.float64)
@@ -36,6 +38,35 @@ def test_kl_weight_warms_up_linearly_and_then_stays():
     assert at[4] == pytest.approx([0.2, 2.0, 0.7])
     assert at[5] == pytest.approx([0.25, 2.0, 0.7])
     assert at[10] == at[10_000] == [0.5, 2.0, 0.7]
+
+
+def test_a_delay_holds_the_kl_weight_at_its_start():
+    """The paper's schedule, and others: β's start for so many absolute steps, then the warm-up, or its end at once;
+    the plain formula that planning uses says the same."""
+    cells = [
+        cell(kl_delay_steps=10_000, kl_warmup_steps=500_000),
+        cell(kl_weight=0.5, kl_weight_start=0.1, kl_delay_steps=4, kl_warmup_steps=8),
+        cell(kl_weight_start=0.2, kl_delay_steps=5),
+        cell(kl_warmup_steps=10),
+        cell(),
+    ]
+    weight = KlWeight(cells, LIKE)
+    expected = {
+        0: [0.0, 0.1, 0.2, 0.0, 1.0], 4: [0.0, 0.1, 0.2, 0.4, 1.0], 5: [0.0, 0.15, 1.0, 0.5, 1.0],
+        12: [0.0, 0.5, 1.0, 1.0, 1.0], 10_000: [0.0, 0.5, 1.0, 1.0, 1.0], 260_000: [0.5, 0.5, 1.0, 1.0, 1.0],
+        510_000: [1.0, 0.5, 1.0, 1.0, 1.0],
+    }  # fmt: skip
+    for step, each in expected.items():
+        assert weight.at(step).tolist() == pytest.approx(each), step
+        assert weight.at(torch.tensor(step)).tolist() == pytest.approx(each), step
+        assert [one.options("objective").kl_weight_at(step) for one in cells] == pytest.approx(each), step
+
+
+def test_a_start_counts_with_a_delay_or_a_warm_up():
+    """Without either it has no effect and is no part of the cell."""
+    assert cell(kl_weight_start=0.3).canonical() == cell()
+    for needed in ("kl_delay_steps", "kl_warmup_steps"):
+        assert cell(kl_weight_start=0.3, **{needed: 7}).canonical().kl_weight_start == 0.3
 
 
 def test_learning_rate_decays_geometrically_and_then_stays():
@@ -99,6 +130,57 @@ def test_free_bits_clamp_the_mean_over_the_batch_not_each_image():
     """Terms of 0 and 2 nats in a batch have mean 1: a floor of 0.5 is not felt."""
     bits = FreeBits([cell(free_bits=0.5)], LIKE)
     assert bits(torch.tensor([0.0, 2.0]).mean().view(1)).item() == 1.0
+
+
+def known_terms(images, group):
+    """A layer whose terms are those given: of one layer image by image, or of one image unit by unit; a leaf."""
+    kl = torch.tensor(images, dtype=torch.float64)
+    kl = (kl.view(1, 1, -1, 1) if group == "layer" else kl.view(1, 1, 1, -1)).requires_grad_()
+    nothing = torch.zeros(kl.shape[:-1], dtype=torch.float64)
+    return Layer(kl, kl, nothing, nothing, kl), kl
+
+
+def test_terms_of_one_and_three_at_a_floor_of_two_and_a_half():
+    """Held together, as a layer's two images, they have mean 2 and count 2.5 with no gradient. Each held by itself
+    they would count 2.75 with half of it, as the two units of one layer do: 2.5 + 3."""
+    layer, kl = known_terms([1.0, 3.0], "layer")
+    value = FreeBits([cell(free_bits=2.5)], LIKE).of(layer)
+    assert value.item() == 2.5 and not torch.autograd.grad(value.sum(), kl)[0].any()
+    by_unit = FreeBits([cell(free_bits=2.5, free_bits_group="unit")], LIKE)
+    layer, kl = known_terms([1.0, 3.0], "unit")
+    value = by_unit.of(layer)
+    assert value.item() == 2 * 2.75 and torch.autograd.grad(value.sum(), kl)[0].flatten().tolist() == [0.0, 1.0]
+    kl = torch.tensor([1.0, 3.0], dtype=torch.float64).view(1, 1, 2, 1)  # images of one unit are averaged too
+    assert by_unit.of(Layer(kl, kl, kl[..., 0], kl[..., 0], kl)).item() == 2.5
+
+
+def test_unit_terms_add_up_to_the_layers():
+    """Below the top they are sampled log ratios of each unit; at the top the analytic KL; gradients too."""
+    units = LinearGaussian(a=0.8, gamma=0.7, b=(0.9, -0.5), s=(0.3, 0.8), w=(0.7,), tau=(0.5,))
+    stack = stack_of(units, units=2)
+    noise, _ = corners(2, 2)
+    terms = stack.network.terms(stack.params, torch.full_like(noise[0], X), noise)
+    for layer in terms.layers:
+        torch.testing.assert_close(layer.unit_term().sum(-1), layer.term(), rtol=1e-12, atol=1e-12)
+        assert layer.unit_term().mean((1, 2)).flatten().tolist() == pytest.approx([layer.term().mean().item() / 2] * 2)
+        sums = [torch.autograd.grad(each.sum(), list(stack.params.values()), retain_graph=True, allow_unused=True)
+                for each in (layer.unit_term(), layer.term())]  # fmt: skip
+        assert all(a is b is None or torch.allclose(a, b, atol=1e-11) for a, b in zip(*sums, strict=True))
+
+
+def test_units_cannot_be_held_where_p_or_q_is_no_product_over_them():
+    """The layer says why; the stack refuses such a posterior or prior before a step."""
+    z = torch.zeros(1, 1, 2, 3)
+    with pytest.raises(ValueError, match="a KL term of each unit needs q and p that are diagonal Gaussians"):
+        Layer(z, z, z[..., 0], z[..., 0]).unit_term()
+    images = np.zeros((4, 1))
+    stack = stack_of(TWO, images, free_bits=0.1, free_bits_group="unit")
+    stack.network.posterior.gaussian = False
+    with pytest.raises(ValueError, match="free_bits_group unit needs log q of each unit, as of a Gaussian"):
+        _check(stack.cells[0], stack.network, 1)
+    stack.network.posterior.gaussian, stack.network.prior.kl = True, lambda mean, deviation: None
+    with pytest.raises(ValueError, match="free_bits_group unit needs a prior that is a product over units, got prior"):
+        _check(stack.cells[0], stack.network, 1)
 
 
 def test_a_layer_held_by_free_bits_gives_no_gradient():

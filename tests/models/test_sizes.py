@@ -15,16 +15,33 @@ from models.evaluation.settings import Evaluation
 from models.networks.mlp import HierarchicalMLP
 from models.stack.stack import Stack
 
+OU = dict(latents="5-3-4", hidden="13-9", rho=0.9, smoothing_samples=3)
+ALL = dict(smooth_posterior="yes", smooth_output="yes")
+VARIANTS = [
+    dict(OU, objective="ou", chains=3),
+    dict(OU, objective="ou", **ALL),
+    dict(OU, objective="ou", smoothing="ratio", chains=2, **ALL),
+    dict(latents="6", hidden="7-8", objective="ou", rho=0.9, smooth_output="yes"),
+    *(dict(latents="5-3-4", hidden="13", objective="iwae", chains=3, gradient_estimator=e) for e in ("dreg", "stl")),
+    *(dict(OU, objective="ou_iwae", chains=k, gradient_estimator=e, **more)
+      for k in (1, 3) for e in ("plain", "dreg", "stl") for more in ({}, ALL)),
+    *(dict(OU, objective="ou_iwae", network="null_mlp", gradient_estimator=e, smooth_posterior="yes", chains=2)
+      for e in ("dreg", "stl")),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(
     "fields",
     [
+        *VARIANTS,
         dict(latents="6", hidden="7"),
         dict(latents="5-3", hidden="13-9/11"),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing_samples=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, smoothing="ratio"),
         dict(latents="5-3", hidden="13", chains=3),
         dict(latents="5-3-4", hidden="13-9", objective="ou", rho=0.9, network="null_mlp"),
+        dict(latents="5-3-4", hidden="13-9/11/8-7", network="ladder", chains=3),
+        dict(latents="5-3-4", hidden="13-9", network="ladder", shared_top_down="no"),
     ],
 )
 def test_operations_and_parameters_are_those_of_a_step(fields):

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.cell import Cell
+from models.cell import Cell, CellError, nine_digits
 from models.data.dataset import Dataset
+from models.draws.draws import Purpose
 from models.kernels.densities import sigma
 from models.objectives.elbo import OrnsteinUhlenbeck
 from models.objectives.smoothing import Smoothing, perturb
 from models.stack.stack import Stack
-from tests.models.planted import TWO, stack_of
+from tests.models.planted import TWO, LinearGaussian, stack_of
 
 MU, SIGMA = 0.8, 1.7
 RHOS = [0.0, 0.3, 0.5, 0.9, 1.0]
@@ -235,8 +236,123 @@ def test_smoothing_has_a_stream_of_its_own(dataset):
     assert len({float(row[0, 0]) for row in drawn}) == len(drawn)
 
 
-def test_several_chains_an_image_are_refused():
-    """Their axis is that of the smoothing samples: broadcasting would pair chain s with sample s."""
-    z = torch.zeros(1, 3, 2, 4)
-    with pytest.raises(ValueError, match="one ancestral chain per image, got 3"):
-        Smoothing(torch.full((1, 1, 1, 1), 0.9), [torch.zeros(1, 3, 2, 4)]).samples(2, z, z, z)
+# The variants: also the likelihood's input, also the inference maps.
+
+SINGLE = LinearGaussian(a=1.2, gamma=0.5, b=(0.6,), s=(0.5,))
+
+
+@pytest.mark.parametrize(
+    ("rho", "samples", "printed"), [(0.8, 5, -1.625771), (0.9, 5, -1.723691), (0.5, 10, -1.347131)]
+)
+def test_a_single_layer_is_smoothed_at_the_output_if_asked(rho, samples, printed):
+    """What z₁ adds to the image's mean, a²s² in the ELBO of −1.833131, becomes c₁ a²s²: the printed numbers, of which
+    the last is above log p(x) = −1.681303."""
+    fields = dict(rho=rho, smoothing_samples=samples, smooth_output="yes")
+    stack = stack_of(SINGLE, objective="ou", **fields)
+    cube = torch.tensor(list(product((-1.0, 1.0), repeat=1 + samples)), dtype=torch.float64)
+    x = torch.full((1, 1, len(cube), 1), 1.3, dtype=torch.float64)
+    smoothing = Smoothing(stack.objective.rho, [], output=cube[:, 1:].T.reshape(1, samples, -1, 1))
+    terms = stack.network.terms(stack.params, x, [cube[:, :1].view(1, 1, -1, 1)], smoothing)
+    assert stack.objective.value(terms, 0).item() == pytest.approx(printed, abs=1e-6)
+    plain = stack.network.terms(stack.params, x, [cube[:, :1].view(1, 1, -1, 1)])
+    assert stack.objective.value(plain, 0).item() == pytest.approx(-1.833131, abs=1e-6)
+    assert SINGLE.log_p(1.3) == pytest.approx(-1.681303, abs=1e-6)
+
+
+def test_without_it_a_single_layer_has_nothing_to_smooth():
+    """`ou` is then `vae`; with it, it is not, but for ρ = 1; and a single layer has no inference map to smooth."""
+    fields = dict(data="digits", latents="4", seed=0, objective="ou", rho=0.8)
+    assert Cell(**fields).canonical().objective == "vae"
+    smoothed = Cell(**fields, smooth_output="yes").canonical()
+    assert smoothed.objective == "ou" and smoothed.rho == 0.8
+    assert Cell(**fields | dict(rho=1.0), smooth_output="yes").canonical() == Cell("digits", "4", 0)
+    assert Cell(**fields, smooth_output="yes", smooth_posterior="yes").canonical() == smoothed
+    for said, meant in ((True, "yes"), (False, "no")):
+        assert Cell(**fields, smooth_output=said).smooth_output == meant
+    with pytest.raises(CellError, match=r"null_mlp has no p\(x\|z₁\) to smooth"):
+        Cell(**fields | dict(latents="4-3", network="null_mlp"), smooth_output="yes")
+    with pytest.raises(ValueError, match="no noise"):
+        Smoothing(torch.ones(1, 1, 1, 1), []).samples(1, *[torch.zeros(1, 1, 1, 1)] * 3)
+
+
+def test_the_smoothed_output_is_that_of_averaged_logits(dataset):
+    """Against the formula written out; an average of probabilities would be another objective."""
+    made = stack(dataset, dict(objective="ou", rho=0.4, smooth_output="yes", precision="float64"))
+    x, noise, smoothing = made.minibatch(0), latent_noise(made), smoothing_of(made)
+    terms = made.network.terms(made.params, x, noise, smoothing)
+    plain = made.network.terms(made.params, x, noise)
+    first = terms.layers[0]
+    moved = perturb(first.z, first.q_mean, first.q_deviation, smoothing.rho, smoothing.output)
+    logits = made.network._output(made.params, moved)
+    expected = made.network.likelihood.log_prob(x, logits.mean(1, keepdim=True))
+    torch.testing.assert_close(terms.log_px, expected, rtol=1e-10, atol=1e-10)
+    averaged = logits.sigmoid().mean(1, keepdim=True).logit()
+    assert (terms.log_px - made.network.likelihood.log_prob(x, averaged)).abs().max() > 1e-3
+    assert (terms.log_px - plain.log_px).abs().min() > 1e-6
+    assert torch.equal(first.log_q, plain.layers[0].log_q)
+
+
+@pytest.mark.parametrize("smoothing", ["moments", "ratio"])
+def test_smoothed_inference_maps_are_averages_over_samples_of_the_layer_below(dataset, smoothing):
+    """q(z₁|x) stays; each map above it is averaged over z′ of the distribution that the sample below came from, with
+    noise of its own, and log q is that of the sample from it."""
+    made = stack(
+        dataset, dict(objective="ou", rho=0.4, smooth_posterior="yes", smoothing=smoothing, precision="float64")
+    )
+    x, noise, by = made.minibatch(0), latent_noise(made), smoothing_of(made)
+    terms, plain = (made.network.terms(made.params, x, noise, each) for each in (by, None))
+    assert torch.equal(terms.layers[0].q_mean, plain.layers[0].q_mean)
+    for i in (1, 2):
+        below, here = terms.layers[i - 1], terms.layers[i]
+        moved = perturb(below.z, below.q_mean, below.q_deviation, by.rho, by.upward[i - 1])
+        means, deviations = made.network.inference[i].gaussian(made.params, moved)
+        deviation = deviations.mean(1, keepdim=True)
+        mean = (means / deviations).mean(1, keepdim=True) * deviation if smoothing == "ratio" else means.mean(1, True)
+        torch.testing.assert_close(here.q_mean, mean, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(here.z, mean + deviation * noise[i], rtol=1e-10, atol=1e-10)
+        expected = torch.distributions.Normal(mean, deviation).log_prob(here.z).sum(-1)
+        torch.testing.assert_close(here.log_q, expected, rtol=1e-10, atol=1e-10)
+        assert (here.q_mean - plain.layers[i].q_mean).abs().max() > 1e-3
+
+
+def test_each_smoothed_map_has_a_stream_of_its_own(dataset):
+    """What else is smoothed changes no map's noise, and no two maps share theirs."""
+    alone = smoothing_of(stack(dataset, dict(objective="ou", rho=0.4)))
+    both = smoothing_of(stack(dataset, dict(objective="ou", rho=0.4, smooth_output="yes", smooth_posterior="yes")))
+    assert all(torch.equal(a, b) for a, b in zip(alone.noise, both.noise, strict=True))
+    assert alone.output is None and alone.upward is None
+    every = [*both.noise, both.output, *both.upward]
+    assert [each.shape[-1] for each in every] == [3, 3, 4, 4, 3]
+    assert len({float(each[0, 0, 0, 0]) for each in every}) == 5
+
+
+def smoothing_of(made):
+    """The smoothing of a stack's step 0."""
+    return made.objective.smoothing(made.draws, 0, made.network.latents, made.batch_size)
+
+
+def latent_noise(made):
+    """Its noise of z."""
+    shapes = [(1, made.batch_size, units) for units in made.network.latents]
+    return [made.draws.normal(Purpose.LATENT, shape, 0, i) for i, shape in enumerate(shapes, start=1)]
+
+
+def test_smoothing_goes_with_a_warm_up_and_with_free_bits(dataset):
+    """`ou` beside a delayed warm-up and floors of each layer or unit: the value is the formula's, and it trains."""
+    for group in ("layer", "unit"):
+        fields = dict(objective="ou", rho=0.7, precision="float64", kl_delay_steps=2, kl_warmup_steps=4)
+        plain = stack(dataset, fields)
+        terms = plain.network.terms(plain.params, plain.minibatch(0), latent_noise(plain), smoothing_of(plain))
+        of = {
+            "layer": lambda layer: layer.term().mean().view(1),
+            "unit": lambda layer: layer.unit_term().mean((1, 2))[0],
+        }
+        each = torch.cat([of[group](layer) for layer in terms.layers])
+        floor = nine_digits((each.min() + each.max()).item() / 2)
+        made = stack(dataset, fields | dict(free_bits=floor, free_bits_group=group))
+        penalty = each.clamp_min(floor).sum()
+        for step, weight in ((0, 0.0), (2, 0.0), (3, 0.25), (6, 1.0)):
+            expected = terms.log_px.mean() - weight * penalty
+            assert made.objective.value(terms, step).item() == pytest.approx(expected.item(), rel=1e-12)
+        made.train(8)
+        assert made.active.all()

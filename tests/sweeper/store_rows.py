@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from sweeper.store import CELL_COLUMNS, SCHEMA_VERSION, Store, atomic, rows
+from sweeper.store.columns import LATER_HISTORY
 
 OLD = [column.name for column in CELL_COLUMNS if column.since == 1]  # columns of schema version 1
 EVALUATED = {column.name for column in CELL_COLUMNS if column.null.startswith("the cell diverged")}
@@ -41,7 +42,7 @@ def history(number: int = 1, steps: int = 500, layers: int = 3):
             "kl_per_layer": [0.5 + layer for layer in range(layers)], "kl_top": 1.5,
             "active_units_one_pass": [3] * layers, "train_objective": -99.5 if step else None,
             "learning_rate": 0.001, "kl_weight": 1.0,
-        }
+        } | dict.fromkeys(LATER_HISTORY)
         for step in (0, steps // 2, steps)
     ]  # fmt: skip
 

@@ -22,7 +22,7 @@ from test_cloud import at, s3, service  # noqa: F401  (fixtures)
 from test_ray import LINGER_S, RAY, SECONDS_S, SLOW_START_S, python_in, through_ray  # noqa: F401  (a fixture)
 
 from sweeper.cloud import to_read, working_copy
-from sweeper.driver.session import sweep
+from sweeper.driver.scratch import sweep
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 

@@ -101,6 +101,18 @@ def test_what_a_processor_only_imitates_is_said(tiny):
     assert not any("slower" in each for each in plan_lines(make_plan(study, None, GPUS), None))
 
 
+def test_a_warm_up_that_outlasts_the_training_is_said_with_the_weight_at_its_end(tiny):
+    """Before anything is trained, of the cells whose β does not come to its end; none where it does."""
+    delayed = {"objective": ["vae", "iwae"], "rho": None, "smoothing_samples": None, "kl_delay_steps": 10, "seed": 0}
+    study = tiny(cells=delayed | {"kl_warmup_steps": [20, 500]}).load("train.steps=60")
+    lines = [line for line in plan_lines(make_plan(study, None, HERE), None) if "KL weight" in line]
+    assert lines == [
+        "warning: training ends at step 60, before the warm-up of the KL weight at step 510: the KL weight is then 0.1 "
+        "(2 cells)"
+    ]
+    assert not any("KL weight" in line for line in plan_lines(make_plan(tiny().load(), None, HERE), None))
+
+
 def test_an_order_travels_as_json(tiny):
     job = make_plan(tiny().load(), None, HERE).jobs[0]
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job

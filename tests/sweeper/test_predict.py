@@ -118,7 +118,10 @@ def test_other_draws_predict_the_same_within_the_interval(tiny):
         train={"steps": 2000}, evaluation={"every": 0, "validation_images": 200},
     )  # fmt: skip
     study.run()
-    found = [predictions(study.load(f"evaluation.seed={seed}"), study.opened())[0] for seed in range(4)]
+    found = [
+        predictions(study.load(f"evaluation.seed={seed}"), study.opened(), methods=["objectives"])[0]
+        for seed in range(4)
+    ]
     assert all(each.reason is None for each in found), [each.reason for each in found]
     places = np.log(1 - np.array([each.rho for each in found]))
     assert len(set(places)) == 4 and np.ptp(places) < 6 * max(each.monte_carlo for each in found)
@@ -131,8 +134,13 @@ def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_com
     done.run()
     store = str(done.store)
     shown = sweeper_command.run(["predict", store, "--json"])
-    (row,) = json.loads(shown.out)
-    assert shown.code == 0 and (row["reason"] or 0.8 < row["rho"] < 1), shown.err
+    rows = json.loads(shown.out)
+    assert shown.code == 0 and [row["method"] for row in rows] == ["objectives", "noise", "stability"], shown.err
+    assert all(row["reason"] or 0.8 < row["rho"] < 1 for row in rows)
+    one = sweeper_command.run(["predict", store, "--json", "--method", "noise"])
+    assert json.loads(one.out) == [rows[1]], one.err
+    wrong = sweeper_command.run(["predict", store, "--method", "guess"])
+    assert wrong.code == 2 and "'guess' is none of objectives, noise, stability" in wrong.err
     other = sweeper_command.run(["predict", store, "--below", "0.7"])
     assert other.code == 0 and "no prediction: no cells at ρ = 0.7 and at ρ = 1 both" in other.out
     kept = sorted((done.store / "checkpoints").rglob("*.safetensors"))

@@ -221,10 +221,10 @@ def test_a_shipped_study_loads_and_survives_being_written(path: Path, tmp_path: 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_shipped_study_can_be_planned(path: Path) -> None:
-    """Every cell has a size and a place in a stack; a study for two cores has fewer steps than the one it extends."""
+    """Every cell has a size and is to be trained; a study for two cores has a tenth of the steps of the one it extends."""
     study = load_study(path)
     plan = make_plan(study, None, Machine(cores=2, memory_bytes=64 << 30, gpu_memory_bytes=()))
-    assert sum(len(job.cells) for job in plan.jobs) == len(study.cells) > 0
+    assert len(plan.missing) == len(study.cells) > 0 and plan.jobs  # a cell that continues from another waits for it
     if path.stem.endswith("_cpu") and path.parent.name == "paper":
         assert study.steps <= load_study(path.with_name(path.name.replace("_cpu", ""))).steps / 10
 
@@ -265,9 +265,26 @@ def test_loading_a_study_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code, str(STUDIES[0])], check=False).returncode == 0
 
 
+def test_free_bits_of_importance_weights_are_refused_with_the_reason_and_left_out_beside_others(tmp_path):
+    """A grid of both objectives has them where they are; a switch may be said as true and false."""
+    path = tmp_path / "study.yaml"
+    cells = "{data: digits, latents: 3-2, objective: iwae, chains: 5, free_bits: 0.5, seed: 0}"
+    path.write_text(f"name: s\ncells: {cells}\ntrain: {{steps: 1}}\n")
+    with pytest.raises(StudyError, match=r"no cell of this grid has \(inside an importance weight a layer has"):
+        load_study(path)
+    cells = load_study(path, ["cells.objective=[vae, iwae]"]).cells
+    assert [(cell.objective, cell.free_bits, cell.chains) for cell in cells] == [("vae", 0.5, 5), ("iwae", 0.0, 5)]
+    ou = ["cells.objective=ou", "cells.rho=0.9"]
+    for said in ("[true, false]", "[yes, no]"):
+        found = load_study(path, [*ou, f"cells.smooth_output={said}"]).cells
+        assert [cell.smooth_output for cell in found] == ["yes", "no"]
+    with pytest.raises(StudyError, match="smooth_output"):
+        load_study(path, [*ou, "cells.smooth_output=maybe"])
+
+
 def test_an_option_that_no_cell_has_is_refused_with_its_owner_but_not_in_the_study_of_a_store(tmp_path):
     """A grid over several parts may give it, a default changes nothing, and earlier versions ignored it."""
-    path, owner = tmp_path / "study.yaml", "smoothing_samples is an option of objective ou, which no cell of this grid"
+    path, owner = tmp_path / "study.yaml", "smoothing_samples is an option of objective ou or ou_iwae, which no cell of"
     cells = "{data: digits, latents: 3-2, objective: vae, smoothing_samples: 2, seed: 0}"
     path.write_text(f"name: s\ncells: {cells}\ntrain: {{steps: 1}}\n")
     with pytest.raises(StudyError, match=owner):
@@ -276,3 +293,26 @@ def test_an_option_that_no_cell_has_is_refused_with_its_owner_but_not_in_the_stu
     assert len(load_study(path, ["cells.objective=[vae, ou]", "cells.rho=0.9"]).cells) == 2
     (tmp_path / "store.json").write_text("{}")
     assert len(load_study(path).cells) == 1
+
+
+def test_what_is_measured_on_request_is_off_and_asks_for_what_it_needs(tmp_path):
+    """An order parameter that nobody measures, a variance of one number, a curve without points: refused beforehand."""
+    usual = load(tmp_path, BASE)
+    assert usual.evaluation_settings("digits") == Evaluation()
+    asked = load(tmp_path, BASE, "evaluation.mutual_information=2000", "analysis.order_parameter=mi_top")
+    assert asked.evaluation_settings("digits").mutual_information == 300  # all that there are
+    assert asked.evaluation_settings("mnist").mutual_information == 2000
+    assert asked.analysis.order_parameter == "mutual_information_top"
+    along = load(tmp_path, BASE, "evaluation.validation_gradient_variance=100")
+    assert along.evaluation_settings("mnist").id() == usual.evaluation_settings("mnist").id()
+    for key, fault in (
+        ("analysis.order_parameter=mi_1", "evaluation.mutual_information should not be 0"),
+        ("analysis.second_order_parameter=mi_top", "evaluation.mutual_information should not be 0"),
+        ("analysis.order_parameter=validation_mi_top", "mutual_information is not measured on validation images"),
+        ("evaluation.mutual_information=1", "at least 2 images"),
+        ("evaluation.gradient_variance=1", "at least 2 draws"),
+    ):
+        with pytest.raises(StudyError, match=fault):
+            load(tmp_path, BASE, key)
+    with pytest.raises(StudyError, match="no evaluation along the way"):
+        load(tmp_path, BASE, "evaluation.validation_gradient_variance=10", "evaluation.every=0")

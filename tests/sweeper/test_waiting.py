@@ -6,7 +6,7 @@ import pytest
 
 from sweeper.driver import waiting
 from sweeper.driver.ray_logs import MAX_CHARACTERS, MAX_LINES, RayLogs
-from sweeper.driver.session import LOST_S, sweep
+from sweeper.driver.scratch import LOST_S, sweep
 from sweeper.driver.waiting import GaveUp, Waiting
 from sweeper.errors import WorkersUnavailable
 

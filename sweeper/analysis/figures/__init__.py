@@ -10,6 +10,7 @@ from sweeper.analysis.figures.methods import nll_activity_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
 from sweeper.analysis.figures.scaling import scaling_figure
+from sweeper.analysis.figures.spectrum import spectrum_figure
 from sweeper.analysis.figures.steps import steps_figure
 from sweeper.analysis.figures.training import training_figure
 from sweeper.analysis.figures.trends import trend_figure
@@ -22,6 +23,7 @@ __all__ = [
     "phase_figure",
     "save",
     "scaling_figure",
+    "spectrum_figure",
     "steps_figure",
     "styled",
     "training_figure",

@@ -30,7 +30,8 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
     names = dict.fromkeys(str(name) for curve in curves for name in curve.cell_ids.ravel() if name)
     ids = {name: index for index, name in enumerate(names)}
     most = max((len(rows[name].latents) for name in ids if name in rows), default=1)
-    shown = quantities(order_parameter, most)
+    information = any(np.ndim(getattr(row, "mutual_information", 0)) for row in rows.values())
+    shown = quantities(order_parameter, most, information)
     if axis.name == STEPS.name:  # a row of `cells` holds the last step only
         shown = [shown[0]._replace(parts=[part for part in shown[0].parts if part.name == order_parameter])]
     keys, series = CurveKeys(curves), []

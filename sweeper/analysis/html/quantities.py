@@ -33,8 +33,10 @@ class Quantity(NamedTuple):
     on: str
 
 
-def quantities(order_parameter: str, layers: int) -> list[Quantity]:
+def quantities(order_parameter: str, layers: int, information: bool = False) -> list[Quantity]:
     """What a row of `cells` can show, the order parameter first; `layers` is the most that a network has.
+
+    information: whether some row has the mutual information, which is measured on request.
 
     Parts are named as order parameters are (`kl_top`, `active_units_1`). The top layers are compared with each other,
     and so are layers 1, 2, … below them, counted from the data up.
@@ -46,21 +48,24 @@ def quantities(order_parameter: str, layers: int) -> list[Quantity]:
     ]
     counts = {
         name: [Part(f"{name}_top", "top layer", 0, partial(_entry, name, None)), *_below_top(name, name, layers)]
-        for name in ("active_units", "active_units_one_pass")
+        for name in ("active_units", "active_units_one_pass", "mutual_information")
     }
+    own = counts.pop("mutual_information")
+    mutual = Quantity("mutual_information", "mutual information", "mutual information (nats)", True, own, own[0].name)
     words = {"elbo": "ELBO", "iw_bound": "importance-weighted bound", "reconstruction": "reconstruction"}
     bounds = [Part(name, said, dash, partial(_column, name)) for dash, (name, said) in enumerate(words.items())]
     found = [
         Quantity("kl", "KL terms", "KL term (nats)", True, kl, "kl_top"),
         *(Quantity(n, _spoken(n), _spoken(n), False, parts, f"{n}_top") for n, parts in counts.items()),
+        *([mutual] if information else []),
         Quantity("bounds", "bounds of log p(x)", "nats per image", False, bounds, "elbo"),
     ]
     for place, known in enumerate(found):
         if order_parameter in [part.name for part in known.parts]:
             return [known._replace(on=order_parameter), *found[:place], *found[place + 1 :]]
     label = quantity(order_parameter)
-    own = Part(order_parameter, label, 0, partial(_column, order_parameter))
-    return [Quantity("order", label, label, True, [own], own.name), *found]
+    part = Part(order_parameter, label, 0, partial(_column, order_parameter))
+    return [Quantity("order", label, label, True, [part], part.name), *found]
 
 
 def _spoken(name: str) -> str:

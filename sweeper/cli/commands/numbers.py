@@ -17,16 +17,23 @@ def predict(
     below: Annotated[
         float | None, typer.Option(help="ρ of the uncollapsed cells, safely below.  [default: the study's rho_ref]")
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="objectives, noise or stability; repeatable.  [default: all three]", show_default=False),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Predict the critical ρ from cells at one smaller ρ and at ρ = 1, beside the one that was found."""
-    from sweeper.analysis.prediction import prediction_table
+    from sweeper.analysis.prediction import METHODS, prediction_table
     from sweeper.cli.words.predict import PREDICTION_HEADER, batches_line, prediction_lines, prediction_rows
     from sweeper.prediction import predictions
 
     study, opened = open_store_of_study(store)
-    found = predictions(study, opened, below, lambda *done: say(batches_line(*done)))
+    for name in set(method or ()) - set(METHODS):
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(METHODS)}", param_hint="--method")
+    chosen = [known for known in METHODS if not method or known in method]
+    found = predictions(study, opened, below, lambda *done: say(batches_line(*done)), chosen)
     if as_json:
         show_json(prediction_table(found).to_dict("records"))
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.kernels.compiled import compiler
+from models.objectives.spec import KlWeightOptions
 from sweeper.cli.words.refinement import refinement_lines
 from sweeper.errors import StudyError
 from sweeper.planning import Item, Plan
@@ -56,6 +57,7 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
             lines += _slower(plan)
     else:
         lines.append("nothing is missing: nothing to train")
+    lines += unfinished_lines(plan)
     lines += refinement_lines([proposal.to_dict() for proposal in plan.refinement])
     if store is not None:
         lines.append(f"results in {store.paths.root}")
@@ -71,6 +73,21 @@ def _slower(plan: Plan) -> list[str]:
     if cut:
         lines.append(f"{' and '.join(cut)} without a GPU: each operand is cut before its product, slower than float32")
     return lines
+
+
+def unfinished_lines(plan: Plan) -> list[str]:
+    """Where training ends before the KL weight is where its warm-up leads, a line per β at the end."""
+    found: Counter[tuple[float, int, int]] = Counter()
+    for item in plan.missing:
+        options = item.cell.options("objective")
+        if isinstance(options, KlWeightOptions) and options.kl_weight_at(plan.study.steps) != options.kl_weight:
+            ends = options.kl_weight_at(plan.study.steps)
+            found[ends, options.kl_delay_steps, options.kl_warmup_steps] += 1
+    return [
+        f"warning: training ends at step {plan.study.steps:,}, before the warm-up of the KL weight at step "
+        f"{delay + steps:,}: the KL weight is then {end:.4g} ({plural(count, 'cell')})"
+        for (end, delay, steps), count in found.items()
+    ]
 
 
 def plan_table(items: Sequence[Item]) -> list[list[str]]:

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sweeper.analysis.prediction import Prediction
 
+METHOD_WORDS = {
+    "objectives": "objectives that cross",
+    "noise": "noise against pay of smoothing",
+    "stability": "stability of the dead layer",
+}
 PREDICTION_HEADER = [
     "curve",
+    "predicted by",
     "from ρ",
     "predicted",
     "95 % interval",
@@ -21,7 +27,7 @@ PREDICTION_HEADER = [
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
-    """One row per curve that has a prediction: the prediction, and what was found."""
+    """One row per prediction: what is predicted, by which method, and what was found."""
     rows = []
     for each in predictions:
         if each.rho is None:
@@ -31,13 +37,30 @@ def prediction_rows(predictions: Sequence[Prediction]) -> list[list[str]]:
         drawn = "–" if each.monte_carlo is None else f"±{1.96 * each.monte_carlo * (1 - each.rho):.4f}"
         ratio = "–" if onset.value is None else f"{(1 - each.rho) / (1 - onset.value):.2f}"
         found = [critical.written(critical.value) for critical in (onset, midpoint)]
-        rows.append([each.curve.label, f"{each.below:g}", f"{each.rho:.4f}", interval, drawn, *found, ratio])
+        rows.append(
+            [
+                each.curve.label,
+                METHOD_WORDS[each.method],
+                f"{each.below:g}",
+                f"{each.rho:.4f}",
+                interval,
+                drawn,
+                *found,
+                ratio,
+            ]
+        )
     return rows
 
 
 def prediction_lines(predictions: Sequence[Prediction]) -> list[str]:
-    """Why there is no prediction, one line per curve that has none."""
-    return [f"{each.curve.label}: no prediction: {each.reason}" for each in predictions if each.reason]
+    """Why there is no prediction, one line per curve and method without one, and per curve where that is the same."""
+    lines = []
+    for each in predictions:
+        alike = [other for other in predictions if other.curve is each.curve and other.reason == each.reason]
+        by = "" if len(alike) > 1 else f" by {METHOD_WORDS[each.method]}"
+        if each.reason:
+            lines.append(f"{each.curve.label}: no prediction{by}: {each.reason}")
+    return list(dict.fromkeys(lines))
 
 
 def batches_line(curve: str, seed: int, batches: int) -> str:

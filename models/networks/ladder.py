@@ -1,0 +1,143 @@
+"""The Ladder VAE of perceptrons: deterministic features upward, inference and generation downward together.
+
+    d_0 = x,   d_i = MLP(d_{i−1}),   μ̂_i, σ̂_i = heads of d_i                                          (up, no noise)
+    q(z_L|x) = N(μ̂_L, σ̂_L²)
+    q(z_i|x, z_{i+1}) = N(μ̂_i, σ̂_i²) × N(t_i, s_i²), normalised,   t_i, s_i a map of z_{i+1}        (down, i < L)
+    p(x, z) = p(x|z₁) Π p(z_i|z_{i+1}) p(z_L)
+
+(Sønderby et al. 2016, eqs. 7 to 11 and figure 1.) Precisions add, and the mean is weighed by them:
+
+    1/σ_q² = 1/σ̂² + 1/s²,   μ_q = σ_q² (μ̂/σ̂² + t/s²)
+
+What feeds the next layer upward are the features d_i, as in the paper's figure, not the means μ̂_i. There is no batch
+normalisation: it would make an image's terms depend on the batch, and couple the samples of an importance weight.
+
+`shared_top_down: yes` is the paper's model: t, s are the mean and deviation of p(z_i|z_{i+1}), one map for both, so q
+lies near p wherever the image says little. `no`: t, s come from a map of the same sizes with parameters of its own,
+and p(z_i|z_{i+1}) enters the bound alone, as in the default of the paper's published code.
+
+q(z_i|x, z_{i+1}) and p(z_i|z_{i+1}) have the same z_{i+1}, so at *every* layer the analytic KL is the expectation of
+log q − log p given what is above; importance weights take the sampled logarithms. q(z_L|x) has no noise in its
+condition: the KL of the top layer is information about x alone, and where it is 0 the layer has collapsed. In a
+bottom-up chain z_{L−1}'s noise may be what the top layer describes, so the two are not the same order parameter. Below
+the top a unit with KL 0 may be active: its mean follows p's, and with it z_{i+1}.
+
+Shapes: C cells, S samples, B batch, D features of an image, H_i of d_i, N_i units of layer i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from models.kernels.densities import normal_log_prob
+from models.kernels.features import FeaturePerceptron
+from models.kernels.merge import merged, normal_kl_between
+from models.kernels.perceptron import Perceptron
+from models.likelihoods.likelihood import Likelihood
+from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions
+from models.networks.mlp import HierarchicalMLP
+from models.networks.network import Layer, Numbers, Params, Terms
+from models.parameters import Parameter
+from models.posteriors.posterior import Posterior
+from models.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from models.objectives.paths import Paths
+    from models.objectives.smoothing import Smoothing
+
+_UP, _DOWN_OF_Q = 0, 1 << 17  # places of parameters' draws: never renumbered
+
+
+class Ladder(HierarchicalMLP):
+    """p is that of the hierarchical MLP, maps and parameters; see `models.networks.network.Network`."""
+
+    def __init__(
+        self,
+        options: LadderOptions,
+        features: int,
+        mean_pixel: npt.NDArray[np.float64],
+        likelihood: Likelihood,
+        prior: Prior,
+        posterior: Posterior,
+    ):
+        super().__init__(options, features, mean_pixel, likelihood, prior, posterior)
+        depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
+        self.analytic_kl = frozenset(range(1, depth + 1))
+        inputs = (features, *(sizes[-1] for sizes in hidden))  # of the way up: x, then d_1 … d_{L−1}
+        self.up = [
+            FeaturePerceptron(
+                f"inference.{i + 1}", (inputs[i], *hidden[i], self.latents[i]), act, i + 1, _UP, "inference"
+            )
+            for i in range(depth)
+        ]
+        # The map from z_{i+1} to t_i and s_i; of layer 1 no map but p(x|z₁) goes down.
+        self.down_of_q = self.generative[1:]
+        if options.shared_top_down == "no":
+            self.down_of_q = [
+                Perceptron(f"inference_down.{p.layer}", p.sizes, act, p.layer, _DOWN_OF_Q, "inference")
+                for p in self.generative[1:]
+            ]
+
+    def parameters(self) -> list[Parameter]:
+        """Those of the maps up, then of p's, from the data up, then q's own way down, then the prior's."""
+        own = [] if self.down_of_q == self.generative[1:] else self.down_of_q
+        maps = [*(each for pair in zip(self.up, self.generative, strict=True) for each in pair), *own]
+        found = [parameter for each in maps for parameter in each.parameters()]
+        return found + self.prior.parameters(self.features, images=True)
+
+    def terms(
+        self,
+        params: Params,
+        x: Tensor,
+        noise: Sequence[Tensor],
+        smoothing: Smoothing | None = None,
+        given: Sequence[Numbers | None] | None = None,
+        paths: Paths | None = None,
+    ) -> Terms:
+        """One way up, and one ancestral pass down. What is `given` takes the place of q's merged numbers.
+
+        Raises ValueError where smoothing, or a gradient along `paths`, is asked for.
+        """
+        if smoothing is not None:
+            raise ValueError(f"a ladder is not smoothed, because {UNSMOOTHABLE}")
+        if paths is not None:
+            raise ValueError("a ladder has the plain gradient estimator alone")
+        given = given or [None] * len(noise)
+        from_below = self._way_up(params, x)  # each (C, 1, B, N_i)
+
+        layers: list[Layer] = []  # from the top down
+        for i in reversed(range(len(noise))):
+            numbers, p = given[i], None
+            if layers:
+                above = layers[-1].z  # (C, S, B, N_{i+1})
+                p = self.generative[i + 1].gaussian(params, above)  # (C, S, B, N_i)
+                if numbers is None:
+                    shared = self.down_of_q[i] is self.generative[i + 1]
+                    numbers = merged(*from_below[i], *(p if shared else self.down_of_q[i].gaussian(params, above)))
+            kl: Tensor | None
+            drawn = self.posterior.draw(*(from_below[i] if numbers is None else numbers), noise[i])
+            if p is not None:
+                log_p = normal_log_prob(drawn.z, *p)  # (C, S, B)
+                kl = normal_kl_between(drawn.mean, drawn.deviation, *p)  # (C, S, B, N_i)
+            else:
+                log_p = self.prior.log_prob(params, drawn.z, self._top(params))
+                kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, 1, B, N_L)
+            layers.append(Layer(drawn.z, drawn.mean, self.posterior.log_prob(drawn), log_p, kl, drawn.deviation))
+        return Terms(self._log_px(params, x, layers[-1].z), tuple(layers[::-1]))
+
+    def _way_up(self, params: Params, x: Tensor) -> list[Numbers]:
+        """μ̂ and σ̂ of layers 1 … L, each (C, S, B, N_i), of images (C, S, B, D)."""
+        d, found = x, []
+        for each in self.up:
+            d = each.features(params, d)  # (C, S, B, H_i)
+            found.append(each.heads(params, d))
+        return found
+
+    def _top(self, params: Params) -> Callable[[Tensor], Numbers]:
+        """q(z_L|·), of images, as a prior that looks at it is given it."""
+        return lambda images: self._way_up(params, images)[-1]
