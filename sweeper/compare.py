@@ -5,7 +5,8 @@ result for each setting of whatever the reference leaves open. A quantity of cel
 95 % t interval (3 seeds or more); onset and midpoint are those of the cells' curve over ρ, with the interval that is at
 least half a grid step. Beside it stand the difference, whether it is within the reference's margin, and each condition
 that is not the one published. Only numbers measured under the published conditions decide whether a store agrees with
-its reference: what 10,000 steps give does not contradict what 1,000,000 gave.
+its reference: what 10,000 steps give does not contradict what 1,000,000 gave. What they can be asked all the same is
+whether the published lines lie the same way round (`sweeper.compare_order`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from models.cell import canonical_json
+from models.cell import FIELDS, canonical_json
 from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve, curves, select
 from sweeper.analysis.intervals import t_half_width
@@ -29,7 +30,12 @@ from sweeper.wording import plural
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURED = {"steps": "step", "split": "split", "images": "images", "iw_samples": "iw_samples"}  # columns of conditions
+    from sweeper.compare_order import Order
+
+# Columns of conditions, in the order in which they are named; fields of a cell follow, and the number of seeds.
+MEASURED = {"steps": "step", "split": "split", "images": "images", "iw_samples": "iw_samples"}
+SEEDS = "seeds"
+_USUAL = {name: option.default for name, option in FIELDS.items() if not option.required}
 
 Verdict = Literal["within", "outside", "no number", "not in the store"]
 
@@ -41,7 +47,7 @@ class Beside:
     `value`: measured, one number or one per layer, with `low`, `high` where there are 3 seeds or more; `difference`:
     measured − published, from the nearer end of an interval (0 inside it); `setting`: what tells these cells from
     others that are meant too; `differs`: conditions that are not those published, in words; `reason`: why there is no
-    number.
+    number; `by_seed`: a single number seed by seed.
     """
 
     published: Published
@@ -54,15 +60,17 @@ class Beside:
     setting: str = ""
     differs: tuple[str, ...] = ()
     reason: str = ""
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def judged(self) -> bool:
-        """Whether it decides: a number, measured under the published conditions."""
-        return self.verdict in ("within", "outside") and not self.differs
+        """Whether it decides: a number, measured under the published conditions, over however many seeds."""
+        return self.verdict in ("within", "outside") and all(said.startswith(SEEDS) for said in self.differs)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**vars(self), "published": dict(vars(self.published)), "judged": self.judged}
+        seeds = {str(seed): value for seed, value in self.by_seed.items()}
+        return {**vars(self), "published": dict(vars(self.published)), "judged": self.judged, "by_seed": seeds}
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class Compared:
 
     reference: Reference
     beside: tuple[Beside, ...]
+    orders: tuple[Order, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -97,6 +106,7 @@ class Compared:
             "failed": self.failed,
             "coverage": self.coverage(),
             "entries": [one.to_dict() for one in self.beside],
+            "orders": [order.to_dict() for order in self.orders],
         }
 
 
@@ -115,6 +125,8 @@ def compare(
     rows = [row._asdict() | {"fields": json.loads(row.cell)} for row in kept.itertuples(index=False)]
     known = {row["cell_id"]: row for row in rows}
     lines = curves(kept, order_parameter, rho_ref, history=history)
+    from sweeper.compare_order import orders
+
     found: list[Beside] = []
     for published in reference.published:
         if published.quantity in CRITICAL:
@@ -126,7 +138,7 @@ def compare(
             settings = variants([group[0]["fields"] for group in groups], unsaid=("seed",))
             results = [_of_cells(published, group, text) for group, text in zip(groups, settings, strict=True)]
         found += results or [Beside(published, "not in the store")]
-    return Compared(reference, tuple(found))
+    return Compared(reference, tuple(found), orders(found))
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -149,10 +161,11 @@ def _of_cells(published: Published, rows: Sequence[Mapping[str, Any]], setting: 
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mean = table.mean(axis=0)
+    by_seed = {row["seed"]: float(row[published.quantity]) for row in done} if table.shape == (len(done), 1) else {}
     if len(table) >= MIN_SEEDS:
         half = t_half_width(table)
         low, high = tuple((mean - half).tolist()), tuple((mean + half).tolist())
-    return _judged(published, tuple(mean.tolist()), low, high, len(table), setting, done)
+    return _judged(published, tuple(mean.tolist()), low, high, len(table), setting, done, by_seed)
 
 
 def _of_curve(published: Published, curve: Curve, known: Mapping[str, Mapping[str, Any]], setting: str) -> Beside:
@@ -172,6 +185,7 @@ def _judged(
     seeds: int,
     setting: str,
     rows: Sequence[Mapping[str, Any]],
+    by_seed: Mapping[int, float] | None = None,
 ) -> Beside:
     if published.value:
         difference = tuple(float(a - b) for a, b in zip(value, published.value, strict=True))
@@ -182,20 +196,28 @@ def _judged(
     within = all(abs(each) <= published.margin + 1e-12 for each in difference)
     return Beside(
         published, "within" if within else "outside", value, low, high, difference, seeds, setting,
-        _differences(published, rows),
+        _differences(published, rows, seeds), by_seed=by_seed or {},
     )  # fmt: skip
 
 
-def _differences(published: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Each condition that is not the one published: `steps 10,000 here, 1,000,000 there`."""
+def _differences(published: Published, rows: Sequence[Mapping[str, Any]], seeds: int) -> tuple[str, ...]:
+    """Each condition that is not the one published, steps first: `steps 10,000 here, 1,000,000 there`."""
+    last = len(MEASURED)
+    place = {name: index for index, name in enumerate(MEASURED)} | {SEEDS: last + 1}
     said = []
-    for name, there in published.conditions.items():
-        here = Counter(row[MEASURED[name]] if name in MEASURED else row["fields"][name] for row in rows)
+    for name in sorted(published.conditions, key=lambda name: place.get(name, last)):
+        there = published.conditions[name]
+        here = Counter([seeds]) if name == SEEDS else Counter(_condition(row, name) for row in rows)
         if set(here) != {there}:
             values = " and ".join(_text(value) for value in sorted(here, key=str))
             said.append(f"{name.replace('_', ' ')} {values} here, {_text(there)} there")
     return tuple(said)
 
 
+def _condition(row: Mapping[str, Any], name: str) -> Any:
+    """What a condition is in a row; one from before the field existed is at its default."""
+    return row[MEASURED[name]] if name in MEASURED else row["fields"].get(name, _USUAL.get(name))
+
+
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)

@@ -32,6 +32,8 @@ def write_files(found: Report, kept: pd.DataFrame, history: pd.DataFrame, folder
         if len(history):
             made["training"] = figures.training_figure(found.curves, history)
             made["critical_by_step"] = figures.steps_figure(found.curves, history, found.order_parameter)
+    if found.methods is not None:
+        made["nll_activity"] = figures.nll_activity_figure(found.curves, kept)
     made["comparisons"] = figures.comparisons_figure(found.relations.comparisons)
     made["trends"] = figures.trend_figure(found.curves)
     made["scaling"] = figures.scaling_figure(found.relations.scalings, found.order_parameter)
@@ -50,4 +52,6 @@ def _tables(found: Report, history: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
     }
     if found.second is not None:
         tables["critical_second"] = critical_table(found.second.curves, found.second.order_parameter)
+    if found.methods is not None:
+        tables["methods"] = found.methods
     return tables | found.relations.tables()

@@ -17,6 +17,7 @@ import pandas as pd
 from sweeper.analysis.checks import Checks, check
 from sweeper.analysis.comparisons import SAME_WITHIN, comparison_lines
 from sweeper.analysis.curves import Curve, curves, select
+from sweeper.analysis.methods import method_table, several_methods
 from sweeper.analysis.relations import Relations, relate
 from sweeper.analysis.sentences import (
     check_notes,
@@ -50,6 +51,7 @@ class Report:
     """What was found: the curves with their onset and midpoint, the files written, and what a reader must know.
 
     `second`: the same cells' curves of a second order parameter, with how they relate; None where there is none.
+    `methods`: one row per method (`sweeper.analysis.methods`); None where the study does not compare methods.
     `tables`, `figures`, `page`: the files written so far; `unwritten`: why there are none, where they could not be
     written.
     """
@@ -59,6 +61,7 @@ class Report:
     curves: list[Curve]
     relations: Relations = field(default_factory=Relations)
     second: Second | None = None
+    methods: pd.DataFrame | None = None
     tables: list[Path] = field(default_factory=list)
     figures: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -96,6 +99,7 @@ class Report:
             "curves": found,
             **self.relations.to_dict(),
             "second": second,
+            "methods": _records(self.methods),
             "headline": self.headline(),
             "tables": [str(path) for path in self.tables],
             "figures": [str(path) for path in self.figures],
@@ -106,6 +110,13 @@ class Report:
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _records(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """The rows of a table as plain values; a number that is not there is None."""
+    if table is None:
+        return []
+    return [{k: v for k, v in row.items()} for row in json.loads(table.to_json(orient="records"))]
 
 
 def _plain(curve: Curve) -> dict[str, Any]:
@@ -165,4 +176,6 @@ def analyse(
     if name is not None and (axis.name != STEPS.name or parse_order_parameter(name).in_history):
         beside = curves(kept, name, reference, axis, history)
         second = Second(name, beside, relate(beside, same_within))
-    return Report(study_name, order_parameter, found, relate(found, same_within), second, notes=notes, checks=checks)
+    methods = method_table(kept, found, axis) if several_methods(found) else None
+    relations = relate(found, same_within)
+    return Report(study_name, order_parameter, found, relations, second, methods, notes=notes, checks=checks)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from models.cell import canonical_json
+from models.cell import FIELDS, canonical_json
 
 NAMED = ("data", "network", "latents", "hidden", "activation")  # fields that data set and architecture say already
+MAX_SAID = 3  # fields that are said of every setting, at their defaults too
 _BETWEEN = ", "
 
 
@@ -33,9 +34,34 @@ def _said(value: Any) -> str:
 
 
 def variants(settings: Sequence[Mapping[str, Any]], unsaid: Collection[str] = ()) -> list[str]:
-    """For each setting the words that tell it from the others; all empty where nothing differs."""
+    """For each setting the words that tell it from the others; all empty where nothing differs.
+
+    A few fields are all said, `free bits 0` beside `free bits 0.5`. Where objectives differ or the fields are more than
+    three, the words are those of `methods`: `ou` beside `ou, free bits 0.5` and `ou_iwae, chains 5`.
+    """
     names = differing(settings, unsaid)
+    if "objective" in names or len(names) > MAX_SAID:
+        return methods(settings, unsaid)
     return [in_words(setting, names) for setting in settings]
+
+
+def methods(settings: Sequence[Mapping[str, Any]], unsaid: Collection[str] = ()) -> list[str]:
+    """For each setting its method: the objective, and of what tells it from the others whatever is not as by default.
+
+    `vae`, `iwae, chains 5`, `vae, free bits 1`, `ou, rho 0.9`: a field that a setting lacks, or that has its default
+    there, goes without saying, because in another setting it is said.
+    """
+    names = [name for name in differing(settings, unsaid) if name != "objective"]
+    said = []
+    for setting in settings:
+        unusual = in_words(setting, [name for name in names if _unusual(setting, name)])
+        said.append(_BETWEEN.join(filter(None, [str(setting.get("objective", "")), unusual])))
+    return said
+
+
+def _unusual(setting: Mapping[str, Any], name: str) -> bool:
+    value, field = setting.get(name), FIELDS.get(name)
+    return value is not None and (field is None or field.required or value != field.default)
 
 
 def in_both(first: str, second: str) -> str:

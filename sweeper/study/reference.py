@@ -10,10 +10,10 @@
         printed:
           - {quantity: iw_bound, value: -86.0, margin: 1}
 
-`cells` says which cells of a store are meant: fields of a cell that must agree. `some` stands for any value but the
-field's default, where the source does not print which. What makes another method of a cell (`Published.fits`) is at
-its default unless stated. `conditions` says how the number came about: fields of a cell and settings of training and
-evaluation that may differ in a store, and then are named.
+`cells` says which cells of a store are meant: fields of a cell that must agree. Where the source does not print which,
+`some` stands for any value but the field's default, and `any` for any value. What makes another method of a cell
+(`Published.fits`) is at its default unless stated. `conditions` says how the number came about: fields of a cell and
+settings of training and evaluation that may differ in a store, and then are named.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from sweeper.study.schema import NAME
 from sweeper.study.source import read_tree
 from sweeper.study.types import Count, Number, Positive, Section, Text
 
-SOME = "some"
+SOME, ANY = "some", "any"
+PRINTED = "printed"  # folder beside studies of a paper's tables, in which the numbers have the same names
 CRITICAL = ("onset", "midpoint")  # quantities of a curve over ρ; all others are columns of a store's cells
 PER_LAYER = ("active_units", "active_units_one_pass")
 Quantity = Literal[
@@ -47,16 +48,19 @@ UNSAID = frozenset(
     {
         "seed", "hidden", "activation", "decoder_variance", "smoothing_samples", "kl_weight_start", "batch_size",
         "learning_rate", "learning_rate_end", "learning_rate_decay_steps", "adam_beta1", "adam_beta2", "adam_epsilon",
-        "gradient_clip", "precision",
+        "gradient_clip", "precision", "gradient_estimator",
     }
 )  # fmt: skip
 Ends = Annotated[tuple[Number, Number], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 _DEFAULTS = {name: field.default for name, field in FIELDS.items() if not field.required}
-_ANY = object()
 
 
 def _or_some(value: Any, check: Any) -> Any:
-    return SOME if value == SOME else check(value)
+    return value if value in (SOME, ANY) else check(value)
+
+
+def _or_any(value: Any, check: Any) -> Any:
+    return ANY if value == ANY else check(value)
 
 
 def _field(name: str) -> Any:
@@ -65,14 +69,14 @@ def _field(name: str) -> Any:
 
 
 def _cells_field(name: str) -> Any:
-    return Annotated[_field(name), WrapValidator(_or_some)] if name in _DEFAULTS else _field(name)
+    return Annotated[_field(name), WrapValidator(_or_some if name in _DEFAULTS else _or_any)]
 
 
 _NAMES = [name for name in FIELDS if name != "seed"]
 Cells = create_model(
     "Cells",
     __base__=Section,
-    __doc__="Which cells are meant: fields of a cell, or `some`.",
+    __doc__="Which cells are meant: fields of a cell, or `some` or `any`.",
     **{name: (_cells_field(name), None) for name in _NAMES},  # type: ignore[call-overload]
 )
 Conditions = create_model(
@@ -84,6 +88,7 @@ Conditions = create_model(
     split=(Literal["test", "validation"], None),
     images=(Count, None),
     iw_samples=(Positive, None),
+    seeds=(Positive, None),
 )
 
 
@@ -151,9 +156,9 @@ class Published:
         for name in cell.keys() - set(along):
             usual = _DEFAULTS.get(name)
             value = usual if cell[name] is None else cell[name]  # its parts have no such option
-            asked = self.cells.get(name, _ANY if name in UNSAID else _DEFAULTS.get(name, _ANY))
+            asked = self.cells.get(name, ANY if name in UNSAID else _DEFAULTS.get(name, ANY))
             off = SOME if value != usual else None
-            if asked is not _ANY and asked not in (value, off):
+            if asked not in (ANY, value, off):
                 return False
         return True
 
@@ -169,10 +174,20 @@ class Reference:
 
 
 def load_reference(path: Path | str) -> Reference:
-    """The reference in the YAML file at `path`. Raises StudyError with all faults at once, each with its place."""
-    tree = read_tree(path)
+    """The reference in the YAML file at `path`. Raises StudyError with all faults at once, each with its place.
+
+    `studies/paper/table6.yaml` is a study; the numbers that its cells compare with are in the file of that name in
+    `studies/paper/printed/`, which is read where the path names the study, or no file.
+    """
+    path = Path(path)
+    beside = path.parent / PRINTED / path.name
+    tree = read_tree(path if path.exists() or not beside.exists() else beside)
+    if isinstance(tree.value, dict) and "train" in tree.value and beside.exists():
+        tree = read_tree(beside)
     if not isinstance(tree.value, dict):
-        raise StudyError(f"{tree.place}: a reference is a mapping of name, source, entries, …; see studies/paper/")
+        raise StudyError(
+            f"{tree.place}: a reference is a mapping of name, source, entries, …; see studies/paper/{PRINTED}/"
+        )
     try:
         file = ReferenceFile.model_validate(tree.plain())
     except ValidationError as error:
@@ -184,7 +199,7 @@ def load_reference(path: Path | str) -> Reference:
         missing = [name for name in ("data", "latents") if name not in cells]
         faults += [f"{place}: entries.cells.{name}: missing; which cells are meant?" for name in missing]
         for printed in entry.printed:
-            layers = len(parse_sizes(cells["latents"])) if "latents" in cells else 0
+            layers = len(parse_sizes(cells["latents"])) if cells.get("latents", ANY) != ANY else 0
             if layers and printed.quantity in PER_LAYER and len(printed.value) != layers:
                 faults.append(f"{place}: {printed.quantity} should have {layers} numbers, one per layer")
             if printed.quantity not in CRITICAL or "rho" not in cells:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sweeper.cli.words.compare import COMPARED_HEADER, compared_table, order_lines
 from sweeper.compare import compare
 from sweeper.study.reference import Published, Reference
 from tests.sweeper.synthetic import flat, store
@@ -126,6 +127,57 @@ def test_diverged_cells_are_left_out_of_the_mean(cells):
     lost.loc[place, ["state", "kl_top", "split"]] = ["diverged", np.nan, None]
     found = only(lost, printed())
     assert found.seeds == 2 and np.isfinite(found.value[0]) and found.differs == ()
+
+
+def test_steps_are_named_first_and_the_number_of_seeds_last_which_decides_nothing(cells):
+    conditions = {"seeds": 1, "batch_size": 128, "split": "validation", "steps": 1_000_000}
+    found = beside(cells, printed(margin=0.01, conditions=conditions))
+    assert found.beside[0].differs == (
+        "steps 6,000 here, 1,000,000 there", "split test here, validation there", "batch size 64 here, 128 there",
+        "seeds 3 here, 1 there",
+    )  # fmt: skip
+    ((row,), (heads,)) = compared_table(found), [COMPARED_HEADER]
+    assert dict(zip(heads, row, strict=True))["verdict"] == "outside, other steps"
+    only_seeds = only(cells, printed(margin=2.0, conditions=CONDITIONS | {"seeds": 1}))
+    assert only_seeds.differs == ("seeds 3 here, 1 there",) and only_seeds.judged
+
+
+def test_a_condition_that_a_row_is_too_old_to_have_is_at_its_default(cells):
+    old = cells.assign(
+        cell=[json.dumps({k: v for k, v in json.loads(c).items() if k != "gradient_clip"}) for c in cells["cell"]]
+    )
+    assert only(old, printed(conditions=CONDITIONS | {"gradient_clip": 0.0})).differs == ()
+    assert only(old, printed(conditions=CONDITIONS | {"gradient_clip": 5.0})).differs == (
+        "gradient clip 0.0 here, 5.0 there",
+    )
+
+
+def test_lines_that_lie_the_same_way_round_are_counted_whatever_the_steps(cells):
+    """Paired over seeds; a pair printed within the margin says nothing, an interval with 0 in it cannot tell."""
+
+    def line(rho, value, margin=1.0):
+        return Published(f"ρ = {rho}", "kl_top", (value,), None, margin, SMOOTHED | {"rho": rho}, {"steps": 10**6})
+
+    found = beside(cells, line(0.8, 20.0), line(0.89, 10.0), line(0.95, 30.0), line(0.96, 30.5))
+    (order,) = found.orders
+    assert order.quantity == "kl_top" and len(order.pairs) == 5  # 0.95 and 0.96 are printed alike
+    verdicts = {(pair.first, pair.second): pair.verdict for pair in order.pairs}
+    assert verdicts["ρ = 0.8", "ρ = 0.89"] == "the same way" and verdicts["ρ = 0.89", "ρ = 0.95"] == "the other way"
+    values = {rho: cells[cells["rho"] == rho].set_index("seed")["kl_top"] for rho in (0.8, 0.89)}
+    assert order.pairs[0].measured == pytest.approx((values[0.8] - values[0.89]).mean()) and order.pairs[0].seeds == 3
+    said = order_lines(found)
+    assert said[0].startswith(
+        "order by kl_top: of 5 pairs of lines printed farther apart than the margin, 1 the same way"
+    )
+    assert len([text for text in said if text.startswith("the other way: ")]) == order.count("the other way") == 4
+    alike = cells.assign(kl_top=np.where(cells["seed"] == 0, 1.0, np.where(cells["rho"] == 0.8, 1.0, 1.1)))
+    assert beside(alike, line(0.8, 20.0), line(0.89, 10.0)).orders[0].pairs[0].verdict == "cannot tell"
+    assert beside(cells[cells["seed"] < 2], line(0.8, 20.0), line(0.89, 10.0)).orders == ()
+
+
+def test_a_line_of_the_table_is_named_once(cells):
+    found = beside(cells, printed(), printed("iw_bound", (-20.0,)), printed(cells={**SMOOTHED, "rho": 0.89}))
+    assert [row[0] for row in compared_table(found)] == ["a line", "", ""]
 
 
 # --- the command

@@ -12,9 +12,12 @@ import pytest
 from models.cell import Cell, cell_id
 from models.evaluation.settings import Evaluation
 from sweeper.errors import StudyError
+from sweeper.machine import Machine
+from sweeper.planning import make_plan
 from sweeper.study import Study, load_study
 
-STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "studies"
+STUDIES = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("paper/*.yaml")])
 
 BASE = """\
 name: s
@@ -212,13 +215,29 @@ def test_a_shipped_study_loads_and_survives_being_written(path: Path, tmp_path: 
     assert study.name == path.stem
     assert load(tmp_path, study.to_yaml()) == study
     first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=study.schema.json"
+    up = "" if path.parent == FOLDER else "../"
+    assert first == f"# yaml-language-server: $schema={up}study.schema.json"
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_can_be_planned(path: Path) -> None:
+    """Every cell has a size and is to be trained; a study for two cores has a tenth of the steps of the one it extends."""
+    study = load_study(path)
+    plan = make_plan(study, None, Machine(cores=2, memory_bytes=64 << 30, gpu_memory_bytes=()))
+    assert len(plan.missing) == len(study.cells) > 0 and plan.jobs  # a cell that continues from another waits for it
+    if path.stem.endswith("_cpu") and path.parent.name == "paper":
+        assert study.steps <= load_study(path.with_name(path.name.replace("_cpu", ""))).steps / 10
+
+
+def test_every_study_of_the_paper_has_one_for_two_cores() -> None:
+    names = {path.stem for path in FOLDER.glob("paper/*.yaml")}
+    paper = {f"table{n}" for n in (1, 2, 3, 6, 7, 8)} | {f"figure{n}" for n in (2, 3, 5)}
+    assert names == paper | {f"{name}_cpu" for name in paper}
 
 
 def test_the_shipped_studies_ask_for_what_their_headers_say() -> None:
     quickstart, paper, cpu, grid = (
-        load_study(STUDIES[0].parent / f"{name}.yaml")
-        for name in ("quickstart", "phase_mnist", "phase_cpu", "activity_grid")
+        load_study(FOLDER / f"{name}.yaml") for name in ("quickstart", "phase_mnist", "phase_cpu", "activity_grid")
     )
     curve = {(1 - cell.rho).__round__(9) for cell in quickstart.cells}
     assert curve == {0.2, 0.13, 0.1, 0.07, 0.05, 0.04, 0.028, 0.02, 0.014, 0.01, 0.007, 0.005, 0.0}

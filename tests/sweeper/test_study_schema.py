@@ -26,7 +26,9 @@ def test_every_field_of_a_cell_is_there_and_described() -> None:
     assert [name for name, entry in block.items() if not entry.get("description")] == []
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*STUDIES.glob("*.yaml"), *STUDIES.glob("paper/*.yaml")]), ids=lambda path: path.stem
+)
 def test_the_shipped_studies_are_valid_under_the_schema(path: Path) -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

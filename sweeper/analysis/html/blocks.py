@@ -46,12 +46,22 @@ def cards(items: Sequence[Block]) -> Block:
     return {"kind": "cards", "items": list(items)}
 
 
+def ranked(text: str | None, value: float | None) -> Block | None:
+    """A field of a table that is sorted by `value` and reads `text`; None where there is no value."""
+    known = text is not None and value is not None and math.isfinite(value)
+    return {"text": text, "value": float(value or 0.0)} if known else None
+
+
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "", fold: bool = False
-) -> Block:
-    """A table: strings and numbers by row, None where there is nothing; `fold`: closed until it is asked for."""
-    listed = [[plain(value) for value in row] for row in rows]
-    return {"kind": "table", "title": title, "columns": list(columns), "rows": listed, "note": note, "fold": fold}
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "", fold: bool = False,
+    sortable: bool = False,
+) -> Block:  # fmt: skip
+    """A table: strings, numbers and `ranked` fields by row, None where there is nothing; `fold`: closed until it is
+    asked for; `sortable`: by any column, by a button in its head."""
+    listed = [[value if isinstance(value, dict) else plain(value) for value in row] for row in rows]
+    more = {"sortable": True} if sortable else {}
+    named = {"title": title, "columns": list(columns), "rows": listed, "note": note, "fold": fold}
+    return {"kind": "table"} | named | more
 
 
 def code(title: str, text: str, fold: bool = False) -> Block:

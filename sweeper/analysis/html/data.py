@@ -16,8 +16,10 @@ from sweeper.analysis.html.blocks import Block, links, notes, paragraph, section
 from sweeper.analysis.html.curve_chart import order_chart
 from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
+from sweeper.analysis.html.methods import method_blocks
 from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
+from sweeper.analysis.methods import for_transition
 from sweeper.analysis.report import Report
 from sweeper.analysis.sentences import conditions_line
 from sweeper.analysis.tables import points_table
@@ -45,7 +47,8 @@ def page_data(
     by id, with what its rows show; sections: further ones, shown after the critical values.
     """
     kept = select(cells, asked) if len(cells) else cells
-    shown = [_critical(report), *sections]
+    by_method = section("methods", "Methods", *method_blocks(report.methods))
+    shown = [_critical(report), by_method, *sections]
     if report.curves:
         shown.append(_curves(report, kept, history))
         if report.curves[0].axis.name != STEPS.name:
@@ -71,7 +74,11 @@ def _critical(report: Report) -> Block:
     beside = report.second.lines() if report.second else []
     if any(curve.transition.onset.value is not None for curve in report.curves):
         beside.append(conditions_line(report.curves))
-    found = findings(report.curves, report.order_parameter)
+    told = for_transition(report.curves, report.methods is not None)
+    if not told:
+        few = f"No curve has values of {symbol} enough for a transition: what was trained is compared method by method."
+        return section("critical", f"Critical {symbol}", paragraph(few))
+    found = findings(told, report.order_parameter)
     return section("critical", f"Critical {symbol}", *found, notes(beside), notes(report.notes))
 
 

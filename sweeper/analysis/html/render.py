@@ -18,7 +18,7 @@ from sweeper.analysis.html.blocks import Block
 from sweeper.analysis.html.markup import Html, element, joined, json_block
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("controls.js", "scales.js", "chart.js", "reading.js", "heatmaps.js", "page.js")
+_SCRIPTS = ("controls.js", "scales.js", "chart.js", "reading.js", "heatmaps.js", "tables.js", "page.js")
 
 
 def render(page: Block) -> str:
@@ -91,13 +91,14 @@ def _cards(block: Block, _: str) -> Html:
 
 def _table(block: Block, identity: str) -> Html:
     numeric = [
-        all(value is None or isinstance(value, (int, float)) for value in column)
+        all(value is None or isinstance(value, (int, float, dict)) for value in column)
         for column in zip(*block["rows"], strict=True)
     ]
     kinds = [{"class_": "number"} if is_number else {} for is_number in numeric] or [{} for _ in block["columns"]]
+    sortable = bool(block.get("sortable"))
     head = [element("th", name, scope="col", **kind) for name, kind in zip(block["columns"], kinds, strict=True)]
     rows = [
-        element("tr", *(element("td", _shown(value), **kind) for value, kind in zip(row, kinds, strict=True)))
+        element("tr", *(_field(value, sortable, kind) for value, kind in zip(row, kinds, strict=True)))
         for row in block["rows"]
     ]
     grid = element(
@@ -105,11 +106,20 @@ def _table(block: Block, identity: str) -> Html:
         None if block["fold"] else element("caption", block["title"], id=f"{identity}-title"),
         element("thead", element("tr", *head)) if any(block["columns"]) else None,
         element("tbody", *rows),
+        **({"class_": "sortable"} if sortable else {}),
     )
     # A wide table scrolls within itself; a region that scrolls must be reachable by keyboard.
     scrolling = element("div", grid, class_="wide", tabindex="0", role="region", aria_label=block["title"])
     note = element("p", block["note"], class_="note") if block["note"] else None
     return _folded(block, scrolling, note) if block["fold"] else joined(scrolling, note)
+
+
+def _field(value: Any, sortable: bool, kind: dict[str, str]) -> Html:
+    """A field; of a table that can be sorted with the number by which it is."""
+    number = value["value"] if isinstance(value, dict) else value
+    ranked = sortable and isinstance(number, (int, float))
+    text = value["text"] if isinstance(value, dict) else _shown(value)
+    return element("td", text, **kind, **({"data_value": f"{number:.17g}"} if ranked else {}))
 
 
 def _shown(value: Any) -> str:

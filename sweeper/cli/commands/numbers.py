@@ -46,7 +46,10 @@ def compare(
     reference: Annotated[
         Path,
         typer.Option(
-            "--reference", metavar="FILE", help="Published numbers, YAML, as in studies/paper/.", callback=at_home
+            "--reference",
+            metavar="FILE",
+            help="Published numbers, YAML, as in studies/paper/printed/.",
+            callback=at_home,
         ),
     ],
     as_json: Json = False,

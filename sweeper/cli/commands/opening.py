@@ -42,8 +42,11 @@ def open_store_of_study(path: Path) -> tuple[Study, Store]:
 
 def show_report(found: Report, store: Store) -> None:
     """The table of critical values, what else was found, and where everything lies."""
-    from sweeper.cli.words.report import report_header, report_lines, report_table
+    from sweeper.cli.words.report import methods_table, report_header, report_lines, report_table
 
-    if found.curves:
-        show_table(report_header(found), report_table(found))
+    if found.curves and (rows := report_table(found)):
+        show_table(report_header(found), rows)
+    heads, rows = methods_table(found)
+    if rows:
+        show_table(heads, rows)
     show_lines(report_lines(found, store))
