@@ -1,20 +1,11 @@
 """Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
 
-from models.cell.cell import (
-    CONTINUE,
-    FIELDS,
-    RANGES,
-    UNSMOOTHED,
-    Cell,
-    CellError,
-    canonical_json,
-    nine_digits,
-    options_of_role,
-    owners,
-)
+from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError
+from models.cell.declared import FIELDS, RANGES, options_of_role, owners
 from models.cell.fields import Option, option, parse_sizes
 from models.cell.identity import cell_id, cell_size
 from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
+from models.cell.values import canonical_json, nine_digits
 
 __all__ = [
     "CONTINUE",

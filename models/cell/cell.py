@@ -12,83 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, make_dataclass, replace
-from functools import cached_property, lru_cache
-from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import asdict, field, make_dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.fields import REQUIRED, YES_NO, Option, merged, option, options_of
-from models.cell.registry import REGISTRIES, ROLES, Entry, find
+from models.cell.declared import FIELDS, OPTIONS, SHAPING, Layout, entry_of, layout_of, owners, role_of
+from models.cell.fields import options_of
+from models.cell.registry import REGISTRIES, ROLES, find
+from models.cell.values import canonical_json, checked
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
 CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `continuation.py`
-FIRST = ("data", "latents", "seed")  # of a cell, in this order, where its fields are given without names
 ALWAYS_WRITTEN = 2  # fields of this version of the columns or before are written of every cell, whatever its parts
-
-
-@dataclass(frozen=True)
-class OwnOptions:
-    """Options of every cell, whatever its parts."""
-
-    seed: int = option(REQUIRED, "seed of the cell's initialisation, batches and noise", low=0, high=2**63 - 1)
-    precision: str = option(
-        "float32", "`float32`, `float64`, or of matrix products `tf32` or `bfloat16`; of training", shape=True,
-        choices=("float32", "float64", "tf32", "bfloat16"),
-    )  # fmt: skip
-
-
-def _declared() -> dict[str, Option]:
-    """Every field of a cell: those of `FIRST`, then each role, followed by the options of its parts."""
-    found: dict[str, Option] = {}
-
-    def add(each: Option) -> None:
-        if each.name in found:
-            raise ValueError(f"two roles declare {each.name}")
-        found[each.name] = each
-
-    for name, role in ROLES.items():
-        add(Option(name, "str", role.default or REQUIRED, role.meaning, shape=True, since=role.since))
-        for each in merged({part: entry.declared() for part, entry in role.parts.items()}).values():
-            add(each)
-    for each in options_of(OwnOptions).values():
-        add(each)
-    return {name: found[name] for name in FIRST} | found
-
-
-FIELDS = _declared()
-OPTIONS = {name: each for name, each in FIELDS.items() if name not in ROLES}  # the others name the parts
-_SHAPING = [name for name, each in FIELDS.items() if each.shape]
-RANGES = {
-    name: (each.low, each.high, each.range)
-    for name, each in OPTIONS.items()
-    if each.low is not None and each.high is not None
-}
-
-
-def _entry(role: str, name: Any) -> Entry | None:
-    """The registered part of that name, its first word; None where there is none."""
-    return REGISTRIES[role].get(str(name).split(" ")[0])
-
-
-class _Layout(NamedTuple):
-    """The registered parts of a cell by role, the options that it has because of them, and those of other parts."""
-
-    entries: dict[str, Entry]
-    present: dict[str, Option]
-    absent: dict[str, Option]
-
-
-@lru_cache(maxsize=4096)
-def _layout(parts: tuple[Entry | None, ...]) -> _Layout:
-    """parts: those that a cell names, by role; None for a name that is not registered, which may have any option."""
-    present = dict(options_of(OwnOptions))
-    for role, entry in zip(ROLES.values(), parts, strict=True):
-        for each in [entry] if entry else role.parts.values():
-            present |= each.declared()
-    entries = {role: entry for role, entry in zip(ROLES, parts, strict=True) if entry is not None}
-    return _Layout(entries, present, {name: each for name, each in OPTIONS.items() if name not in present})
 
 
 class CellError(ValueError):
@@ -129,7 +65,7 @@ class _Cell:
             if values[name] is None and not each.required and each.since > ALWAYS_WRITTEN:
                 values[name] = each.default  # null in a row from before the option
             try:
-                values[name] = _checked(each, values[name])
+                values[name] = checked(each, values[name])
             except ValueError as fault:
                 faults[name] = str(fault)
         for name, each in layout.absent.items():
@@ -172,13 +108,13 @@ class _Cell:
         return copy
 
     @cached_property
-    def _layout(self) -> _Layout:
-        return _layout(tuple(_entry(role, getattr(self, role)) for role in ROLES))
+    def _layout(self) -> Layout:
+        return layout_of(tuple(entry_of(role, getattr(self, role)) for role in ROLES))
 
     def _unsmoothable(self) -> dict[str, str]:
         """A sentence for the objective where a part of the cell does not allow that its maps are smoothed."""
         for role in ROLES:
-            entry, plain = _entry(role, getattr(self, role)), UNSMOOTHED[self.objective]
+            entry, plain = entry_of(role, getattr(self, role)), UNSMOOTHED[self.objective]
             if entry is not None and entry.unsmoothable:
                 why = f"objective {self.objective} smooths generative maps, which {role} {getattr(self, role)} does not"
                 return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
@@ -191,14 +127,14 @@ class _Cell:
 
     def why_not(self, name: str) -> str:
         """Why the cell's part has no option of that name, as the end of a sentence; "" where it does not say so."""
-        entry = _entry(role := role_of(name), getattr(self, role)) if role_of(name) else None
+        entry = entry_of(role := role_of(name), getattr(self, role)) if role_of(name) else None
         why = getattr(entry.options, "refused", {}).get(name, "") if entry else ""
         return f" ({why})" if why else ""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Cell:
         """The cell of these values, less those of options that its parts do not have."""
-        absent = _layout(tuple(_entry(role, values.get(role, FIELDS[role].default)) for role in ROLES)).absent
+        absent = layout_of(tuple(entry_of(role, values.get(role, FIELDS[role].default)) for role in ROLES)).absent
         return Cell(**{name: value for name, value in values.items() if name not in absent})
 
     def options(self, role: str) -> Any:
@@ -324,7 +260,7 @@ class _Cell:
         cell = self.canonical()
         return tuple(
             cell.procedure.split(" ")[0] if name == "procedure" else getattr(cell, name)
-            for name in _SHAPING
+            for name in SHAPING
             if cell.has(name)
         )
 
@@ -348,82 +284,3 @@ else:
     Cell.__module__ = __name__
 
 UNSMOOTHED = {name: entry.smooths for name, entry in REGISTRIES["objective"].items() if entry.smooths}
-
-
-def options_of_role(role: str) -> list[str]:
-    """The options of all parts of a role, in their order among the fields."""
-    declared = {name for entry in REGISTRIES[role].values() for name in entry.declared()}
-    return [name for name in FIELDS if name in declared]
-
-
-def role_of(name: str) -> str:
-    """The role whose parts have the option `name`, "" for an option of the cell's own."""
-    parts = {role: [name in entry.declared() for entry in parts.values()] for role, parts in REGISTRIES.items()}
-    return next((role for role, has in parts.items() if any(has)), "")
-
-
-def owners(name: str) -> str:
-    """The parts that have the option `name`, in words: `objective ou`; "" where all of their role do, and of others."""
-    role = role_of(name)
-    having = [part for part, entry in REGISTRIES[role].items() if name in entry.declared()] if role else []
-    return "" if not role or len(having) == len(REGISTRIES[role]) else f"{role} {' or '.join(having)}"
-
-
-def _checked(each: Option, value: Any) -> Any:
-    """The value of an option as a cell has it. Raises ValueError with a sentence that names option and value."""
-    name, given = each.name, value
-    if value is None and each.required:
-        raise ValueError(f"{name} is missing")
-    try:
-        number = type(value) in (float, int) or (isinstance(value, Real) and not isinstance(value, bool))
-        if each.kind in ("float", "int") and not number:
-            raise ValueError("should be a number")
-        if each.kind == "float":
-            value = nine_digits(value)
-            if not math.isfinite(value):
-                raise ValueError("should be a finite number")
-        elif each.kind == "int":
-            if int(value) != value:
-                raise ValueError("should be a whole number")
-            value = int(value)
-        elif each.check is not None:
-            value = str(value)
-        elif each.choices == YES_NO and isinstance(value, bool):
-            value = YES_NO[value]
-        elif not isinstance(value, str):
-            raise ValueError("should be a name")
-    except (TypeError, ValueError, OverflowError) as fault:
-        raise ValueError(f"{name}: {fault}, got {given!r}") from None
-    if each.low is not None and each.high is not None and not each.low <= value <= each.high:
-        raise ValueError(f"{name} should be {each.range}, got {value!r}")
-    if each.choices and value not in each.choices:
-        raise ValueError(f"{name} should be one of {', '.join(each.choices)}, got {value!r}")
-    if each.check is not None:
-        try:
-            each.check(value)
-        except ValueError as fault:
-            raise ValueError(f"{name}: {fault}") from None
-    return value
-
-
-def nine_digits(value: float) -> float:
-    """`value` rounded to 9 significant digits, the precision in which numbers are hashed and trained."""
-    return float(f"{float(value):.9g}")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def canonical_json(value: Any) -> str:
-    """JSON in the one form that is hashed: sorted keys, no white space, 1.0 as 1, no NaN."""
-    return _ENCODER.encode(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

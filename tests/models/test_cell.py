@@ -46,6 +46,11 @@ OTHER = {
     "kl_warmup_steps": (10, {}),
     "free_bits": (0.1, {}),
     "chains": (3, {"objective": "vae"}),
+    "prior": ("vamp", {}),
+    "pseudo_inputs": (7, {"prior": "vamp"}),
+    "posterior": ("planar", {"objective": "vae"}),
+    "flow_steps": (3, {"objective": "vae", "posterior": "planar"}),
+    "flow_parameters": ("global", {"objective": "vae", "posterior": "planar"}),
     "procedure": ("continue 1 > 0.95, 100 steps each", {}),
     "batch_size": (65, {}),
     "learning_rate": (2e-3, {}),
@@ -235,6 +240,7 @@ def test_all_faults_are_told_at_once():
 def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
+    parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
             assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value
