@@ -221,7 +221,7 @@ def test_a_shipped_study_loads_and_survives_being_written(path: Path, tmp_path: 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_shipped_study_can_be_planned(path: Path) -> None:
-    """Every cell has a size and is to be trained; one for two cores has a tenth of the steps of what it extends."""
+    """Every cell has a size and is to be trained; a study for two cores has at most a tenth of the other's steps."""
     study = load_study(path)
     plan = make_plan(study, None, Machine(cores=2, memory_bytes=64 << 30, gpu_memory_bytes=()))
     assert len(plan.missing) == len(study.cells) > 0 and plan.jobs  # a cell that continues from another waits for it
