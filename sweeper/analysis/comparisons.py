@@ -13,10 +13,10 @@ much, so 1 − ρ alone would show a difference that is S's own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from sweeper.analysis.curves import Curve
 from sweeper.analysis.equivalence import Verdict, judge
 from sweeper.analysis.intervals import Known
 from sweeper.analysis.transition import FRACTIONS, Critical
-from sweeper.analysis.variants import NAMED, differing, in_both, in_words
+from sweeper.analysis.variants import NAMED, differing, in_both, in_words, is_method
 from sweeper.parameters.control import RHO, STEPS, Axis
 
 SAME_WITHIN = 1.25  # ratio of 1 − ρ that still counts as the same
@@ -221,17 +221,14 @@ def _names(first: Curve, second: Curve, subject: Subject) -> tuple[str, str, str
     common = in_both(first.variant, second.variant)
     if subject == "method":
         different = differing([first.fields, second.fields])
-        said = [in_words(curve.fields, _had(curve.fields, different)) for curve in (first, second)]
+        said = [in_words(curve.fields, different) for curve in (first, second)]
+        if all(is_method(curve.variant, curve.fields) for curve in (first, second)):
+            said, common = [first.variant, second.variant], ""
         parts = [first.data, first.architecture, common]
     else:
         said = [getattr(curve, subject) for curve in (first, second)]
         parts = [first.architecture if subject == "data" else first.data, common]
     return said[0], said[1], " · ".join(filter(None, parts))
-
-
-def _had(fields: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
-    """Of these fields those that the curve's parts have: where a prior differs, only one may have pseudo-inputs."""
-    return [name for name in names if fields.get(name) is not None] or names
 
 
 def _samples_apart(first: Curve, second: Curve) -> tuple[float, str]:

@@ -25,8 +25,16 @@ def differing(settings: Sequence[Mapping[str, Any]], unsaid: Collection[str] = (
 
 
 def in_words(setting: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The values of some fields: `free bits 0.5, kl weight 2`; empty for no fields. 2.0 is said as 2."""
-    return _BETWEEN.join(f"{name.replace('_', ' ')} {_said(setting.get(name))}" for name in names)
+    """The values of some fields: `free bits 0.5, kl weight 2`; empty for no fields. 2.0 is said as 2.
+
+    A setting that does not say a field has its default, as `prior normal`.
+    """
+    return _BETWEEN.join(f"{name.replace('_', ' ')} {_said(_value(setting, name))}" for name in names)
+
+
+def _value(setting: Mapping[str, Any], name: str) -> Any:
+    field, value = FIELDS.get(name), setting.get(name)
+    return field.default if value is None and field is not None and not field.required else value
 
 
 def _said(value: Any) -> str:
@@ -57,6 +65,11 @@ def methods(settings: Sequence[Mapping[str, Any]], unsaid: Collection[str] = ())
         unusual = in_words(setting, [name for name in names if _unusual(setting, name)])
         said.append(_BETWEEN.join(filter(None, [str(setting.get("objective", "")), unusual])))
     return said
+
+
+def is_method(words: str, setting: Mapping[str, Any]) -> bool:
+    """Whether the words of a setting are those of `methods`, which begin with its objective."""
+    return words.split(_BETWEEN)[0] == setting.get("objective")
 
 
 def _unusual(setting: Mapping[str, Any], name: str) -> bool:

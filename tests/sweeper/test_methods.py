@@ -13,6 +13,7 @@ from PIL import Image
 
 from models.cell import Cell
 from sweeper.analysis import figures
+from sweeper.analysis.comparisons import compare_curves
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.methods import nll_activity_data
 from sweeper.analysis.html import page_data, render
@@ -61,6 +62,23 @@ def test_a_method_is_called_by_its_objective_and_what_is_unusual_of_it():
     later = [fields[0], fields[0] | {"prior": "vamp", "inputs_of_it": 20}]
     assert methods(later) == ["vae", "vae, inputs of it 20, prior vamp"]
     assert methods(fields[:1]) == ["vae"] and methods([]) == []
+
+
+def test_pairs_of_methods_have_their_names():
+    grid = (0.8, 0.85, 0.9, 0.95, 1.0)
+    some = [PLAIN, replace(PLAIN, free_bits=0.5), replace(PLAIN, objective="iwae", chains=5)]
+    smoothed = [replace(cell, objective={"vae": "ou"}.get(cell.objective, "ou_iwae")) for cell in some]
+    rows = rows_of(
+        seeds([replace(cell, rho=rho) for cell in smoothed for rho in grid]), lambda cell: 20 * (1 - cell.rho)
+    )
+    pairs = {(pair.first, pair.second) for pair in compare_curves(curves(rows))}
+    assert pairs == {
+        ("ou", "ou, free bits 0.5"), ("ou", "ou_iwae, chains 5"), ("ou, free bits 0.5", "ou_iwae, chains 5"),
+    }  # fmt: skip
+
+
+def test_a_field_that_is_not_said_has_its_default():
+    assert variants([{"prior": "vamp"}, {}]) == ["prior vamp", "prior normal"]
 
 
 def test_a_row_holds_all_seeds_with_mean_and_deviation(six):

@@ -14,6 +14,7 @@ from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, arrange, caption, counted, quantity, styled, wrapped
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches per panel
+MAX_INSIDE = 4  # curves whose legend stands within their panel
 
 
 def phase_data(curve: Curve) -> pd.DataFrame:
@@ -83,7 +84,9 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
         panels.setdefault((curve.data, curve.architecture), []).append(curve)
     down, across, places = arrange(list(panels))
     with styled():
-        figure = Figure(figsize=(max(WIDTH * across, 4.2), HEIGHT * down + 0.7))
+        most = max(map(len, panels.values()))
+        below = 0.17 * most if most > MAX_INSIDE else 0.0  # inches of a legend that would cover the curves
+        figure = Figure(figsize=(max(WIDTH * across, 4.2), (HEIGHT + below) * down + 0.7))
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey="row")
         for axes in grid.ravel():
             axes.set_visible(False)
@@ -101,7 +104,10 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
             if column == 0:
                 axes.set_ylabel(quantity(order_parameter))
             if len(members) > 1:
-                axes.legend(loc="upper right")
+                if below:
+                    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), borderaxespad=0)
+                else:
+                    axes.legend(loc="upper right")
         caption(
             figure,
             f"Line: mean over seeds; points and faint lines: seeds ({counted(shown)}). Dashed: onset, 10 % of the way "
