@@ -213,7 +213,7 @@ def printed(table: pd.DataFrame) -> tuple[list[str], list[list[Field]]]:
                 Field(measured(row.get("wall_s"), row.get("wall_s_deviation"), 0), row.get("wall_s")),
                 Field(measured(None if memory is None else memory / 1e6, None, 0), memory),
                 Field(str(row["seeds"]), row["seeds"]),
-                Field(measured(row["steps"], None, 0), row["steps"]),
+                Field(measured(row.get("steps"), None, 0), row.get("steps")),
             ]
         )
     return ["method", *nats.values(), "active units", "s/cell", "MB", "seeds", "steps"], rows

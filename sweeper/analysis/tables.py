@@ -157,7 +157,7 @@ def write_table(table: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     flat = table.copy()
     for column in flat:
         if flat[column].map(lambda value: isinstance(value, list)).any():
-            flat[column] = [_joined(value) for value in flat[column]]
+            flat[column] = [_joined(value) if isinstance(value, list) else value for value in flat[column]]
     flat.to_csv(text, index=False, float_format="%.9g")
     return [parquet, text]
 

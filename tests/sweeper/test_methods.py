@@ -16,6 +16,7 @@ from sweeper.analysis import figures
 from sweeper.analysis.comparisons import compare_curves
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.methods import nll_activity_data
+from sweeper.analysis.files import write_files
 from sweeper.analysis.html import page_data, render
 from sweeper.analysis.html.blocks import ranked, section, table
 from sweeper.analysis.methods import by_layer, method_table, named, printed, several_methods, shortened
@@ -107,6 +108,24 @@ def test_diverged_cells_are_counted_and_no_part_of_a_mean(six):
     assert (row["seeds"], row["n_diverged"]) == (2, 1) and row["kl_top"] == pytest.approx(2.05)
 
 
+@pytest.mark.parametrize("count", [1, 6], ids=["one of them", "all"])
+def test_methods_whose_cells_all_diverged_are_rows_without_numbers(six, tmp_path, count):
+    lost = six.copy()
+    words = named(lost, curves(lost))["method"]
+    gone = words.isin(WORDS[:count])
+    lost.loc[gone, "state"] = "diverged"
+    lost.loc[gone, ["kl_top", "elbo", "iw_bound"]] = np.nan
+    lost["active_units"] = lost["active_units"].where(~gone, None)
+    report = analyse(lost, pd.DataFrame(), study_name="planted")
+    json.dumps(report.to_dict(), allow_nan=False)
+    write_files(report, lost, pd.DataFrame(), tmp_path)
+    found = pd.read_csv(tmp_path / "methods.csv").set_index("method")
+    assert found.loc["vae", ["seeds", "n_diverged"]].tolist() == [0, 3]
+    heads, rows = printed(report.methods)
+    (row,) = [row for row in rows if row[0].text == "vae"]
+    assert row[heads.index("seeds")].text == "0" and row[heads.index("active units")].text is None
+
+
 def test_methods_are_compared_where_there_are_some():
     """Not along ρ alone, nor where sizes, data or the optimisation differ; two objectives are methods."""
     assert not several_methods(curves(store(data=("mnist", "omniglot"), latents=("10-10", "20-20"))[0]))
@@ -145,8 +164,6 @@ def test_a_printed_row_reads_as_in_a_paper(six):
 
 
 def test_a_report_has_the_methods_as_table_figure_and_json(six, tmp_path):
-    from sweeper.analysis.files import write_files
-
     report = analyse(six, pd.DataFrame(), study_name="planted")
     assert report.methods is not None and len(report.to_dict()["methods"]) == 6
     json.dumps(report.to_dict(), allow_nan=False)
