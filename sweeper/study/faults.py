@@ -167,15 +167,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _hint(path: Sequence[Any], root: type[BaseModel]) -> str:
-    """The nearest key that would be known here, or the section where this one would be."""
+    """The section where this key would be known, or the nearest key that is known here."""
     key, model = str(path[-1]), _model_at(path[:-1], root)
     known = [field.alias or name for name, field in model.model_fields.items()] if model else []
-    if near := get_close_matches(key, known, n=1):
-        return f", did you mean {near[0]!r}?"
     for section, field in root.model_fields.items():
         inner = _model_in(field.annotation)
         if inner and key in inner.model_fields:
             return f"; it belongs in {section}"
+    if near := get_close_matches(key, known, n=1):
+        return f", did you mean {near[0]!r}?"
     return f"; known here: {', '.join(known)}" if len(known) < 10 else "; docs/study.md has all that are known here"
 
 

@@ -21,7 +21,22 @@ from torch import Tensor
 from models.cell import Cell
 from models.data.dataset import Dataset
 from models.kernels.densities import SIGMA_FLOOR
+from models.posteriors.gaussian import Gaussian
+from models.posteriors.posterior import Drawn, Params
 from models.stack.stack import Stack
+
+
+class Flow(Gaussian):
+    """A posterior that says of itself that it is no Gaussian, and has no density elsewhere: z as it was drawn."""
+
+    gaussian = False
+
+    def transform(self, params: Params, drawn: Drawn, outputs: Tensor | None) -> Drawn:
+        """A flow of no steps."""
+        return drawn._replace(log_determinant=torch.zeros_like(drawn.z[..., 0]))
+
+    def density(self, drawn: Drawn) -> None:
+        """None."""
 
 
 @dataclass(frozen=True)

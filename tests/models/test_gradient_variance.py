@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
-from tests.models.planted import TWO, LinearGaussian, stack_of
+from tests.models.planted import TWO, Flow, LinearGaussian, stack_of
 
 X, IMAGES, DRAWS = 1.3, 2000, 25
 A = -(1.2**2 / 0.25 + (1 - 0.63) ** 2 / 0.36 + 0.49)  # g = A z₁ + B η + a constant
@@ -79,7 +79,7 @@ def test_weights_and_several_chains_are_those_of_training():
 
 def test_no_number_where_the_first_numbers_are_no_gaussians_mean():
     """A posterior that is not Gaussian."""
-    made = stack_of(TWO, np.full((10, 1), X), batch_size=5)
-    made.network.posterior.gaussian = False
+    made = stack_of(LinearGaussian(1.2, 0.5, (0.6,), (0.4,)), np.full((10, 1), X), batch_size=5)
+    made.network.posterior = Flow(made.cells, made.block.values)
     row = evaluate(made, Evaluation(importance_samples=1, gradient_variance=4), quick=True)[0]
     assert row["gradient_variance"] is row["gradient_variance_plain"] is None and row["gradient_draws"] == 4

@@ -12,7 +12,7 @@ from models.evaluation import hermite_spectrum as module
 from models.evaluation.evaluate import evaluate
 from models.evaluation.hermite_spectrum import spectrum_of, weights_of
 from models.evaluation.settings import Evaluation
-from tests.models.planted import THREE, LinearGaussian, stack_of
+from tests.models.planted import THREE, Flow, LinearGaussian, stack_of
 
 T = torch.tensor([0.3, -0.4], dtype=torch.float64)  # |t| = .5
 
@@ -119,6 +119,6 @@ def test_units_and_outputs_add_up():
 
 def test_no_spectrum_without_a_gaussian():
     made = stack_of(LinearGaussian(1.2, 0.5, (0.6,), (0.4,)), np.full((10, 1), 1.3))
-    made.network.posterior.gaussian = False
+    made.network.posterior = Flow(made.cells, made.block.values)
     row = evaluate(made, Evaluation(importance_samples=1, hermite_spectrum=5), quick=True)[0]
     assert row["hermite_mean"] is row["hermite_deviation_variance"] is None and row["hermite_images"] == 5

@@ -124,8 +124,18 @@ class Stretched:
 
     gaussian = False
 
+    def outputs(self, units):
+        return 0
+
+    def parameters(self, units):
+        return []
+
     def draw(self, mean, deviation, noise):
-        return Drawn(torch.sinh(mean + deviation * noise), mean, deviation, noise)
+        return Drawn(mean + deviation * noise, mean, deviation, noise)
+
+    def transform(self, params, drawn, outputs):
+        z = torch.sinh(drawn.z)
+        return drawn._replace(z=z, log_determinant=0.5 * torch.log1p(z.square()).sum(-1))
 
     def log_prob(self, drawn):
         return self.density(drawn)(drawn.z[:, 0])[:, :, 0].diagonal(dim1=1, dim2=2).unsqueeze(1)

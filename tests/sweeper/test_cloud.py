@@ -24,7 +24,7 @@ from sweeper.cloud.lease import Lease
 from sweeper.cloud.mirror import Mirror
 from sweeper.cloud.objects import Bucket
 from sweeper.errors import StoreInUse, StoreNewer, StoreUnwritable
-from sweeper.store import CELL_SCHEMA, Store
+from sweeper.store import CELL_SCHEMA, SCHEMA_VERSION, Store
 
 SOON = {"push": 0.1, "patience": 2.0}
 
@@ -171,7 +171,7 @@ def test_rows_that_an_upgrade_gave_new_columns_take_the_place_of_those_in_the_bu
     mirror.push()
     rows = {name: Bucket(url).get(name)[0] for name in rows_there(url)}
     assert rows == {f"cells/{path.name}": path.read_bytes() for path in here.paths.cells.iterdir()}
-    assert b'"schema_version": 3' in Bucket(url).get("store.json")[0]
+    assert f'"schema_version": {SCHEMA_VERSION}'.encode() in Bucket(url).get("store.json")[0]
     damaged = here.paths.root / min(rows)
     damaged.write_bytes(damaged.read_bytes()[:-1])
     mirror.push()

@@ -108,7 +108,7 @@ def test_curves_over_another_field_hold_all_others_fixed():
         lambda cell: 10 / cell.kl_weight,
     )
     found = curves(cells, reference=0.25, axis=beta)
-    assert [curve.variant for curve in found] == ["objective ou, rho 0.9", "objective vae, rho 1"]
+    assert [curve.variant for curve in found] == ["ou, rho 0.9", "vae"]
     for curve in found:
         assert curve.control.tolist() == [0.25, 0.5, 1.0, 2.0, 4.0] and curve.values.shape == (3, 5)
         assert curve.axis is beta and "kl_weight" not in curve.fields

@@ -21,7 +21,7 @@ import sweeper
 from sweeper.errors import SweeperError
 
 ONE = {"cells": {"rho": 0.9, "seed": 0}, "train": {"steps": 5}, "evaluation": {"every": 0}}
-SMALL = {"cells": {"rho": [0.8, 1], "seed": [0, 1]}, "train": {"steps": 20}}
+SMALL = {"cells": {"rho": [0.8, 0.9, 0.95, 1], "seed": [0, 1]}, "train": {"steps": 20}}
 UNKNOWN_USER = 54321
 
 
