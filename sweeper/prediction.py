@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its batches of draws
 _UNPREDICTED = {"ou_iwae": ("objective",), "yes": ("smooth_posterior", "smooth_output")}  # fields of other objectives
+_TOP_LAYER_ONLY = {"smoothing": "moments", "prior": "normal"}  # what noise and stability are worked out for
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 COST_POINTS = 5  # ρ at which the noise of the gradient is measured: it hardly varies, and is interpolated
 CURVATURE_POINTS = 9  # ρ at which the curvature is measured where it changes sign
@@ -65,13 +66,11 @@ def predictions(
 def _predicted(
     study: Study, store: Store, curve: Curve, below: float, told: Told, methods: Sequence[Method]
 ) -> list[Prediction]:
-    more = [f"{name} {value}" for name, value in curve.fields.items() if name in _UNPREDICTED.get(str(value), ())]
-    if more:
-        reason = f"{', '.join(more)}: the objective that is predicted is that of ou alone"
-        return [Prediction(curve, below, reason=reason, method=method) for method in methods]
-    if below not in curve.control or 1.0 not in curve.control:
-        reason = f"no cells at ρ = {below:g} and at ρ = 1 both"
-        return [Prediction(curve, below, reason=reason, method=method) for method in methods]
+    reasons = {method: _why_not(curve, below, method) for method in methods}
+    unknown = [Prediction(curve, below, reason=why, method=method) for method, why in reasons.items() if why]
+    methods = [method for method in methods if not reasons[method]]
+    if not methods:
+        return unknown
     ends = [list(curve.control).index(value) for value in (below, 1.0)]
     states = store.states()
     rho = places(curve, below)
@@ -85,7 +84,21 @@ def _predicted(
             for method in methods:
                 leads[method][seed] = getattr(pair, method)(points[method])
             told(curve.label, seed, max(len(leads[method][seed]) for method in methods))
-    return [predict(curve, below, leads[method], method, points[method]) for method in methods]
+    return [predict(curve, below, leads[method], method, points[method]) for method in methods] + unknown
+
+
+def _why_not(curve: Curve, below: float, method: Method) -> str | None:
+    """Why there is no prediction by a method, before anything is computed; None: there may be one."""
+    more = [f"{name} {value}" for name, value in curve.fields.items() if name in _UNPREDICTED.get(str(value), ())]
+    if more:
+        return f"{', '.join(more)}: the objective that is predicted is that of ou alone"
+    cell = Cell(**{**curve.fields, "seed": 0, "rho": below})
+    for name, known in _TOP_LAYER_ONLY.items():
+        if method != "objectives" and getattr(cell, name) != known:
+            return f"{name} {getattr(cell, name)}: what the top layer's gradient says is known of {name} {known} alone"
+    if below not in curve.control or 1.0 not in curve.control:
+        return f"no cells at ρ = {below:g} and at ρ = 1 both"
+    return None
 
 
 class _Pair:

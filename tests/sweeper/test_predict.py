@@ -152,3 +152,13 @@ def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_com
         path.with_suffix(".json").unlink()
     without = sweeper_command.run(["predict", store])
     assert without.code == 0 and "no seed has both cells with a kept state" in without.out
+
+
+def test_what_a_method_is_not_worked_out_for_has_a_reason_and_no_number(tiny):
+    """Noise and stability know the smoothing of moments alone; the objectives of `ratio` are compared as before."""
+    study = tiny(cells={"rho": [0.8, 1], "seed": 0, "smoothing": "ratio"}, train={"steps": 5})
+    study.run()
+    found = {each.method: each.reason or "" for each in predictions(study.load(), study.opened())}
+    assert set(found) == {"objectives", "noise", "stability"}
+    assert all("known of smoothing moments alone" in found[method] for method in ("noise", "stability"))
+    assert "known of" not in found["objectives"]
