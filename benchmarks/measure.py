@@ -7,14 +7,18 @@ the wall's, and the processor time of the measuring thread, which other programs
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 from sweeper.provenance import git_revision, processor
 
@@ -35,6 +39,16 @@ def timing_options(parser: ArgumentParser, steps: int) -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch  [default: %(default)s]")
     parser.add_argument("--repeats", type=int, default=9, help="rounds  [default: %(default)s]")
     parser.add_argument("--steps", type=int, default=steps, help="training steps a round  [default: %(default)s]")
+
+
+def in_own_process(module: str, **case: Any) -> dict[str, float]:
+    """What `module` measures of a case in a process of its own, whose memory no other case has touched.
+
+    As a program the module is given the case as JSON, and prints numbers by name as JSON.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", module, json.dumps(case)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import circumstances, table
+from benchmarks.measure import circumstances, in_own_process, table
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
 from models.cell import cell_size
 
@@ -37,7 +36,9 @@ def run(args: Namespace) -> None:
     for model in args.models:
         for batch in BATCHES:
             for count in STACKS.get(model, (4,)):
-                found = _measured(model, batch, count, args.steps, "ou")
+                found = in_own_process(
+                    "benchmarks.memory", model=model, batch=batch, count=count, steps=args.steps, objective="ou"
+                )
                 predicted = count * cell_size(cells(model, 1, batch_size=batch)[0]).memory_bytes
                 after = [f"{found[phase] / 1e6:.0f}" for phase in ("made", "trained", "saved", "evaluated")]
                 ratio = f"{predicted / found['evaluated']:.2f}"
@@ -47,18 +48,14 @@ def run(args: Namespace) -> None:
     for model in args.models:
         for batch in BATCHES:
             count = max(STACKS.get(model, (4,)))
-            each = [_measured(model, batch, count, args.steps, objective)["trained"] for objective in ("ou", "vae")]
+            case = dict(model=model, batch=batch, count=count, steps=args.steps)
+            each = [
+                in_own_process("benchmarks.memory", **case, objective=objective)["trained"]
+                for objective in ("ou", "vae")
+            ]
             peaks = (f"{peak / 1e6:.0f}" for peak in each)
             smoothed.append([f"{model}, batch {batch}, {count} cells", f"{each[0] / each[1]:.2f}", *peaks])
     table(["", "S = 5 ÷ plain", "S = 5, peak MB when trained", "plain"], smoothed)
-
-
-def _measured(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:
-    """`measure` in a process of its own."""
-    case = json.dumps(dict(model=model, batch=batch, count=count, steps=steps, objective=objective))
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", case]
-    found: dict[str, int] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
 
 
 def measure(model: str, batch: int, count: int, steps: int, objective: str) -> dict[str, int]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import circumstances, ratio, table
+from benchmarks.measure import circumstances, in_own_process, ratio, table
 from benchmarks.memory import peak
 from benchmarks.train import METHODS, missing
 from benchmarks.workload import MODELS, as_in_a_worker, cells, images
@@ -53,7 +52,8 @@ def run(args: Namespace) -> None:
         found: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
         for number in range(args.repeats):
             for method in methods[:: -1 if number % 2 else 1]:
-                found[method].append(_measured(args.model, method, batch, args.cells, args.steps))
+                case = dict(model=args.model, method=method, batch=batch, count=args.cells, steps=args.steps)
+                found[method].append(in_own_process("benchmarks.methods", **case))
         table(
             [
                 f"{args.model}, batch {batch}",
@@ -90,14 +90,6 @@ def _row(method: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
         *(f"{statistics.median(of(own, name)) / 1e6:.1f}" for name in ("peak", "kept")),
         f"{statistics.median(of(own, 'epoch_s')):.2f}",
     ]
-
-
-def _measured(model: str, method: str, batch: int, count: int, steps: int) -> dict[str, float]:
-    """`measure` in a process of its own."""
-    case = json.dumps(dict(model=model, method=method, batch=batch, count=count, steps=steps))
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.methods", case]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return found
 
 
 def measure(model: str, method: str, batch: int, count: int, steps: int) -> dict[str, float]:

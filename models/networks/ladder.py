@@ -41,7 +41,7 @@ from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
 from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions
 from models.networks.mlp import HierarchicalMLP
-from models.networks.network import Layer, Numbers, Params, Terms
+from models.networks.network import Layer, Numbers, Params, Terms, refuse
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
@@ -103,10 +103,7 @@ class Ladder(HierarchicalMLP):
 
         Raises ValueError where smoothing, or a gradient along `paths`, is asked for.
         """
-        if smoothing is not None:
-            raise ValueError(f"a ladder is not smoothed, because {UNSMOOTHABLE}")
-        if paths is not None:
-            raise ValueError("a ladder has the plain gradient estimator alone")
+        refuse("a ladder", smoothing, paths, UNSMOOTHABLE)
         given = given or [None] * len(noise)
         from_below = self._way_up(params, x)  # each (C, 1, B, N_i)
 

@@ -155,6 +155,17 @@ class Network(Protocol):
         ...
 
 
+def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmoothable: str) -> None:
+    """Raise ValueError where `what`, a network that has neither, is asked for smoothing or for a gradient along paths.
+
+    unsmoothable: why it is not smoothed, a clause after "because". Cells that ask for either are refused before.
+    """
+    if smoothing is not None:
+        raise ValueError(f"{what} is not smoothed, because {unsmoothable}")
+    if paths is not None:
+        raise ValueError(f"{what} has the plain gradient estimator alone")
+
+
 def network_of(cells: Sequence[Cell], features: int, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
     """The network of cells of one shape, with the parts that they name; their numbers are tensors such as `like`."""
     first = cells[0]

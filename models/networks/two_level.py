@@ -28,7 +28,7 @@ from models.kernels.densities import normal_kl_between, normal_log_prob
 from models.kernels.gated import Gated
 from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
-from models.networks.network import Layer, Numbers, Params, Terms
+from models.networks.network import Layer, Numbers, Params, Terms, refuse
 from models.networks.two_level_spec import UNSMOOTHABLE, TwoLevelOptions
 from models.parameters import Group, Parameter
 from models.posteriors.posterior import Posterior
@@ -87,10 +87,7 @@ class TwoLevel:
         paths: Paths | None = None,
     ) -> Terms:
         """z₂ from x, z₁ from both. Raises ValueError where smoothing, or a gradient along `paths`, is asked for."""
-        if smoothing is not None:
-            raise ValueError(f"the two-level network is not smoothed, because {UNSMOOTHABLE}")
-        if paths is not None:
-            raise ValueError("the two-level network has the plain gradient estimator alone")
+        refuse("the two-level network", smoothing, paths, UNSMOOTHABLE)
         given1, given2 = (None, None) if given is None else given
 
         mean, deviation, flow = self.q2_heads.gaussian_and_flow(params, _through(self.q2, params, x))  # (C, 1, B, N_2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+
+from models.data.dataset import Dataset
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +16,10 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def images() -> Dataset:
+    """Grey images of 5×7 pixels, 200 / 40 / 60."""
+    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
+    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))

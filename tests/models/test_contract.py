@@ -59,12 +59,6 @@ def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]
     return [Cell.of(base | {role: name} | EXAMPLES[role][name] | {"seed": i} | more) for i in range(count)]
 
 
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
-
-
 def test_every_part_has_its_example():
     """So that a part that is registered is a part that is tried."""
     assert {role: set(parts) for role, parts in EXAMPLES.items()} == {

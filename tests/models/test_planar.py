@@ -10,7 +10,6 @@ import torch
 from torch.distributions import Normal
 
 from models.cell import FIELDS, Cell
-from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.posteriors.planar_flow import invertible, planar_flow
@@ -22,12 +21,6 @@ W, B = torch.tensor([[1.1, 0.8]], dtype=torch.float64), torch.tensor([0.2], dtyp
 U1, W1 = (torch.tensor(each, dtype=torch.float64).view(3, 1) for each in ((1.3, -0.6, 2.0), (0.9, 1.5, -0.7)))
 B1 = torch.tensor((-0.2, 0.4, 0.1), dtype=torch.float64)
 Q0 = Normal(torch.tensor(0.3).double(), torch.tensor(0.7).double())
-
-
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
 
 
 def cell(latents: str = "4-3", seed: int = 0, **more: object) -> Cell:

@@ -18,12 +18,6 @@ from models.stack.stack import Stack
 from models.trained import TrainedModel
 
 
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
-
-
 def cell(latents: str = "4-3", seed: int = 0, **more: object) -> Cell:
     given = {"hidden": "9-8/7-6", "batch_size": 10, "network": "two_level"} | more
     return Cell(data="digits", latents=latents, seed=seed, **given)

@@ -10,7 +10,6 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from models.cell import Cell
-from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.pictures import draw_pictures
 from models.evaluation.settings import Evaluation
@@ -19,12 +18,6 @@ from models.stack.stack import Stack
 
 MEANS = torch.tensor([[(-1, 0.5), (0.2, -0.3), (1.4, 0.9)]], dtype=torch.float64)  # (1, K, D)
 DEVIATIONS = torch.tensor([[(0.5, 0.8), (1, 0.6), (0.3, 1.2)]], dtype=torch.float64)
-
-
-@pytest.fixture(scope="module")
-def images() -> Dataset:
-    grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
 
 
 def cell(latents: str = "4", seed: int = 0, **more: object) -> Cell:
