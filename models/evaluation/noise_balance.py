@@ -1,9 +1,9 @@
 """Where the gradient's noise costs the top layer as much as smoothing pays for it: a predicted critical ρ.
 
-What smoothing pays. Take a top unit z that is linked to a unit of the layer below, all Gaussian. The best smoothed
-objective of such a pair exceeds that of a dead one by −½ log c₁ nats, where c₁(ρ) = ρ² + (1 − ρ²)/S is what smoothing
-leaves of the variance that z's own noise brings: p's mean, averaged over S samples, follows q's mean as before and q's
-noise less. At ρ = 1, or S = 1, it pays nothing.
+What smoothing pays. Take a top unit z that is linked to a unit of the layer below, all Gaussian. The smoothed objective
+of such a pair can exceed that of a dead one by up to −½ log c₁ nats, as q's deviation goes to 0. Here c₁(ρ) =
+ρ² + (1 − ρ²)/S is what smoothing leaves of the variance that z's own noise brings: p's mean, averaged over S samples,
+follows q's mean as before and q's noise less. At ρ = 1, or S = 1, it pays nothing.
 
 What it costs. Near a minimum Adam's step of a parameter i is its gradient over σ_i, the standard deviation that
 minibatches give this gradient, times the learning rate η. The noise moves it by about η per step in a random direction,
@@ -11,9 +11,10 @@ the curvature h brings it back by η h θ / σ_i: a stationary variance of η σ
 by η σ_i / 4 on average, whatever h is. A layer that is used has gradients of more noise than a dead one. So keeping
 the top layer costs (η / 4) Σ_i (σ_i alive − σ_i dead) over the parameters of its two maps.
 
-The top layer is expected to be alive where pay exceeds cost. No constant is fitted; what is left out: units are
-not linear, layers below the top change as well, steps are finite, and Adam's noise is not stationary. How well it does
-is written in docs/transition.md.
+The top layer is expected to be alive where pay exceeds cost. No constant is fitted, but the sum was restricted to the
+top layer's two maps after the fact: over all parameters the cost at the onsets that were found is two to three times
+the pay. What is left out: units are not linear, layers below the top change as well, steps are finite, and Adam's noise
+is not stationary. How well it does is written in docs/transition.md.
 """
 
 from __future__ import annotations
