@@ -31,7 +31,7 @@ class Products:
         def operand(*shape: int) -> Tensor:
             return torch.randn(cells, *shape, device=device)
 
-        features = find("data", cell.data).features
+        features = find("data", cell.data).shape.features
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
         maps = MAPS[cell.network](cell, features, chains=samples)
         self.flops = sum(each.flops for each in maps)  # of a cell's step

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.cell import UNSMOOTHED, Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def images(model: str, count: int = 10_000) -> Dataset:
     rng = np.random.default_rng(0)
     pixels = SIDE[model] ** 2
     grey = rng.integers(0, 256, (count, pixels), dtype=np.uint8)
-    return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, image_shape=(SIDE[model], SIDE[model]))
+    return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, shape=ImageShape(1, SIDE[model], SIDE[model]))
 
 
 def as_in_a_worker(threads: int = 1) -> None:

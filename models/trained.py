@@ -19,6 +19,7 @@ from torch import Tensor
 
 import models.data
 from models.cell import Cell, find
+from models.cell.image_shape import ImageShape
 from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
@@ -96,9 +97,10 @@ class TrainedModel:
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
         entry = find("data", cell.data)
-        self.features = features or entry.features or self.dataset.features
+        shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
+        self.features = shape.features
         like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
-        self._network: Network = network_of([cell], self.features, begun, like)  # where biases began is over
+        self._network: Network = network_of([cell], shape, begun, like)  # where biases began is over
         self.latents = self._network.latents
         self._params: dict[str, Tensor] = {}
         for parameter in self._network.parameters():
@@ -117,9 +119,9 @@ class TrainedModel:
         return models.data.load(self.cell.data)
 
     @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of an image; its rows of pixels follow each other in the `features` numbers."""
-        return self.dataset.image_shape
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width) of an image, or (channels, height, width) of one in colour, in the order of its numbers."""
+        return self.dataset.shape.array
 
     def data(
         self, split: str = "test", images: int = 0, seed: int = 0, image_choice: str = "spread"

@@ -20,7 +20,6 @@ from matplotlib.image import imread
 import models.data
 import sweeper
 from models.cell import Cell, cell_size, registry
-from models.cell.registry import Entry
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.objectives.spec import VaeOptions
@@ -52,7 +51,7 @@ def added(monkeypatch) -> list[str]:
         path = re.match(r"# (models/[\w/]+)\.py(?:, in (\w+))?\n", block)
         assert path, f"a block of adding.md says first where it goes, got {block[:40]!r}"
         if path[2]:
-            entries = eval("{" + block + "}", {"Entry": Entry, "VaeOptions": VaeOptions})
+            entries = eval("{" + block + "}", vars(registry) | {"VaeOptions": VaeOptions})
             for name, entry in entries.items():
                 monkeypatch.setitem(getattr(registry, path[2]), name, entry)
             names += entries

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from models.cell.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.cell.registry import ROLES, UnknownName, find
 from models.cell.size import Size
 
@@ -28,10 +29,10 @@ def cell_size(cell: Cell) -> Size:
         find("objective", cell.objective)
         if network.size is None:
             raise UnknownName(f"network: {cell.network} does not say what a cell of it needs")
-        features = find("data", cell.data).features
-        size = network.size(cell, features)
+        images = find("data", cell.data).shape or ImageShape(1, 1, 0)
+        size = network.size(cell, images)
         for part in (find("prior", cell.prior), find("posterior", cell.posterior)):
-            size += part.size(cell, features) if part.size is not None else Size(0, 0, 0)
+            size += part.size(cell, images) if part.size is not None else Size(0, 0, 0)
         _SIZES[shape] = size
     return _SIZES[shape]
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from models.cell.fields import Option, options_of
+from models.cell.image_shape import ImageShape
 from models.cell.size import Size
 from models.likelihoods.spec import GaussianOptions
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
@@ -42,10 +43,10 @@ class Entry:
       others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
       and `refused`, by name why it has not an option that other parts of its role have.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
-    - `features`: of a data set, numbers in an image; `validation`, `test`: images in these splits (0: not known).
-    - `size`: of a network, a function of (cell, features) → `models.cell.size.Size`, from a module without torch; of a
-      prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in one stack (0:
-      no limit of its own).
+    - `shape`: of a data set's images; `validation`, `test`: images in these splits (None, 0: not known).
+    - `size`: of a network, a function of (cell, shape of an image) → `models.cell.size.Size`, from a module without
+      torch; of a prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in
+      one stack (0: no limit of its own).
     - `smooths`: of an objective, the name of what it is where nothing is smoothed.
     - `unsmoothable`: of any part, why no objective may smooth the maps of its cells, a clause after "because"; "": one
       may. A cell of both is refused when it is made.
@@ -55,10 +56,10 @@ class Entry:
     options: type = NoOptions
     semantics: int = 1
     digest: str = ""
-    features: int = 0
+    shape: ImageShape | None = None
     validation: int = 0
     test: int = 0
-    size: Callable[[Any, int], Size] | None = None
+    size: Callable[[Any, ImageShape], Size] | None = None
     max_stack: int = 0
     smooths: str = ""
     unsmoothable: str = ""
@@ -77,28 +78,28 @@ DATASETS: dict[str, Entry] = {
     "digits": Entry(
         "models.data.digits:load",
         digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
-        features=64,
+        shape=ImageShape(1, 8, 8),
         validation=200,
         test=300,
     ),
     "mnist": Entry(
         "models.data.mnist:load",
         digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
-        features=784,
+        shape=ImageShape(1, 28, 28),
         validation=10_000,
         test=10_000,
     ),
     "mnist_static": Entry(
         "models.data.mnist:load_static",
         digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
-        features=784,
+        shape=ImageShape(1, 28, 28),
         validation=10_000,
         test=10_000,
     ),
     "omniglot": Entry(
         "models.data.omniglot:load",
         digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
-        features=784,
+        shape=ImageShape(1, 28, 28),
         validation=1_345,
         test=8_115,
     ),

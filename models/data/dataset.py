@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cell import canonical_json
+from models.cell.image_shape import ImageShape
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,7 +25,7 @@ class Dataset:
       They are read-only, as one copy serves the whole process (`torch.tensor` copies them to where it is wanted).
     - `levels`: the probability of a pixel is value / levels; 1: the images are binary already; 0: real values, used
       as they are.
-    - `image_shape`: (height, width) of the image that a row holds in row-major order.
+    - `shape`: of the image that a row holds.
 
     Raises ValueError where the arrays do not fit together.
     """
@@ -35,11 +35,11 @@ class Dataset:
     validation: npt.NDArray[Any]
     test: npt.NDArray[Any]
     levels: int
-    image_shape: tuple[int, int]
+    shape: ImageShape
 
     def __post_init__(self) -> None:
         """Check types, shapes and values, and make the arrays read-only."""
-        features, kind = math.prod(self.image_shape), np.dtype(np.uint8 if self.levels else np.float32)
+        features, kind = self.features, np.dtype(np.uint8 if self.levels else np.float32)
         if not 0 <= self.levels <= 255:
             raise ValueError(f"data set {self.name}: levels should be in 0 … 255, got {self.levels}")
         for split, array in self.splits():
@@ -62,7 +62,7 @@ class Dataset:
     @property
     def features(self) -> int:
         """Numbers an image has."""
-        return math.prod(self.image_shape)
+        return self.shape.features
 
     @cached_property
     def mean_pixel(self) -> npt.NDArray[np.float64]:
@@ -86,7 +86,7 @@ class Dataset:
         Part of every cell's id; the name is not part of the digest.
         """
         described = [[split, array.dtype.newbyteorder("<").str, array.shape] for split, array in self.splits()]
-        header = canonical_json({"levels": self.levels, "image_shape": self.image_shape, "splits": described})
+        header = canonical_json({"levels": self.levels, "image_shape": self.shape.array, "splits": described})
         digest = hashlib.sha256(header.encode())
         for _, array in self.splits():
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)

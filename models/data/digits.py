@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset, shuffled
 from models.data.sources import DataMissing, corrupt, read_gzip
 
@@ -24,7 +25,7 @@ def load() -> Dataset:
     except ValueError as fault:
         raise corrupt(path, str(fault)) from None
     images = images[shuffled("digits", len(images))]
-    return Dataset("digits", images[:1297], images[1297:1497], images[1497:], levels=16, image_shape=(8, 8))
+    return Dataset("digits", images[:1297], images[1297:1497], images[1497:], levels=16, shape=ImageShape(1, 8, 8))
 
 
 def _bundled() -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.data.sources import corrupt, locate, read_gzip
 
@@ -24,7 +25,7 @@ SHA256 = {
     "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
 }
-SHAPE = (28, 28)
+SHAPE = ImageShape(1, 28, 28)
 PIXELS = 784
 SIZES_STATIC = {"train": 50_000, "valid": 10_000, "test": 10_000}
 
@@ -33,13 +34,13 @@ def load() -> Dataset:
     """Grey MNIST, 255 levels."""
     training = _images("train-images-idx3-ubyte.gz", 60_000)
     test = _images("t10k-images-idx3-ubyte.gz", 10_000)
-    return Dataset("mnist", training[:50_000], training[50_000:], test, levels=255, image_shape=SHAPE)
+    return Dataset("mnist", training[:50_000], training[50_000:], test, levels=255, shape=SHAPE)
 
 
 def load_static() -> Dataset:
     """Static binary MNIST, 1 level."""
     train, validation, test = (_bits(split, count) for split, count in SIZES_STATIC.items())
-    return Dataset("mnist_static", train, validation, test, levels=1, image_shape=SHAPE)
+    return Dataset("mnist_static", train, validation, test, levels=1, shape=SHAPE)
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
@@ -59,7 +60,7 @@ def _images(file: str, count: int) -> npt.NDArray[Any]:
     """`count` images of an IDX file as rows, uint8 (count, 784). Raises DataMissing, DataCorrupt."""
     path = locate("mnist", file, MIRROR + file, SHA256[file])
     images = read_idx(path)
-    if images.shape != (count, *SHAPE):
+    if images.shape != (count, *SHAPE.array):
         raise corrupt(path, f"it should have {count} × 28 × 28 values, got {' × '.join(map(str, images.shape))}")
     return images.reshape(count, PIXELS)
 

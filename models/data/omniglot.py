@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset, shuffled
 from models.data.sources import cache_folder, corrupt, locate
 
@@ -51,7 +52,7 @@ def load() -> Dataset:
         images = np.concatenate([_archive(folder, count) for folder, count in DRAWINGS.items()])
         _keep(images)
     images = images[shuffled("omniglot", len(images))]
-    return Dataset("omniglot", images[:23_000], images[23_000:24_345], images[24_345:], 255, (SIDE, SIDE))
+    return Dataset("omniglot", images[:23_000], images[23_000:24_345], images[24_345:], 255, ImageShape(1, SIDE, SIDE))
 
 
 def shrink(ink: npt.NDArray[np.bool_], side: int) -> Grey:

@@ -43,7 +43,7 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
         if top > 1:
             drawn[f"from z{top}"] = network.image(stack.params, noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)
         drawn["samples"] = network.image(stack.params, noise(Purpose.PICTURE_SAMPLE, top))
-    shape = (n, *stack.dataset.image_shape)
+    shape = (n, *stack.dataset.shape.array)
     grey = {
         name: (images.reshape(len(stack.cells), n, features).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         for name, images in drawn.items()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.kernels.densities import bernoulli_log_prob
 from models.likelihoods.likelihood import Drawn
 
@@ -21,10 +22,8 @@ CLIPPED = 0.001  # a pixel that is never or always on in training starts at this
 class Bernoulli:
     """See `models.likelihoods.likelihood.Likelihood`."""
 
-    outputs = 1
-
-    def __init__(self, cells: Sequence[Cell], like: Tensor):
-        pass
+    def __init__(self, cells: Sequence[Cell], shape: ImageShape, like: Tensor):
+        self.maps = shape.channels
 
     def first_bias(self, mean_pixel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The logit of the mean pixel, clipped."""

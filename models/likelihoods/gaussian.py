@@ -9,6 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.kernels.densities import normal_log_prob
 from models.likelihoods.likelihood import Drawn
 from models.parameters import column
@@ -17,9 +18,8 @@ from models.parameters import column
 class Gaussian:
     """See `models.likelihoods.likelihood.Likelihood`."""
 
-    outputs = 1
-
-    def __init__(self, cells: Sequence[Cell], like: Tensor):
+    def __init__(self, cells: Sequence[Cell], shape: ImageShape, like: Tensor):
+        self.maps = shape.channels
         self.deviation = column([cell.decoder_variance for cell in cells], like, 4).sqrt()  # (cells, 1, 1, 1)
 
     def first_bias(self, mean_pixel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 
 Drawn = Callable[[Sequence[int]], Tensor]  # numbers of a shape without its cells, (cells, *shape)
 
@@ -17,15 +18,15 @@ Drawn = Callable[[Sequence[int]], Tensor]  # numbers of a shape without its cell
 class Likelihood(Protocol):
     """The distribution of an image, given a network's output for it: of the cells of a stack, whose numbers it holds.
 
-    - `outputs`: numbers that a network puts out per feature of an image.
+    - `maps`: numbers that a network puts out per position of an image: per pixel, whatever its channels.
     """
 
-    outputs: int
+    maps: int
 
-    def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
+    def __init__(self, cells: Sequence[Cell], shape: ImageShape, like: Tensor) -> None: ...
 
     def first_bias(self, mean_pixel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Where the output's bias starts, (outputs × features,): at the mean of the training images, (features,).
+        """Where the output's bias starts, (maps × positions,), map by map: at the mean training image, (features,).
 
         Without it training starts some 30 nats behind on MNIST.
         """
@@ -34,7 +35,7 @@ class Likelihood(Protocol):
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         """log p(x) summed over features, nats, (cells, samples, batch).
 
-        x: (cells, 1, batch, features); out: (cells, samples, batch, outputs × features).
+        x: (cells, 1, batch, features); out: (cells, samples, batch, maps × positions).
         """
         ...
 

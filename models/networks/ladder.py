@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from models.cell.image_shape import ImageShape
 from models.kernels.densities import normal_log_prob
 from models.kernels.features import FeaturePerceptron
 from models.kernels.merge import merged, normal_kl_between
@@ -59,16 +60,16 @@ class Ladder(HierarchicalMLP):
     def __init__(
         self,
         options: LadderOptions,
-        features: int,
+        shape: ImageShape,
         mean_pixel: npt.NDArray[np.float64],
         likelihood: Likelihood,
         prior: Prior,
         posterior: Posterior,
     ):
-        super().__init__(options, features, mean_pixel, likelihood, prior, posterior)
+        super().__init__(options, shape, mean_pixel, likelihood, prior, posterior)
         depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
         self.analytic_kl = frozenset(range(1, depth + 1))
-        inputs = (features, *(sizes[-1] for sizes in hidden))  # of the way up: x, then d_1 … d_{L−1}
+        inputs = (shape.features, *(sizes[-1] for sizes in hidden))  # of the way up: x, then d_1 … d_{L−1}
         self.up = [
             FeaturePerceptron(
                 f"inference.{i + 1}", (inputs[i], *hidden[i], self.latents[i]), act, i + 1, _UP, "inference"
@@ -88,7 +89,7 @@ class Ladder(HierarchicalMLP):
         own = [] if self.down_of_q == self.generative[1:] else self.down_of_q
         maps = [*(each for pair in zip(self.up, self.generative, strict=True) for each in pair), *own]
         found = [parameter for each in maps for parameter in each.parameters()]
-        return found + self.prior.parameters(self.features, images=True)
+        return found + self.prior.parameters(self.shape.features, images=True)
 
     def terms(
         self,

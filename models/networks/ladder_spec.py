@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from models.cell.fields import option
+from models.cell.image_shape import ImageShape
 from models.cell.size import Affine, Size
 from models.networks.mlp_spec import MlpOptions
 
@@ -67,12 +68,12 @@ def ladder_maps(cell: Cell, features: int, chains: int = 0) -> list[Affine]:
     return maps
 
 
-def ladder_size(cell: Cell, features: int) -> Size:
+def ladder_size(cell: Cell, shape: ImageShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
-    maps = ladder_maps(cell, features)
+    maps = ladder_maps(cell, shape.features)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4
-    numbers = 4 * parameters + max(_kept(cell, features), 3 * parameters)  # as of `mlp_size`
+    numbers = 4 * parameters + max(_kept(cell, shape.features), 3 * parameters)  # as of `mlp_size`
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 

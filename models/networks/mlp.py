@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.cell.image_shape import ImageShape
 from models.kernels.densities import normal_log_prob
 from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
@@ -42,13 +43,13 @@ class HierarchicalMLP:
     def __init__(
         self,
         options: MlpOptions,
-        features: int,
+        shape: ImageShape,
         mean_pixel: npt.NDArray[np.float64],
         likelihood: Likelihood,
         prior: Prior,
         posterior: Posterior,
     ):
-        self.latents, self.features = options.latent_sizes, features
+        self.latents, self.shape, features = options.latent_sizes, shape, shape.features
         self.likelihood, self.prior, self.posterior = likelihood, prior, posterior
         depth, hidden, act = len(self.latents), options.hidden_sizes, options.activation
         self.analytic_kl = frozenset({depth})
@@ -68,7 +69,7 @@ class HierarchicalMLP:
             for i in range(depth)
         ]
         down = [(self.latents[i], *hidden[i][::-1], below[i]) for i in range(depth)]
-        to_x = (*down[0][:-1], likelihood.outputs * features)
+        to_x = (*down[0][:-1], likelihood.maps * shape.positions)
         bias = likelihood.first_bias(mean_pixel)
         self.generative = [
             Perceptron("generative.1", to_x, act, 1, _GENERATIVE, "generative", deviation=False, bias=bias),
@@ -206,7 +207,7 @@ class HierarchicalMLP:
         return self.likelihood.mean(self._output(params, z))
 
     def _output(self, params: Params, z: Tensor) -> Tensor:
-        """What the likelihood is given, (C, S, B, outputs × D)."""
+        """What the likelihood is given, (C, S, B, maps × positions)."""
         return self.generative[0].mean(params, z)
 
     def _log_px(self, params: Params, x: Tensor, z: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from models.cell.fields import REQUIRED, option, parse_sizes
+from models.cell.image_shape import ImageShape
 from models.cell.size import Affine, Size
 
 if TYPE_CHECKING:
@@ -184,20 +185,20 @@ def _map(
     return found + [Affine(each, inner[-1], outputs, **more) for each in of_heads]
 
 
-def mlp_size(cell: Cell, features: int, lowest: int = 1) -> Size:
+def mlp_size(cell: Cell, shape: ImageShape, lowest: int = 1) -> Size:
     """What one cell of the hierarchical MLP needs; arguments as of `mlp_maps`."""
-    maps = mlp_maps(cell, features, lowest)
+    maps = mlp_maps(cell, shape.features, lowest)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps if not each.again)
     number_bytes = 8 if cell.precision == "float64" else 4
     # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
     # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
-    numbers = 4 * parameters + max(_kept(cell, features), 3 * parameters)
+    numbers = 4 * parameters + max(_kept(cell, shape.features), 3 * parameters)
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 
-def null_mlp_size(cell: Cell, features: int) -> Size:
+def null_mlp_size(cell: Cell, shape: ImageShape) -> Size:
     """The same without the maps between x and z₁. Its memory counts what these would keep: more than enough."""
-    return mlp_size(cell, features, lowest=2)
+    return mlp_size(cell, shape, lowest=2)
 
 
 def _kept(cell: Cell, features: int) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from models.cell import Cell, find
+from models.cell.image_shape import ImageShape
 from models.likelihoods.likelihood import Likelihood
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
@@ -83,7 +84,7 @@ class Network(Protocol):
 
     Args of the constructor:
         options: those that its entry in the registry declares.
-        features: numbers in an image.
+        shape: of an image.
         mean_pixel: (features,), the mean of the training data.
         likelihood, prior, posterior: of the cells.
 
@@ -102,7 +103,7 @@ class Network(Protocol):
     def __init__(
         self,
         options: Any,
-        features: int,
+        shape: ImageShape,
         mean_pixel: npt.NDArray[np.float64],
         likelihood: Likelihood,
         prior: Prior,
@@ -139,7 +140,7 @@ class Network(Protocol):
         """What the generative map from a layer, 1 … L, puts out at z, (cells, samples, batch, units), unsmoothed.
 
         Mean and deviation of p(z_{layer−1}|z), each (cells, samples, batch, units of layer − 1); of layer 1 what the
-        likelihood is given, (cells, samples, batch, outputs × features), and None. None alone where the map sees other
+        likelihood is given, (cells, samples, batch, maps × positions), and None. None alone where the map sees other
         layers too.
         """
         ...
@@ -166,9 +167,12 @@ def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmooth
         raise ValueError(f"{what} has the plain gradient estimator alone")
 
 
-def network_of(cells: Sequence[Cell], features: int, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
+def network_of(cells: Sequence[Cell], shape: ImageShape, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
     """The network of cells of one shape, with the parts that they name; their numbers are tensors such as `like`."""
     first = cells[0]
-    parts = [find(role, getattr(first, role)).load()(cells, like) for role in ("likelihood", "prior", "posterior")]
-    network: Network = find("network", first.network).load()(first.options("network"), features, mean_pixel, *parts)
+    likelihood = find("likelihood", first.likelihood).load()(cells, shape, like)
+    parts = [find(role, getattr(first, role)).load()(cells, like) for role in ("prior", "posterior")]
+    network: Network = find("network", first.network).load()(
+        first.options("network"), shape, mean_pixel, likelihood, *parts
+    )
     return network

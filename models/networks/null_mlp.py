@@ -33,4 +33,4 @@ class NullMLP(HierarchicalMLP):
         return z.new_zeros(z.shape[:-1])
 
     def _output(self, params: Params, z: Tensor) -> Tensor:
-        return z.new_zeros(*z.shape[:-1], self.features)
+        return z.new_zeros(*z.shape[:-1], self.likelihood.maps * self.shape.positions)

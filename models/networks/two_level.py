@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from models.cell.image_shape import ImageShape
 from models.kernels.densities import normal_kl_between, normal_log_prob
 from models.kernels.gated import Gated
 from models.kernels.perceptron import Perceptron
@@ -47,17 +48,17 @@ class TwoLevel:
     def __init__(
         self,
         options: TwoLevelOptions,
-        features: int,
+        shape: ImageShape,
         mean_pixel: npt.NDArray[np.float64],
         likelihood: Likelihood,
         prior: Prior,
         posterior: Posterior,
     ):
-        self.latents, self.features = options.latent_sizes, features
+        self.latents, self.shape, features = options.latent_sizes, shape, shape.features
         self.likelihood, self.prior, self.posterior = likelihood, prior, posterior
         self.analytic_kl = frozenset({1, 2})
         (one, two), ((a1, b1), (a2, b2)) = self.latents, options.hidden_sizes
-        to_x, bias = likelihood.outputs * features, likelihood.first_bias(mean_pixel)
+        to_x, bias = likelihood.maps * shape.positions, likelihood.first_bias(mean_pixel)
         self.q2 = [_gated("inference", 2, i, *sizes) for i, sizes in enumerate(((features, a2), (a2, b2)))]
         self.q2_heads = _heads("inference", 2, b2, two, flow=posterior.outputs(two))
         self.q1 = [
@@ -75,7 +76,7 @@ class TwoLevel:
         p: list[Gated | Perceptron] = [*self.p1, self.p1_heads, *self.px, self.px_head]
         found = [parameter for each in q + p for parameter in each.parameters()]
         found += self.posterior.parameters(self.latents[1])
-        return found + self.prior.parameters(self.features, images=True)
+        return found + self.prior.parameters(self.shape.features, images=True)
 
     def terms(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.cell.image_shape import ImageShape
 from models.cell.size import Affine, Size
 from models.networks.mlp_spec import SizeOptions
 
@@ -73,9 +74,9 @@ def two_level_maps(cell: Cell, features: int) -> list[Affine]:
     ]  # fmt: skip
 
 
-def two_level_size(cell: Cell, features: int) -> Size:
+def two_level_size(cell: Cell, shape: ImageShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
-    maps = two_level_maps(cell, features)
+    maps = two_level_maps(cell, shape.features)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     kept = 2 * sum(each.rows * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.cell.fields import option
+from models.cell.image_shape import ImageShape
 from models.cell.size import Affine, Size
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class PlanarOptions:
         return found
 
 
-def planar_size(cell: Cell, features: int) -> Size:
+def planar_size(cell: Cell, shape: ImageShape) -> Size:
     """What flows add: their parameters or the head that puts them out, and what a step keeps for its gradient."""
     network, units, last = cell.options("network"), cell.latent_sizes[-1], cell.hidden_sizes[-1][-1]
     chains = cell.batch_size * cell.training_chains

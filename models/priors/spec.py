@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.cell.fields import option
+from models.cell.image_shape import ImageShape
 from models.cell.size import Affine, Size
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ class VampOptions:
         return found
 
 
-def vamp_size(cell: Cell, features: int) -> Size:
+def vamp_size(cell: Cell, shape: ImageShape) -> Size:
     """What the prior adds: its pseudo-inputs, their way through q(z_L|·), and the products behind their densities."""
     network, components, units = cell.options("network"), cell.pseudo_inputs, cell.latent_sizes[-1]
     rows = cell.batch_size * cell.training_chains
-    maps = [*network.top_maps(components, features), Affine(rows, 2 * units, components)]
-    parameters = components * network.top_inputs(features)
+    maps = [*network.top_maps(components, shape.features), Affine(rows, 2 * units, components)]
+    parameters = components * network.top_inputs(shape.features)
     kept = sum(each.rows * each.outputs for each in maps) + 6 * rows * components + 12 * components * units
     number_bytes = 8 if cell.precision == "float64" else 4
     return Size(

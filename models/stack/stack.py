@@ -66,7 +66,7 @@ class Stack:
 
     def _network_of(self, cells: Sequence[Cell]) -> Network:
         like = torch.empty((), dtype=self.dtype, device=self.device)
-        return network_of(cells, self.dataset.features, self.dataset.mean_pixel, like)
+        return network_of(cells, self.dataset.shape, self.dataset.mean_pixel, like)
 
     def _number(self) -> None:
         """What follows from the cells and parameters alone: draws, numbers as tensors, a fresh optimiser."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 
 
@@ -22,4 +23,4 @@ def one_thread():
 def images() -> Dataset:
     """Grey images of 5×7 pixels, 200 / 40 / 60."""
     grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
+    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, ImageShape(1, 5, 7))

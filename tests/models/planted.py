@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.kernels.densities import SIGMA_FLOOR
 from models.posteriors.gaussian import Gaussian
@@ -123,7 +124,7 @@ def stack_of(model: LinearGaussian, images: np.ndarray | None = None, units: int
         decoder_variance=model.gamma**2, activation="relu", precision="float64", batch_size=2,
     )  # fmt: skip
     images = images.astype(np.float32)
-    stack = Stack([Cell.of(chosen | fields)], Dataset("planted", images, images, images, 0, (1, units)))
+    stack = Stack([Cell.of(chosen | fields)], Dataset("planted", images, images, images, 0, ImageShape(1, 1, units)))
     identity = torch.eye(units, dtype=torch.float64)
     plant(stack, "generative.1", model.a * identity)
     for i, (b, s) in enumerate(zip(model.b, model.s, strict=True), start=1):

@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.cell import REGISTRIES, Cell, cell_size, find
+from models.cell.image_shape import ImageShape
 from models.cell.registry import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS, PROCEDURES
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
@@ -153,7 +154,7 @@ def test_the_size_is_what_torch_counts(network, objective):
     if network in TOP_DOWN and objective == "iwae":
         more = more | {"gradient_estimator": "plain"}  # the only one that they have
     (cell,) = cells_of("objective", objective, 1, network=network, **more)
-    stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+    stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
     with FlopCounterMode(display=False) as counted:
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
@@ -181,7 +182,7 @@ def test_the_size_counts_prior_and_posterior(network, role, name):
     example = EXAMPLES["network"][network]
     for sizes in [example] + [example | {"latents": "5", "hidden": "13-9"}] * (network == "mlp"):
         (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
-        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, (8, 8)))
+        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
         with FlopCounterMode(display=False) as counted:
             stack.train(1)
         assert cell_size(cell).flops == counted.get_total_flops()
@@ -239,12 +240,12 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
     """Over all images of two pixels, or a grid of values where they are real; its first bias gives the mean pixel."""
     cells = cells_of("likelihood", likelihood, 2)
     like = torch.empty((), dtype=torch.float64)
-    made = find("likelihood", likelihood).load()(cells, like)
+    made = find("likelihood", likelihood).load()(cells, ImageShape(1, 1, 2), like)
     binary = likelihood == "bernoulli"
     values = torch.tensor([0.0, 1.0]) if binary else torch.linspace(-8, 8, 801, dtype=torch.float64)
     step = 1.0 if binary else float(values[1] - values[0])
     grid = torch.cartesian_prod(values, values).double()
-    out = torch.tensor([0.7, -0.4], dtype=torch.float64).repeat(made.outputs).expand(2, 1, len(grid), -1)
+    out = torch.tensor([0.7, -0.4], dtype=torch.float64).repeat(made.maps).expand(2, 1, len(grid), -1)
     total = made.log_prob(grid.expand(2, 1, *grid.shape), out).exp().sum(-1) * step**2
     torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-6, atol=0)
     pixel = np.array([0.25, 0.5])

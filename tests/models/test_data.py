@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.cell.image_shape import ImageShape
 from models.cell.registry import DATASETS, Entry, UnknownName
 from models.data import DataCorrupt, DataMissing, Dataset, digits, load, mnist, omniglot
 from models.data.dataset import shuffled
@@ -70,7 +71,7 @@ def png(ink: np.ndarray) -> bytes:
 
 def tiny(**changes) -> Dataset:
     rows = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    fields = {"train": rows, "validation": rows[:1], "test": rows[1:2], "levels": 11, "image_shape": (2, 2)}
+    fields = {"train": rows, "validation": rows[:1], "test": rows[1:2], "levels": 11, "shape": ImageShape(1, 2, 2)}
     return Dataset("tiny", **{**fields, **changes})
 
 
@@ -95,17 +96,17 @@ def test_digest_changes_with_values_levels_split_and_shape_but_not_with_name_or_
     flipped = rows.copy()
     flipped[2, 3] ^= 1
     others = [
-        tiny(train=flipped), tiny(levels=12), tiny(image_shape=(1, 4)), tiny(validation=rows[1:2]),
+        tiny(train=flipped), tiny(levels=12), tiny(shape=ImageShape(1, 1, 4)), tiny(validation=rows[1:2]),
         tiny(train=rows[:2], validation=rows[2:]),
     ]  # fmt: skip
     assert len({tiny().digest(), *(other.digest() for other in others)}) == 6
     assert tiny(train=np.asfortranarray(rows)).digest() == tiny().digest()
-    assert Dataset("other", rows, rows[:1], rows[1:2], 11, (2, 2)).digest() == tiny().digest()
+    assert Dataset("other", rows, rows[:1], rows[1:2], 11, ImageShape(1, 2, 2)).digest() == tiny().digest()
 
 
 def test_real_values_are_taken_as_they_are():
     rows = np.array([[0.5, -2.0], [1.5, 0.0]], dtype=np.float32)
-    data = Dataset("points", rows, rows, rows, levels=0, image_shape=(1, 2))
+    data = Dataset("points", rows, rows, rows, levels=0, shape=ImageShape(1, 1, 2))
     assert data.mean_pixel.tolist() == [1.0, -1.0]
     assert len(data.digest()) == 64
 
@@ -121,7 +122,7 @@ def test_mean_pixel_is_the_mean_probability_of_the_training_images():
     [
         ({"levels": 10}, r"tiny, train: values should be in 0 … 10, got 11"),
         ({"levels": 256}, r"levels should be in 0 … 255, got 256"),
-        ({"image_shape": (2, 3)}, r"train: should be uint8 of shape \(images, 6\), got uint8 of shape \(3, 4\)"),
+        ({"shape": ImageShape(1, 2, 3)}, r"train: should be uint8 of shape \(images, 6\), got uint8 of shape \(3, 4\)"),
         ({"test": np.zeros((0, 4), np.uint8)}, r"test: should be uint8 .* got uint8 of shape \(0, 4\)"),
         ({"validation": np.zeros((1, 4))}, r"validation: should be uint8 .* got float64"),
         ({"levels": 0}, r"train: should be float32"),
@@ -174,7 +175,7 @@ def test_unknown_name_has_the_nearest_one():
 def as_registered(name):
     """A registered data set, whose splits are as large as its entry says."""
     data, entry = load(name), DATASETS[name]
-    assert (len(data.validation), len(data.test), data.features) == (entry.validation, entry.test, entry.features)
+    assert (len(data.validation), len(data.test), data.shape) == (entry.validation, entry.test, entry.shape)
     return data
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation import evaluate as evaluation
 from models.evaluation.evaluate import DIAGNOSES, evaluate
@@ -25,7 +26,7 @@ def stack(seeds=(0, 1, 2), **fields) -> Stack:
     images = np.random.default_rng(0).integers(0, 17, (60, 6)).astype(np.uint8)
     usual = dict(data="digits", latents="3-2", hidden="7", batch_size=16, objective="ou", smoothing_samples=2)
     cells = [Cell.of(usual | {"rho": 0.9 - 0.2 * seed, "seed": seed} | fields) for seed in seeds]
-    made = Stack(cells, Dataset("six", images, images, images, 16, (2, 3)))
+    made = Stack(cells, Dataset("six", images, images, images, 16, ImageShape(1, 2, 3)))
     made.train(3)
     return made
 

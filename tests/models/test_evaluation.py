@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.draws.draws import Draws
 from models.evaluation import evaluate as evaluation
@@ -430,7 +431,7 @@ def grey(levels, **others):
     rng = np.random.default_rng(0)
     images = {s: rng.integers(0, levels + 1, (n, 6)).astype(np.uint8) for s, n in
               (("train", 64), ("validation", 30), ("test", 40))}  # fmt: skip
-    return Dataset("grey", **(images | others), levels=levels, image_shape=(2, 3))
+    return Dataset("grey", **(images | others), levels=levels, shape=ImageShape(1, 2, 3))
 
 
 def cell(**fields):
@@ -443,7 +444,7 @@ def test_the_split_and_the_number_of_images_are_those_asked_for():
     stack = stack_of(ONE_BLIND)
     splits = {s: np.full((n, 1), x, np.float32) for s, n, x in (("train", 9, 0), ("validation", 8, 1), ("test", 7, 2))}
     splits["test"][5:] = 3.0
-    stack.dataset = Dataset("planted", **splits, levels=0, image_shape=(1, 1))
+    stack.dataset = Dataset("planted", **splits, levels=0, shape=ImageShape(1, 1, 1))
     mean_square = {("validation", 0): 1.0, ("test", 5): 4.0, ("test", 0): (5 * 4 + 2 * 9) / 7}
     for (split, images), expected in mean_square.items():
         row = evaluate(stack, Evaluation(importance_samples=2, split=split, images=images), quick=True)[0]

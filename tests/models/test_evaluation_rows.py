@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
@@ -31,7 +32,7 @@ def cells(levels: int, **fields: Any) -> Stack:
     images = grey if levels else real
     usual = dict(data="digits", hidden="7", batch_size=16, precision="float64")
     chosen = [Cell.of(usual | fields | dict(seed=seed)) for seed in (0, 1)]
-    return Stack(chosen, Dataset("six", images, images, images, levels, (2, 3)))
+    return Stack(chosen, Dataset("six", images, images, images, levels, ImageShape(1, 2, 3)))
 
 
 SOME = Evaluation(importance_samples=13, importance_images=100, seed=3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.cell import Cell, CellError, cell_id
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose
 from models.networks.mlp import HierarchicalMLP
@@ -261,7 +262,9 @@ def test_chains_are_smoothed_each_with_noise_of_its_own(objective):
     grey = np.random.default_rng(0).integers(0, 17, (40, 12)).astype(np.uint8)
     fields = dict(data="digits", latents="4-3-2", hidden="9", seed=1, rho=0.6, smoothing_samples=2, precision="float64",
                   smooth_posterior="yes", smooth_output="yes", batch_size=5)  # fmt: skip
-    stack = Stack([Cell(objective=objective, chains=3, **fields)], Dataset("grey", grey, grey, grey, 16, (3, 4)))
+    stack = Stack(
+        [Cell(objective=objective, chains=3, **fields)], Dataset("grey", grey, grey, grey, 16, ImageShape(1, 3, 4))
+    )
     noise = [stack.draws.normal(Purpose.LATENT, (3, 5, units), 0, i) for i, units in enumerate((4, 3, 2), start=1)]
     smoothing = stack.objective.smoothing(stack.draws, 0, (4, 3, 2), 5)
     assert [tuple(each.shape) for each in smoothing.noise] == [(1, 2, 15, 3), (1, 2, 15, 2)]
@@ -290,7 +293,7 @@ def test_estimators_change_no_value_and_no_gradient_of_p(estimator, network, mor
     for each in ("plain", estimator):
         fields = dict(data="digits", latents="4-3-2", hidden="9", seed=1, chains=4, precision="float64", batch_size=6,
                       objective="iwae", network=network, gradient_estimator=each)  # fmt: skip
-        stack = Stack([Cell(**(fields | more))], Dataset("grey", grey, grey, grey, 16, (3, 4)))
+        stack = Stack([Cell(**(fields | more))], Dataset("grey", grey, grey, grey, 16, ImageShape(1, 3, 4)))
         stack.train(1)
         made[each] = stack.mean_objective()[0], stack.block.views(stack.optimizer.moments()["adam.m"])
     assert made[estimator][0] == pytest.approx(made["plain"][0], rel=1e-12)

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from models.cell import Cell, CellError, Entry, cell_size
+from models.cell.image_shape import ImageShape
 from models.cell.registry import POSTERIORS, PRIORS
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
@@ -47,7 +48,7 @@ def scalar(top: tuple[float, float], first: tuple[float, float], **fields: objec
         "digits", "1-1", 0, network="ladder", hidden="1", activation="identity", likelihood="gaussian",
         decoder_variance=GAMMA**2, precision="float64", batch_size=4, **fields,
     )  # fmt: skip
-    stack = Stack([cell], Dataset("one", one, one, one, 0, (1, 1)))
+    stack = Stack([cell], Dataset("one", one, one, one, 0, ImageShape(1, 1, 1)))
 
     def raw(deviation: float) -> float:
         return math.log(math.expm1(deviation - SIGMA_FLOOR)) - math.log(math.e - 1)
@@ -244,7 +245,7 @@ def test_features_go_up_and_nothing_else():
 
 def grey(side: int = 6) -> Dataset:
     images = np.random.default_rng(0).integers(0, 17, (300, side**2)).astype(np.uint8)
-    return Dataset("grey", images[:200], images[200:240], images[240:], 16, (side, side))
+    return Dataset("grey", images[:200], images[200:240], images[240:], 16, ImageShape(1, side, side))
 
 
 def test_five_layers_of_table_3_train_and_have_the_size_that_planning_says():

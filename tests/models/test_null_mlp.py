@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
@@ -15,7 +16,7 @@ from models.stack.stack import Stack
 
 def images(seed: int) -> Dataset:
     grey = np.random.default_rng(seed).integers(0, 17, (300, 36)).astype(np.uint8)
-    return Dataset("grey", grey[:100], grey[100:200], grey[200:], 16, (6, 6))
+    return Dataset("grey", grey[:100], grey[100:200], grey[200:], 16, ImageShape(1, 6, 6))
 
 
 def trained(seed: int, rho: float = 0.7) -> Stack:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.prediction import CHAINS, noise_seed, smoothed_objective
 from models.stack.stack import Stack
@@ -58,7 +59,7 @@ def test_draws_are_the_batch_s_own_and_the_seed_s_own():
     """The same batch of the same seed is the same to the bit; any other errs independently, its binarisation too."""
     images = np.full((200, 6), 8, np.uint8)
     cell = Cell(data="digits", latents="3-2", hidden="7", seed=0, batch_size=16)
-    stack = Stack([cell], Dataset("grey", images, images, images, 16, (2, 3)))
+    stack = Stack([cell], Dataset("grey", images, images, images, 16, ImageShape(1, 2, 3)))
     first, again = (batches(stack, 40, rho=(0.8, 1.0)) for _ in range(2))
     assert (first == again).all()
     other = batches(stack, 40, rho=(0.8, 1.0), seed=noise_seed(0, 1))

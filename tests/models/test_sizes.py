@@ -9,6 +9,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.cell import Cell, cell_size
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import NUMBERS, evaluate
 from models.evaluation.settings import Evaluation
@@ -48,7 +49,7 @@ def test_operations_and_parameters_are_those_of_a_step(fields):
     """torch's own count of a step's matrix products, with several chains per image too."""
     images = np.zeros((8, 64), np.uint8)
     cell = Cell(data="digits", seed=0, batch_size=4, **fields)
-    stack = Stack([cell], Dataset("zeros", images, images, images, 16, (8, 8)))
+    stack = Stack([cell], Dataset("zeros", images, images, images, 16, ImageShape(1, 8, 8)))
     with FlopCounterMode(display=False) as counted:
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
@@ -69,7 +70,7 @@ def test_an_evaluation_takes_few_cells_at_a_time(monkeypatch):
     """So that its memory does not grow with the stack; every cell has its turn."""
     images = np.zeros((300, 64), np.uint8)
     cells = [Cell(data="digits", latents="3-2", hidden="600", seed=i) for i in range(5)]
-    stack, seen = Stack(cells, Dataset("zeros", images, images, images, 16, (8, 8))), []
+    stack, seen = Stack(cells, Dataset("zeros", images, images, images, 16, ImageShape(1, 8, 8))), []
     terms = HierarchicalMLP.terms
     monkeypatch.setattr(
         HierarchicalMLP, "terms", lambda net, params, x, *more: seen.append(len(x)) or terms(net, params, x, *more)

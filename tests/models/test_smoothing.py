@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.cell import Cell, CellError, nine_digits
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose
 from models.kernels.densities import sigma
@@ -103,7 +104,7 @@ def test_variance_of_the_average_over_samples(samples):
 def dataset():
     """Grey images of 12 pixels."""
     images = np.random.default_rng(0).integers(0, 17, (4000, 12)).astype(np.uint8)
-    return Dataset("grey", images, images[:5], images[:5], 16, (3, 4))
+    return Dataset("grey", images, images[:5], images[:5], 16, ImageShape(1, 3, 4))
 
 
 def stack(dataset, cell_fields, force_ou=False):

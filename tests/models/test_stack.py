@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.draws.draws import Draws, Purpose, generator
 from models.evaluation.evaluate import evaluate
@@ -19,7 +20,7 @@ def dataset() -> Dataset:
     """300 images of 5 × 7 grey pixels: sizes that fill no vector register."""
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 17, (300, 35)).astype(np.uint8)
-    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, (5, 7))
+    return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, ImageShape(1, 5, 7))
 
 
 def make(n: int, **fields) -> list[Cell]:

@@ -8,6 +8,7 @@ import torch
 
 from models import data
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
@@ -19,7 +20,7 @@ def dataset():
     """Grey images of 30 pixels, two of which are constant."""
     images = np.random.default_rng(0).integers(0, 17, (200, 30)).astype(np.uint8)
     images[:, 0], images[:, 1] = 0, 16
-    return Dataset("grey", images, images[:20], images[:20], 16, (5, 6))
+    return Dataset("grey", images, images[:20], images[:20], 16, ImageShape(1, 5, 6))
 
 
 def cell(**fields):

@@ -9,6 +9,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
 from models.cell import Cell, cell_size
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.pictures import draw_pictures
 from models.evaluation.settings import Evaluation
@@ -43,7 +44,9 @@ def test_a_gated_layer_and_its_gradients():
 
 def test_weights_start_as_published():
     """Normal with variance 2 / inputs, value and gate from draws of their own."""
-    stack = Stack([cell(hidden="300-300")], Dataset("zeros", *[np.zeros((20, 400), np.uint8)] * 3, 16, (20, 20)))
+    stack = Stack(
+        [cell(hidden="300-300")], Dataset("zeros", *[np.zeros((20, 400), np.uint8)] * 3, 16, ImageShape(1, 20, 20))
+    )
     value, gate = (stack.params[f"inference.2.0.{part}.weight"].detach() for part in ("value", "gate"))
     assert float(value.std()) == pytest.approx((2 / 400) ** 0.5, rel=0.01) and not torch.equal(value, gate)
     assert float(value.abs().max()) > 3.5 * float(value.std())  # no uniform distribution reaches so far

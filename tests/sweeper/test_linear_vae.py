@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.cell import Cell
+from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
@@ -30,7 +31,7 @@ def gaussian(eigenvalues: list[float], images: int) -> Dataset:
     white = white @ np.linalg.inv(np.linalg.cholesky(white.T @ white / images)).T
     turn, _ = np.linalg.qr(rng.normal(size=(len(eigenvalues),) * 2))
     data = (white * np.sqrt(eigenvalues) @ turn.T).astype(np.float32)
-    return Dataset("gaussian", data, data, data, levels=0, image_shape=(1, len(eigenvalues)))
+    return Dataset("gaussian", data, data, data, levels=0, shape=ImageShape(1, 1, len(eigenvalues)))
 
 
 def swept(eigenvalues: list[float], betas: np.ndarray, steps: int, images: int) -> list[tuple[float, float, float]]:
