@@ -1,6 +1,6 @@
 """Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
 
-from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError
+from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError, unfit
 from models.cell.declared import FIELDS, RANGES, options_of_role, owners
 from models.cell.fields import Option, option, parse_sizes
 from models.cell.identity import cell_id, cell_size
@@ -29,4 +29,5 @@ __all__ = [
     "options_of_role",
     "owners",
     "parse_sizes",
+    "unfit",
 ]

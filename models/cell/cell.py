@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.cell.declared import FIELDS, OPTIONS, SHAPING, Layout, entry_of, layout_of, owners, role_of
 from models.cell.fields import options_of
-from models.cell.registry import REGISTRIES, ROLES, find
+from models.cell.image_shape import ImageShape
+from models.cell.registry import KINDS, REGISTRIES, ROLES, find
 from models.cell.values import canonical_json, checked
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
@@ -33,6 +34,16 @@ class CellError(ValueError):
     def __init__(self, faults: Mapping[str, str]):
         super().__init__("; ".join(faults.values()))
         self.faults = dict(faults)
+
+
+def unfit(likelihood: str, data: str, kind: str) -> str:
+    """A sentence where a likelihood is no distribution of a data set's values, of that kind; else "", as where it is
+    not known what it is a distribution of."""
+    kinds = find("likelihood", likelihood).kinds
+    if not kinds or kind in kinds:
+        return ""
+    fitting = [name for name, entry in REGISTRIES["likelihood"].items() if kind in entry.kinds]
+    return f"likelihood {likelihood}: {data} has {KINDS[kind]}, for {' or '.join(fitting)}"
 
 
 class _Cell:
@@ -79,6 +90,8 @@ class _Cell:
                 faults |= self.options(role).faults()
             if not faults and entry is not None and hasattr(entry.options, "conflicts"):
                 faults |= self.options(role).conflicts(self)
+        if not faults:
+            faults = self._unfit()
         if not faults and self.smoothed:
             faults = self._unsmoothable()
         if faults:
@@ -120,6 +133,17 @@ class _Cell:
                 return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
         return {}
 
+    def _unfit(self) -> dict[str, str]:
+        """A sentence for a likelihood that is no distribution of what the data set is known to have.
+
+        Any numbers have a density: of those that have no use for one the data set says it, when it is loaded.
+        """
+        data, likelihood = self._layout.entries.get("data"), self._layout.entries.get("likelihood")
+        if data is None or likelihood is None or not data.kind or likelihood.density:
+            return {}
+        why = unfit(self.likelihood, self.data, data.kind)
+        return {"likelihood": why} if why else {}
+
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""
         role = role_of(name)
@@ -151,6 +175,10 @@ class _Cell:
     def has(self, name: str) -> bool:
         """Whether the cell has the field `name`: its parts have such an option, or it is no part's."""
         return name in self._layout.present or name in ROLES
+
+    def output_maps(self, shape: ImageShape) -> int:
+        """Numbers that a network puts out per position, height × width, of an image of that shape: the likelihood's."""
+        return find("likelihood", self.likelihood).maps(self, shape)
 
     @property
     def depth(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from models.cell.fields import Option, options_of
 from models.cell.image_shape import ImageShape
 from models.cell.size import Size
-from models.likelihoods.spec import GaussianOptions
+from models.likelihoods.spec import GaussianOptions, one_per_channel
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
@@ -43,7 +43,12 @@ class Entry:
       others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
       and `refused`, by name why it has not an option that other parts of its role have.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
-    - `shape`: of a data set's images; `validation`, `test`: images in these splits (None, 0: not known).
+    - `shape`: of a data set's images; `kind`: of its values, `models.data.dataset.Dataset.kind`; `validation`, `test`:
+      images in these splits (None, "", 0: not known).
+    - `kinds`: of a likelihood, the kinds of values that it is for. A cell with data of another kind is refused when it
+      is made; with a density, when the data are loaded.
+    - `maps`: of a likelihood, a function of (cell, shape of an image) to the numbers that a network puts out per
+      position of an image (`Cell.output_maps`).
     - `size`: of a network, a function of (cell, shape of an image) → `models.cell.size.Size`, from a module without
       torch; of a prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in
       one stack (0: no limit of its own).
@@ -57,8 +62,11 @@ class Entry:
     semantics: int = 1
     digest: str = ""
     shape: ImageShape | None = None
+    kind: str = ""
     validation: int = 0
     test: int = 0
+    kinds: tuple[str, ...] = ()
+    maps: Callable[[Any, ImageShape], int] = one_per_channel
     size: Callable[[Any, ImageShape], Size] | None = None
     max_stack: int = 0
     smooths: str = ""
@@ -69,16 +77,29 @@ class Entry:
         module, attribute = self.target.split(":")
         return getattr(import_module(module), attribute)
 
+    @property
+    def density(self) -> bool:
+        """Of a likelihood: whether it is one, of real values, and not a probability of discrete ones."""
+        return "real" in self.kinds
+
     def declared(self) -> Mapping[str, Option]:
         """The options of its cells, in order."""
         return options_of(self.options)
 
+
+KINDS = {  # of a data set's values, in words
+    "binary": "pixels",
+    "probability": "pixels",
+    "levels": "256 levels",
+    "real": "real values",
+}
 
 DATASETS: dict[str, Entry] = {
     "digits": Entry(
         "models.data.digits:load",
         digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
         shape=ImageShape(1, 8, 8),
+        kind="probability",
         validation=200,
         test=300,
     ),
@@ -86,6 +107,7 @@ DATASETS: dict[str, Entry] = {
         "models.data.mnist:load",
         digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
         shape=ImageShape(1, 28, 28),
+        kind="probability",
         validation=10_000,
         test=10_000,
     ),
@@ -93,6 +115,7 @@ DATASETS: dict[str, Entry] = {
         "models.data.mnist:load_static",
         digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
         shape=ImageShape(1, 28, 28),
+        kind="binary",
         validation=10_000,
         test=10_000,
     ),
@@ -100,6 +123,7 @@ DATASETS: dict[str, Entry] = {
         "models.data.omniglot:load",
         digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
         shape=ImageShape(1, 28, 28),
+        kind="probability",
         validation=1_345,
         test=8_115,
     ),
@@ -133,8 +157,8 @@ POSTERIORS: dict[str, Entry] = {
 }
 
 LIKELIHOODS: dict[str, Entry] = {
-    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
-    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions),
+    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli", kinds=("binary", "probability")),
+    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions, kinds=("levels", "real")),
 }
 
 OBJECTIVES: dict[str, Entry] = {

@@ -64,7 +64,7 @@ def evaluate(
     """
     images = evaluated_images(stack.dataset, settings)
     blocks = image_blocks(len(images), settings, quick)
-    again = not quick and stack.dataset.levels > 1
+    again = not quick and stack.dataset.kind == "probability"
     places = _places(stack)
     parts = _parts(stack, places, blocks, settings, again)
     source = draws_on(stack.device, [settings.seed], stack.dtype)

@@ -1,10 +1,20 @@
-"""Options of the likelihoods."""
+"""Options of the likelihoods, and how many numbers each is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from models.cell.fields import option
+from models.cell.image_shape import ImageShape
+
+if TYPE_CHECKING:
+    from models.cell.cell import Cell
+
+
+def one_per_channel(cell: Cell, shape: ImageShape) -> int:
+    """Numbers that a network puts out per position: one for each value."""
+    return shape.channels
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class LadderOptions(MlpOptions):
         return f"{super().words(network)}{'' if self.shared_top_down == 'yes' else ' unshared'}"
 
 
-def ladder_maps(cell: Cell, features: int, chains: int = 0) -> list[Affine]:
+def ladder_maps(cell: Cell, shape: ImageShape, chains: int = 0) -> list[Affine]:
     """Every affine map of a training step, once for each time it is applied; arguments as of `mlp_maps`.
 
     The way up is deterministic: it sees every image once, whatever the chains, and all but the top layer's way down
@@ -57,12 +57,12 @@ def ladder_maps(cell: Cell, features: int, chains: int = 0) -> list[Affine]:
     cell = cell.canonical()
     image_rows, rows = cell.batch_size, cell.batch_size * (chains or cell.training_chains)
     top_down = 1 if cell.shared_top_down == "yes" else 2
-    maps, below = [], (features, *cell.latent_sizes[:-1])
-    inputs = features  # of the way up: an image, then the features of the layer below
+    maps, outputs = [], (cell.output_maps(shape) * shape.positions, *cell.latent_sizes[:-1])
+    inputs = shape.features  # of the way up: an image, then the features of the layer below
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         up = [*pairwise((inputs, *hidden)), (hidden[-1], units), (hidden[-1], units)]
         maps += [Affine(image_rows, *sizes, of_data=not i and not place) for place, sizes in enumerate(up)]
-        down = [*pairwise((units, *hidden[::-1])), *[(hidden[0], below[i])] * (2 if i else 1)]
+        down = [*pairwise((units, *hidden[::-1])), *[(hidden[0], outputs[i])] * (2 if i else 1)]
         maps += [Affine(rows, *sizes) for sizes in down * (top_down if i else 1)]
         inputs = hidden[-1]
     return maps
@@ -70,18 +70,18 @@ def ladder_maps(cell: Cell, features: int, chains: int = 0) -> list[Affine]:
 
 def ladder_size(cell: Cell, shape: ImageShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
-    maps = ladder_maps(cell, shape.features)
+    maps = ladder_maps(cell, shape)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4
-    numbers = 4 * parameters + max(_kept(cell, shape.features), 3 * parameters)  # as of `mlp_size`
+    numbers = 4 * parameters + max(_kept(cell, shape), 3 * parameters)  # as of `mlp_size`
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 
-def _kept(cell: Cell, features: int) -> int:
+def _kept(cell: Cell, shape: ImageShape) -> int:
     """Numbers that live at once in a training step of a cell beside its state, as measured: `benchmarks memory`."""
     images, rows = cell.batch_size, cell.batch_size * cell.training_chains
     top_down = 1 if cell.shared_top_down == "yes" else 2
-    kept, widest = 2 * rows * features, 0  # logits, and their slope
+    kept, widest = 2 * rows * cell.output_maps(shape) * shape.positions, 0  # logits, and their slope
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         below = cell.latent_sizes[i - 1] if i else 0
         kept += images * (sum(hidden) + 5 * units) + rows * (sum(hidden) + 8 * units)

@@ -138,20 +138,21 @@ class _Smoothed:
         )
 
 
-def mlp_maps(cell: Cell, features: int, lowest: int = 1, chains: int = 0) -> list[Affine]:
+def mlp_maps(cell: Cell, shape: ImageShape, lowest: int = 1, chains: int = 0) -> list[Affine]:
     """Every affine map of a training step of the hierarchical MLP, once for each time it is applied.
 
-    features: numbers in an image; lowest: the first layer that has maps; chains: per image [the cell's in training].
+    shape: of an image; lowest: the first layer that has maps; chains: per image [the cell's in training].
     """
     cell = cell.canonical()
     samples, ratio = _Smoothed.of(cell), cell.smoothing == "ratio"
     rows = cell.batch_size * (chains or cell.training_chains)
-    below = (features, *cell.latent_sizes[:-1])
+    below = (shape.features, *cell.latent_sizes[:-1])
+    outputs = (cell.output_maps(shape) * shape.positions, *below[1:])
     maps = []
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         if i + 1 < lowest:
             continue
-        up, down = (below[i], *hidden, units), (units, *hidden[::-1], below[i])
+        up, down = (below[i], *hidden, units), (units, *hidden[::-1], outputs[i])
         if i:
             maps += _map(up, rows * samples.up, rows, ratio, of_data=i + 1 == lowest)
             maps += _map(down, rows * samples.down, rows, ratio)
@@ -187,12 +188,12 @@ def _map(
 
 def mlp_size(cell: Cell, shape: ImageShape, lowest: int = 1) -> Size:
     """What one cell of the hierarchical MLP needs; arguments as of `mlp_maps`."""
-    maps = mlp_maps(cell, shape.features, lowest)
+    maps = mlp_maps(cell, shape, lowest)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps if not each.again)
     number_bytes = 8 if cell.precision == "float64" else 4
     # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
     # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
-    numbers = 4 * parameters + max(_kept(cell, shape.features), 3 * parameters)
+    numbers = 4 * parameters + max(_kept(cell, shape), 3 * parameters)
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 
@@ -201,12 +202,12 @@ def null_mlp_size(cell: Cell, shape: ImageShape) -> Size:
     return mlp_size(cell, shape, lowest=2)
 
 
-def _kept(cell: Cell, features: int) -> int:
+def _kept(cell: Cell, shape: ImageShape) -> int:
     """Numbers that live at once in a training step of a cell beside its state, as measured: `benchmarks memory`."""
     cell = cell.canonical()
     samples, again = _Smoothed.of(cell), len(_passes_again(cell))
     rows: int = cell.batch_size * cell.training_chains
-    kept, widest = 2 * rows * features, 0  # logits, and their slope
+    kept, widest = 2 * rows * cell.output_maps(shape) * shape.positions, 0  # logits, and their slope
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         below, up, down = cell.latent_sizes[i - 1], rows * samples.up, rows * (samples.down if i else samples.output)
         kept += rows * 5 * units  # z, its noise, mean, deviation and its slope
