@@ -24,7 +24,7 @@ from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, evaluated_images
-from models.networks.network import Network, Terms, network_of
+from models.networks.network import Network, Terms, network_of, output_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -193,14 +193,13 @@ class TrainedModel:
         if images < 1:
             raise ValueError(f"images should be at least 1, got {images}")
         with torch.no_grad():
-            mean = self._network.image(
-                self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
+            out = output_of(
+                self._network, self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
             )
-            if pixels:
-                source = self._draws(seed)
-                drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
-                mean = self._network.likelihood.sample(mean, *drawn)
-        made: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
+            source, likelihood = self._draws(seed), self._network.likelihood
+            drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
+            seen = likelihood.sample(out, *drawn) if pixels else likelihood.mean(out)
+        made: npt.NDArray[Any] = _as(None, seen.reshape(images, self.features))
         return made
 
     def _up(self, x: Values, samples: int, seed: int, pick: Callable[[Terms], list[Tensor]]) -> list[Values]:
