@@ -24,7 +24,7 @@ from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, evaluated_images
-from models.networks.network import Network, Terms, network_of
+from models.networks.network import Network, Terms, network_of, output_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -98,7 +98,7 @@ class TrainedModel:
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
         entry = find("data", cell.data)
         shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
-        self.features = shape.features
+        self._shape, self.features = shape, shape.features
         like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
         self._network: Network = network_of([cell], shape, begun, like)  # where biases began is over
         self.latents = self._network.latents
@@ -128,8 +128,8 @@ class TrainedModel:
     ) -> npt.NDArray[Any]:
         """`images` [0: all] of a split as the evaluation sees them, (n, features), spread over the split or its first.
 
-        Grey pixels are binarised by `seed`, that of the evaluation [0]; real values are as they are. `image_choice` is
-        that of the evaluation: `spread` or `first`.
+        Grey pixels are binarised by `seed`, that of the evaluation [0]; of 256 levels it is level / 255; real values
+        are as they are. `image_choice` is that of the evaluation: `spread` or `first`.
         """
         if split not in SPLITS:
             raise ValueError(f"split should be one of {', '.join(SPLITS)}, got {split!r}")
@@ -154,7 +154,8 @@ class TrainedModel:
         return seen
 
     def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
-        """An ancestral pass through q from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
+        """An ancestral pass through q from images: (n, features), (n, height, width), or in colour (n, channels,
+        height, width); pixels and levels / 255 in [0, 1].
 
         samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
         Raises ValueError where `x` has another shape or values that no image has.
@@ -193,14 +194,13 @@ class TrainedModel:
         if images < 1:
             raise ValueError(f"images should be at least 1, got {images}")
         with torch.no_grad():
-            mean = self._network.image(
-                self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
+            out = output_of(
+                self._network, self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
             )
-            if pixels:
-                source = self._draws(seed)
-                drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
-                mean = self._network.likelihood.sample(mean, *drawn)
-        made: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
+            source, likelihood = self._draws(seed), self._network.likelihood
+            drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
+            seen = likelihood.sample(out, *drawn) if pixels else likelihood.mean(out)
+        made: npt.NDArray[Any] = _as(None, seen.reshape(images, self.features))
         return made
 
     def _up(self, x: Values, samples: int, seed: int, pick: Callable[[Terms], list[Tensor]]) -> list[Values]:
@@ -227,13 +227,14 @@ class TrainedModel:
     def _images(self, x: Any) -> Tensor:
         """(n, features), checked."""
         images = self._taken(x)
-        if images.ndim == 3:
+        given, grey = tuple(images.shape), self._shape.channels == 1
+        if (images.ndim == 3 and grey) or (images.ndim == 4 and given[1:] == self._shape):
             images = images.flatten(1)
         if images.ndim != 2 or images.shape[1] != self.features or len(images) == 0:
-            shape = tuple(np.shape(x))
-            raise ValueError(f"images should have shape (n, {self.features}) or (n, height, width), got {shape}")
+            wanted = "height, width" if grey else "{}, {}, {}".format(*self._shape)
+            raise ValueError(f"images should have shape (n, {self.features}) or (n, {wanted}), got {given}")
         low, high = float(images.min()), float(images.max())
-        if self.cell.likelihood == "bernoulli" and not (low >= 0 and high <= 1):
+        if not find("likelihood", self.cell.likelihood).density and not (low >= 0 and high <= 1):
             raise ValueError(
                 f"pixels should be in [0, 1], got {low:g} … {high:g}: `data` has images as the network sees them"
             )

@@ -16,7 +16,13 @@ from typing import Any
 from models.cell.fields import Option, options_of
 from models.cell.image_shape import ImageShape
 from models.cell.size import Size
-from models.likelihoods.spec import GaussianOptions, one_per_channel
+from models.likelihoods.spec import (
+    GaussianOptions,
+    LogisticMixtureOptions,
+    logistic_maps,
+    logistic_mixture_maps,
+    one_per_channel,
+)
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
@@ -127,6 +133,14 @@ DATASETS: dict[str, Entry] = {
         validation=1_345,
         test=8_115,
     ),
+    "cifar10": Entry(
+        "models.data.cifar10:load",
+        digest="b65413cfa1a7de4529cd618752242ead4516f64a283b6952bbcdcf444af1c2b6",
+        shape=ImageShape(3, 32, 32),
+        kind="levels",
+        validation=5_000,
+        test=10_000,
+    ),
 }
 
 NETWORKS: dict[str, Entry] = {
@@ -159,6 +173,13 @@ POSTERIORS: dict[str, Entry] = {
 LIKELIHOODS: dict[str, Entry] = {
     "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli", kinds=("binary", "probability")),
     "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions, kinds=("levels", "real")),
+    "logistic": Entry("models.likelihoods.logistic:Logistic", kinds=("levels",), maps=logistic_maps),
+    "logistic_mixture": Entry(
+        "models.likelihoods.logistic_mixture:LogisticMixture",
+        LogisticMixtureOptions,
+        kinds=("levels",),
+        maps=logistic_mixture_maps,
+    ),
 }
 
 OBJECTIVES: dict[str, Entry] = {
@@ -191,7 +212,12 @@ class Role:
 
 ROLES: dict[str, Role] = {
     "data": Role(DATASETS, "data set"),
-    "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
+    "likelihood": Role(
+        LIKELIHOODS,
+        "distribution of an image given z₁: of pixels `bernoulli`; of 256 levels `logistic` or `logistic_mixture`; "
+        "`gaussian` of real values, or of levels / 255 as if they were",
+        "bernoulli",
+    ),
     "network": Role(NETWORKS, "registered network", "mlp"),
     "prior": Role(
         PRIORS,

@@ -21,9 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.cell import find
 from models.draws.draws import Purpose, draws_on
 from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
+from models.evaluation.bits import BitsPerDim
 from models.evaluation.bound import Bound
 from models.evaluation.elbo import BinarisationError, Elbo, LayerTerms, Means, Reconstruction, TopUnits
 from models.evaluation.gradient_variance import gradient_variance
@@ -95,18 +97,23 @@ def evaluate(
     return rows
 
 
-def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Accumulator]:
-    """One per metric, in the order of the columns. again: the images are binarised a second time."""
+def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool, levels: int = 0) -> list[Accumulator]:
+    """One per metric, in the order of the columns.
+
+    again: the images are binarised a second time; levels: values of an image that are levels and have a probability.
+    """
     means, k = Means(sizes), settings.importance_samples
+    elbo, bound = Elbo(means), Bound(sizes, means, k)
     return [
         means,
-        Elbo(means),
+        elbo,
         BinarisationError(sizes, means, known=again and k > 1),
         Reconstruction(means),
         LayerTerms(means),
         TopUnits(sizes),
         Activities(sizes, settings.active_threshold),
-        Bound(sizes, means, k),
+        bound,
+        *([BitsPerDim(elbo, bound, levels)] if levels else []),
     ]
 
 
@@ -147,8 +154,10 @@ def _places(stack: Stack) -> list[slice]:
 def _parts(
     stack: Stack, places: Sequence[slice], blocks: Sequence[ImageBlock], settings: Evaluation, again: bool
 ) -> list[_Part]:
-    parts = []
+    parts, levels = [], 0
+    if stack.dataset.kind == "levels" and not find("likelihood", stack.cells[0].likelihood).density:
+        levels = stack.dataset.features
     for here in places:
         sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
-        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again)))
+        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again, levels)))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -154,6 +155,18 @@ class Network(Protocol):
         above: samples of layers i + 1 … L, where they are known: for a p(x|·) that looks at them too.
         """
         ...
+
+
+def output_of(network: Network, *way_down: Any) -> Tensor:
+    """What the likelihood is given at the end of the way down of `Network.image`, whose arguments these are after the
+    network: (cells, samples, batch, maps × positions).
+
+    `image` ends with the likelihood's mean, which cannot be undone where an output holds more than means.
+    """
+    seen = copy(network)
+    seen.likelihood = copy(network.likelihood)
+    seen.likelihood.mean = lambda out: out  # type: ignore[method-assign]
+    return seen.image(*way_down)
 
 
 def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmoothable: str) -> None:

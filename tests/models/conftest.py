@@ -24,3 +24,11 @@ def images() -> Dataset:
     """Grey images of 5×7 pixels, 200 / 40 / 60."""
     grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
     return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, ImageShape(1, 5, 7))
+
+
+@pytest.fixture(scope="module")
+def colour() -> Dataset:
+    """Images of 256 levels and 3×5×7 values, 200 / 40 / 60; a sixth of the values are 0 or 255."""
+    levels = np.random.default_rng(0).integers(-25, 281, (300, 105)).clip(0, 255).astype(np.uint8)
+    shape = ImageShape(3, 5, 7)
+    return Dataset("colour", levels[:200], levels[200:240], levels[240:], 255, shape, probabilities=False)

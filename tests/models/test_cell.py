@@ -28,6 +28,7 @@ OTHER = {
     "seed": (1, {}),
     "likelihood": ("gaussian", {}),
     "decoder_variance": (0.5, {"likelihood": "gaussian"}),
+    "components": (5, {"data": "cifar10", "likelihood": "logistic_mixture"}),
     "network": ("null_mlp", {}),
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
@@ -240,6 +241,7 @@ def test_all_faults_are_told_at_once():
 def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
+    parts |= {"components": {"data": "cifar10", "likelihood": "logistic_mixture"}}
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):

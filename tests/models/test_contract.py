@@ -31,7 +31,12 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     },
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
-    "likelihood": {"bernoulli": {}, "gaussian": {"decoder_variance": 0.3}},
+    "likelihood": {
+        "bernoulli": {},
+        "gaussian": {"decoder_variance": 0.3},
+        "logistic": {"data": "cifar10"},
+        "logistic_mixture": {"data": "cifar10", "components": 3},
+    },
     "objective": {
         "vae": {"chains": 2},
         "ou": {"rho": 0.8, "smoothing_samples": 3},
@@ -52,6 +57,14 @@ TRAINABLE = [  # networks with the objectives that train them
 ]
 TOP_DOWN = ("ladder", "two_level")  # networks whose q draws the top layer first
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
+
+
+@pytest.fixture
+def images(request: pytest.FixtureRequest, images: Dataset, colour: Dataset) -> Dataset:
+    """Grey, for likelihoods of 256 levels in colour."""
+    chosen = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    levels = chosen.get("role") == "likelihood" and LIKELIHOODS[chosen["name"]].kinds == ("levels",)
+    return colour if levels else images
 
 
 def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]:
@@ -241,9 +254,11 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
     cells = cells_of("likelihood", likelihood, 2)
     like = torch.empty((), dtype=torch.float64)
     made = find("likelihood", likelihood).load()(cells, ImageShape(1, 1, 2), like)
-    binary = likelihood == "bernoulli"
-    values = torch.tensor([0.0, 1.0]) if binary else torch.linspace(-8, 8, 801, dtype=torch.float64)
-    step = 1.0 if binary else float(values[1] - values[0])
+    discrete = {"binary": torch.tensor([0.0, 1.0]), "levels": torch.arange(256, dtype=torch.float64) / 255}
+    kind = LIKELIHOODS[likelihood].kinds[0]
+    density = LIKELIHOODS[likelihood].density
+    values = torch.linspace(-8, 8, 801, dtype=torch.float64) if density else discrete[kind]
+    step = float(values[1] - values[0]) if density else 1.0
     grid = torch.cartesian_prod(values, values).double()
     out = torch.tensor([0.7, -0.4], dtype=torch.float64).repeat(made.maps).expand(2, 1, len(grid), -1)
     total = made.log_prob(grid.expand(2, 1, *grid.shape), out).exp().sum(-1) * step**2

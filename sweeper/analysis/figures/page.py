@@ -15,7 +15,7 @@ from sweeper.parameters.order import parse_order_parameter
 
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
-QUANTITIES = {"elbo": "ELBO (nats)"}  # of what is no order parameter
+QUANTITIES = {"elbo": "ELBO (nats)", "bits_per_dim": "bits per dimension"}  # of what is no order parameter
 
 
 def styled() -> AbstractContextManager[None]:
