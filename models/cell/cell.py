@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.cell.declared import FIELDS, OPTIONS, SHAPING, Layout, entry_of, layout_of, owners, role_of
 from models.cell.fields import options_of
+from models.cell.image_shape import ImageShape
 from models.cell.registry import REGISTRIES, ROLES, find
 from models.cell.values import canonical_json, checked
 
@@ -162,6 +163,12 @@ class _Cell:
         """Units of layers 1 … L."""
         sizes: tuple[int, ...] = self.options("network").latent_sizes
         return sizes
+
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """Of its data set's images; None where that is not known."""
+        entry = entry_of("data", self.data)
+        return None if entry is None else entry.shape
 
     @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
