@@ -72,8 +72,8 @@ _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.paramet
 LAYERS = {
     "models": (),
     "models.cell": ("models.likelihoods.spec", "models.networks.ladder_spec", "models.networks.mlp_spec",
-                    "models.networks.two_level_spec", "models.objectives.spec", "models.posteriors.spec",
-                    "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
+                    "models.networks.resnet_spec", "models.networks.two_level_spec", "models.objectives.spec",
+                    "models.posteriors.spec", "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
     "models.draws": (),
     "models.data": ("models.cell", "models.draws"),
@@ -124,6 +124,7 @@ WITHOUT_TORCH = (
     "models.likelihoods.spec",
     "models.networks.ladder_spec",
     "models.networks.mlp_spec",
+    "models.networks.resnet_spec",
     "models.networks.two_level_spec",
     "models.objectives.spec",
     "models.posteriors.spec",

@@ -192,6 +192,12 @@ class _Cell:
         return sizes
 
     @property
+    def image_shape(self) -> ImageShape | None:
+        """Of its data set's images; None where that is not known."""
+        entry = entry_of("data", self.data)
+        return None if entry is None else entry.shape
+
+    @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
         """Hidden sizes of the maps of layers 1 … L."""
         sizes: tuple[tuple[int, ...], ...] = self.options("network").hidden_sizes

@@ -26,6 +26,7 @@ from models.likelihoods.spec import (
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.networks.resnet_spec import ResnetOptions, resnet_size
 from models.networks.two_level_spec import UNSMOOTHABLE as TWO_LEVEL_UNSMOOTHABLE
 from models.networks.two_level_spec import TwoLevelOptions, two_level_size
 from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
@@ -158,6 +159,7 @@ NETWORKS: dict[str, Entry] = {
         size=two_level_size,
         unsmoothable=TWO_LEVEL_UNSMOOTHABLE,
     ),
+    "resnet": Entry("models.networks.resnet:ResNet", ResnetOptions, size=resnet_size),
 }
 
 PRIORS: dict[str, Entry] = {

@@ -63,3 +63,9 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     of = Normal(mean, deviation, validate_args=False), Normal(p_mean, p_deviation, validate_args=False)
     divergence: Tensor = kl_divergence(*of)
     return divergence
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """`convolution.convolve`: x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H', W')."""
+    each = zip(x.chunk(len(weight), 1), weight, bias, strict=True)
+    return torch.cat([F.conv2d(own, w, b, stride, padding=w.shape[-1] // 2) for own, w, b in each], 1)

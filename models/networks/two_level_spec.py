@@ -31,11 +31,11 @@ class TwoLevelOptions(SizeOptions):
         """q(z₂|x) is."""
         return True
 
-    def top_maps(self, rows: int, features: int) -> list[Affine]:
+    def top_maps(self, rows: int, shape: ImageShape) -> list[Affine]:
         """Those of q(z₂|x)."""
         first, second = self.hidden_sizes[1]
         heads = [Affine(rows, second, self.latent_sizes[1])] * 2
-        return [*_gated(rows, features, first), *_gated(rows, first, second), *heads]
+        return [*_gated(rows, shape.features, first), *_gated(rows, first, second), *heads]
 
     def faults(self) -> dict[str, str]:
         """See `SizeOptions`."""

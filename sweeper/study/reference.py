@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, create_model, model_validator
 
-from models.cell import FIELDS, REGISTRIES, parse_sizes
+from models.cell import FIELDS, REGISTRIES, latent_units
 from sweeper.errors import StudyError
 from sweeper.study.cell_block import field_type
 from sweeper.study.faults import faults_of
@@ -199,7 +199,7 @@ def load_reference(path: Path | str) -> Reference:
         missing = [name for name in ("data", "latents") if name not in cells]
         faults += [f"{place}: entries.cells.{name}: missing; which cells are meant?" for name in missing]
         for printed in entry.printed:
-            layers = len(parse_sizes(cells["latents"])) if cells.get("latents", ANY) != ANY else 0
+            layers = len(latent_units(cells["latents"])) if cells.get("latents", ANY) != ANY else 0
             if layers and printed.quantity in PER_LAYER and len(printed.value) != layers:
                 faults.append(f"{place}: {printed.quantity} should have {layers} numbers, one per layer")
             if printed.quantity not in CRITICAL or "rho" not in cells:

@@ -21,6 +21,7 @@ def cell(**given):
     return Cell(**(dict(data="digits", latents="10-5", seed=0) | smooth | given))
 
 
+RESNET = {"network": "resnet", "latents": "2x4x4-2x2x2"}
 # Another value for each field, and what else must be set for the field to have an effect.
 OTHER = {
     "data": ("mnist", {}),
@@ -32,6 +33,8 @@ OTHER = {
     "network": ("null_mlp", {}),
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
+    "maps": (8, RESNET),
+    "blocks": (2, RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
@@ -242,6 +245,7 @@ def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
     parts |= {"components": {"data": "cifar10", "likelihood": "logistic_mixture"}}
+    parts |= dict.fromkeys(("maps", "blocks"), RESNET)
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):

@@ -19,6 +19,7 @@ from models.cell.registry import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, 
 from models.data.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
+from models.kernels import convolution, plain
 from models.stack.stack import Stack
 
 # A small cell of each part; what it needs beside its name.
@@ -28,6 +29,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "null_mlp": {"latents": "5-3", "hidden": "13-9/11"},
         "ladder": {"latents": "5-3", "hidden": "13-9/11"},
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
+        "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
     },
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
@@ -56,15 +58,27 @@ TRAINABLE = [  # networks with the objectives that train them
     if not (entry.unsmoothable and each.smooths)
 ]
 TOP_DOWN = ("ladder", "two_level")  # networks whose q draws the top layer first
+CONVOLUTIONAL = ("resnet",)  # networks whose layers lie on grids, which an image has to fit
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
 @pytest.fixture
 def images(request: pytest.FixtureRequest, images: Dataset, colour: Dataset) -> Dataset:
-    """Grey, for likelihoods of 256 levels in colour."""
-    chosen = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    levels = chosen.get("role") == "likelihood" and LIKELIHOODS[chosen["name"]].kinds == ("levels",)
-    return colour if levels else images
+    """Grey; in colour for likelihoods of 256 levels, and 8×8 pixels where a network's layers lie on grids."""
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if params.get("role") == "likelihood" and LIKELIHOODS[params["name"]].kinds == ("levels",):
+        return colour
+    if not {params.get("network"), params.get("name")} & set(CONVOLUTIONAL):
+        return images
+    grey = [np.resize(split, (len(split), 64)) for _, split in images.splits()]
+    return Dataset("grey", *grey, images.levels, ImageShape(1, 8, 8))
+
+
+@pytest.fixture
+def one_by_one(monkeypatch):
+    """Convolutions cell by cell, without the second group that a cell alone is computed with, and as torch counts them:
+    of the weights' gradient it counts every group as large as all together."""
+    monkeypatch.setattr(convolution, "convolve", plain.convolve)
 
 
 def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]:
@@ -160,6 +174,7 @@ def test_a_checkpoint_from_before_updates_were_counted_goes_on(images):
 
 
 @pytest.mark.parametrize(("network", "objective"), TRAINABLE)
+@pytest.mark.usefixtures("one_by_one")
 def test_the_size_is_what_torch_counts(network, objective):
     """Operations of a training step, and parameters."""
     blank = np.zeros((20, 64), np.uint8)
@@ -189,11 +204,17 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
 @pytest.mark.parametrize(
     ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
 )
+@pytest.mark.usefixtures("one_by_one")
 def test_the_size_counts_prior_and_posterior(network, role, name):
     """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
+    if network in CONVOLUTIONAL and name == "planar":
+        with pytest.raises(ValueError, match="no outputs for a flow"):
+            cells_of(role, name, 1, network=network, **EXAMPLES["network"][network])
+        return
     blank = np.zeros((20, 64), np.uint8)
     example = EXAMPLES["network"][network]
-    for sizes in [example] + [example | {"latents": "5", "hidden": "13-9"}] * (network == "mlp"):
+    alone = {"mlp": {"latents": "5", "hidden": "13-9"}, "resnet": {"latents": "3x4x4"}}
+    for sizes in [example] + [example | alone.get(network, {})] * (network in alone):
         (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
         stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
         with FlopCounterMode(display=False) as counted:
@@ -208,7 +229,7 @@ def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_pla
     same, and with others, others."""
     stack = Stack(cells_of("network", network, 2, precision="float64"), images)
     stack.train(3)
-    x = torch.rand(2, 1, 6, 35, dtype=torch.float64)
+    x = torch.rand(2, 1, 6, images.features, dtype=torch.float64)
     noise = [torch.randn(2, 3, 6, units, dtype=torch.float64) for units in stack.network.latents]
     with torch.no_grad():
         terms = stack.network.terms(stack.params, x, noise)
@@ -239,7 +260,8 @@ def test_where_a_kl_is_analytic_it_is_the_mean_of_the_sampled_term(network, imag
     """Over many chains of one image, layer by layer, given the same layers below."""
     stack = Stack(cells_of("network", network, 1, precision="float64"), images)
     stack.train(20)
-    x, chains = torch.rand(1, 1, 1, 35, dtype=torch.float64), 40_000
+    x = torch.rand(1, 1, 1, images.features, dtype=torch.float64)
+    chains = 5000 if network in CONVOLUTIONAL else 40_000
     noise = [torch.randn(1, chains, 1, units, dtype=torch.float64) for units in stack.network.latents]
     with torch.no_grad():
         for layer in stack.network.terms(stack.params, x, noise).layers:

@@ -1,0 +1,239 @@
+"""What is known of the ResNet VAE without torch: its options, its convolutions, and what a cell of it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from models.cell.fields import option
+from models.cell.image_shape import ImageShape
+from models.cell.latents import LatentOptions, MapShape, parse_grids
+from models.cell.size import Size
+from models.networks.mlp_spec import Smoothed, passes_again
+
+if TYPE_CHECKING:
+    from models.cell.cell import Cell
+
+ENTRY = 5  # kernel of the first convolution of an image; all others are 3 × 3
+
+
+class Layer(NamedTuple):
+    """A convolution of a map, from so many maps to so many, with a square kernel, and what is done around it.
+
+    `kind`: `first`; `down`, at half the height and width of what it is given; `inner` and `last` of a residual block;
+    `up`, at twice the height and width; `head`. `positions`: height × width of what comes out. The first may halve.
+    """
+
+    kind: str
+    inputs: int
+    outputs: int
+    positions: int
+    size: int = 3
+    stride: int = 1
+
+    @property
+    def weights(self) -> int:
+        """Numbers in its kernels."""
+        return self.inputs * self.outputs * self.size**2
+
+
+def halvings(fine: Sequence[int], coarse: Sequence[int]) -> int | None:
+    """How often (height, width) is halved from `fine` to `coarse`; None where halving does not lead there."""
+    times = max(0, (fine[0] // coarse[0]).bit_length() - 1)
+    return times if all(f == c << times for f, c in zip(fine, coarse, strict=True)) else None
+
+
+def map_layers(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks: int, entry: int = 3) -> list[Layer]:
+    """The convolutions of a map of `models.networks.residual`, in order.
+
+    heads: numbers that it puts out for each of the `wanted` ones; entry: size of the first kernel.
+    """
+    down = halvings(given[1:], wanted[1:]) or 0
+    up = halvings(wanted[1:], given[1:]) or 0
+    positions = given.positions
+    found = []
+    for number in range(max(1, down)):
+        stride = 2 if down else 1
+        positions //= stride**2
+        kind, inputs, size = ("down", maps, 3) if number else ("first", given.maps, entry)
+        found.append(Layer(kind, inputs, maps, positions, size, stride))
+    found += [Layer(kind, maps, maps, positions) for _ in range(blocks) for kind in ("inner", "last")]
+    for _ in range(up):
+        positions *= 4
+        found.append(Layer("up", maps, maps, positions))
+    return [*found, Layer("head", maps, heads * wanted.maps, positions)]
+
+
+@dataclass(frozen=True)
+class ResnetOptions(LatentOptions):
+    """Latent maps, and the convolutions between them."""
+
+    maps: int = option(
+        16, "maps of the hidden convolutions", unit="maps", low=1, high=4096, shape=True, since=5, symbol="maps",
+        label="maps",
+    )  # fmt: skip
+    blocks: int = option(
+        1, "residual blocks between stochastic layers", unit="blocks", low=1, high=100, shape=True, since=5,
+        symbol="blocks", label="residual blocks between layers",
+    )  # fmt: skip
+
+    @cached_property
+    def latent_grids(self) -> tuple[MapShape, ...]:
+        """Maps of layers 1 … L."""
+        return parse_grids(self.latents)
+
+    @cached_property
+    def latent_sizes(self) -> tuple[int, ...]:
+        """Units of layers 1 … L."""
+        return tuple(each.units for each in self.latent_grids)
+
+    def faults(self) -> dict[str, str]:
+        """A sentence for each option that does not go with the others, by its name."""
+        try:
+            grids = self.latent_grids
+        except ValueError as fault:
+            return {"latents": str(fault)}
+        misfits = (_misfit(above, below[1:], "layer below") for below, above in pairwise(grids))
+        return next(filter(None, misfits), {})
+
+    def misfits(self, image: ImageShape) -> dict[str, str]:
+        """A sentence where the first layer does not fit an image, by `latents`."""
+        return _misfit(self.latent_grids[0], image[1:], "image")
+
+    def conflicts(self, cell: Cell) -> dict[str, str]:
+        """A sentence for each field of the cell that does not go with this network."""
+        found: dict[str, str] = {}
+        if cell.image_shape is not None:
+            found |= self.misfits(cell.image_shape)
+        if cell.posterior != "gaussian":
+            found["posterior"] = (
+                f"posterior should be gaussian with network {cell.network}, got {cell.posterior}: its inference maps "
+                "have no outputs for a flow"
+            )
+        return found
+
+    def top_inputs(self, features: int) -> int:
+        """See `models.networks.mlp_spec.MlpOptions`."""
+        return (features, *self.latent_sizes)[-2]
+
+    @property
+    def top_given_image(self) -> bool:
+        """See there."""
+        return len(self.latent_sizes) == 1
+
+    def top_maps(self, rows: int, shape: ImageShape) -> list[Convolution]:
+        """The convolutions of one more pass of so many rows through the top layer's inference map."""
+        return list(_applied(inference_layers(self, shape)[-1], rows))
+
+    def words(self, network: str) -> str:
+        """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`."""
+        counts = f"{self.maps} map{'s' * (self.maps > 1)}, {self.blocks} block{'s' * (self.blocks > 1)}"
+        return f"{network} {self.latents} ({counts})"
+
+
+def _misfit(latents: MapShape, below: Sequence[int], what: str) -> dict[str, str]:
+    """A sentence where a layer's grid is not (height, width) of what is below it, halved any number of times."""
+    if halvings(below, latents[1:]) is not None:
+        return {}
+    fitting, here = [], tuple(below)
+    while True:
+        fitting.append("x".join(map(str, here)))
+        if any(side % 2 for side in here):
+            break
+        here = tuple(side // 2 for side in here)
+    said, of = "x".join(map(str, latents)), "x".join(map(str, below))
+    return {
+        "latents": f"latents: {said} does not fit over the {what} of {of}: its height and width should be those, "
+        f"halved any number of times, which leaves {' or '.join(fitting)}"
+    }
+
+
+def inference_layers(options: ResnetOptions, image: ImageShape) -> list[list[Layer]]:
+    """The convolutions of the maps from below to layers 1 … L."""
+    below = (MapShape(*image), *options.latent_grids[:-1])
+    return [
+        map_layers(given, wanted, 2, options.maps, options.blocks, 3 if place else ENTRY)
+        for place, (given, wanted) in enumerate(zip(below, options.latent_grids, strict=True))
+    ]
+
+
+def generative_layers(options: ResnetOptions, image: ImageShape, outputs: int) -> list[list[Layer]]:
+    """The convolutions of the maps from layers 1 … L to what is below; `outputs`: numbers per position of an image."""
+    below = (MapShape(outputs, image.height, image.width), *options.latent_grids[:-1])
+    return [
+        map_layers(given, wanted, 2 if place else 1, options.maps, options.blocks)
+        for place, (given, wanted) in enumerate(zip(options.latent_grids, below, strict=True))
+    ]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution in a training step of a cell, of so many rows; the rest as of `models.cell.size.Affine`."""
+
+    rows: int
+    layer: Layer
+    of_data: bool = False
+    fixed: bool = False
+    again: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of a row that come out."""
+        return self.layer.outputs * self.layer.positions
+
+    @property
+    def kept(self) -> int:
+        """Numbers that go in, which are kept for the gradient of the weights."""
+        halved = self.layer.stride**2
+        return self.rows * self.layer.inputs * self.layer.positions * halved
+
+    @property
+    def flops(self) -> int:
+        """Of the products: one forward, one for the weight's gradient and one for the input's."""
+        passes = 6 - 2 * self.of_data - 2 * self.fixed
+        return passes * self.rows * self.layer.positions * self.layer.weights
+
+
+def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
+    """Every convolution of a training step, once for each time it is applied.
+
+    In a stack of two cells or more: on a CPU one alone is computed twice.
+    """
+    cell = cell.canonical()
+    options: ResnetOptions = cell.options("network")
+    samples, rows = Smoothed.of(cell), cell.batch_size * cell.training_chains
+    found: list[Convolution] = []
+    up, down = inference_layers(options, image), generative_layers(options, image, image.channels)
+    for place, (upward, downward) in enumerate(zip(up, down, strict=True)):
+        up_rows = rows * samples.up if place else cell.batch_size
+        found += _applied(upward, up_rows, of_data=not place)
+        found += _applied(downward, rows * (samples.down if place else samples.output))
+        for fixed in passes_again(cell) if place else ():
+            found += _applied(upward, up_rows, again=True, fixed=fixed)
+    return found
+
+
+def _applied(layers: Sequence[Layer], rows: int, of_data: bool = False, **more: bool) -> Iterator[Convolution]:
+    return (Convolution(rows, layer, of_data and not place, **more) for place, layer in enumerate(layers))
+
+
+def resnet_size(cell: Cell, shape: ImageShape) -> Size:
+    """What one cell needs: parameters, operations of a step, memory."""
+    convolutions = resnet_convolutions(cell, shape)
+    parameters = sum(each.layer.weights + each.layer.outputs for each in convolutions if not each.again)
+    parameters += shape.channels * shape.positions  # the bias of every number that the likelihood is given
+    number_bytes = 8 if cell.precision == "float64" else 4
+    numbers = 4 * parameters + max(_kept(cell, shape, convolutions), 3 * parameters)  # as of `mlp_size`
+    return Size(parameters, sum(each.flops for each in convolutions), number_bytes * numbers)
+
+
+def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
+    """Numbers that live at once in a training step of a cell beside its state."""
+    rows: int = cell.batch_size * cell.training_chains
+    kept = sum(each.kept + (each.rows * each.layer.positions * each.layer.outputs * (each.layer.kind == "head"))
+               for each in convolutions)  # fmt: skip
+    kept += rows * (2 * shape.features + 5 * sum(cell.latent_sizes))
+    return kept + 4 * max(each.kept for each in convolutions)  # gradients on their way
