@@ -230,10 +230,22 @@ def resnet_size(cell: Cell, shape: ImageShape) -> Size:
     return Size(parameters, sum(each.flops for each in convolutions), number_bytes * numbers)
 
 
+def saved_numbers(cell: Cell, shape: ImageShape) -> int:
+    """Numbers that the graph of a step holds for its gradient, to a few percent.
+
+    With one more sample of smoothing they grow by exactly those of one more copy of the smoothed maps.
+    """
+    cell = cell.canonical()
+    samples, rows = Smoothed.of(cell), cell.batch_size * cell.training_chains
+    convolutions, sizes = resnet_convolutions(cell, shape), cell.latent_sizes
+    found = sum(each.kept + each.layer.weights for each in convolutions)
+    found += sum(each.kept // 4 for each in convolutions if each.layer.kind == "up")  # before it is made finer
+    found += sum(each.rows * each.outputs // 2 for each in convolutions if each.layer.kind == "head")  # slopes of σ
+    if cell.smoothed:  # noise
+        found += rows * (samples.down * sum(sizes[1:]) + (samples.up > 1) * samples.up * sum(sizes[:-1]))
+    return found + rows * (2 * shape.features + 4 * sum(sizes))
+
+
 def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
-    """Numbers that live at once in a training step of a cell beside its state."""
-    rows: int = cell.batch_size * cell.training_chains
-    kept = sum(each.kept + (each.rows * each.layer.positions * each.layer.outputs * (each.layer.kind == "head"))
-               for each in convolutions)  # fmt: skip
-    kept += rows * (2 * shape.features + 5 * sum(cell.latent_sizes))
-    return kept + 4 * max(each.kept for each in convolutions)  # gradients on their way
+    """Numbers that live at once in a training step of a cell beside its state; the last ones: gradients on their way."""
+    return saved_numbers(cell, shape) + 3 * max(each.kept for each in convolutions)
