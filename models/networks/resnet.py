@@ -8,14 +8,27 @@ every map and position: a layer's units are its maps, one after the other, and n
 does anything know of a grid. So the hierarchy, its terms, smoothing and gradients are those of `bottom_up.py`;
 smoothing has noise of its own at every map and position, over all of which the degree of a function counts.
 
+With `skip: all` every generative map sees all layers above,
+
+    p(x, z) = p(x|z₁, …, z_L) Π p(z_i|z_{i+1}, …, z_L) p(z_L)
+
+side by side, coarser ones repeated to the grid of the nearest. q is as it was, so all layers but the top one stay
+sampled; smoothing goes along the chain (`models.objectives.smoothing`), and p(x|·) is never smoothed.
+
 An image's first convolution is 5 × 5. Every number that the likelihood is given has a bias of its own, which starts at
 the data. Deviations are softplus of what a head puts out, 1 at 0 and at least 10⁻⁶, as in all networks here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
@@ -23,8 +36,12 @@ from models.likelihoods.likelihood import Likelihood
 from models.networks.bottom_up import BottomUp
 from models.networks.residual import ResidualMap
 from models.networks.resnet_spec import ENTRY, ResnetOptions
-from models.posteriors.posterior import Posterior
+from models.networks.network import Params
+from models.posteriors.posterior import Drawn, Posterior
 from models.priors.prior import Prior
+
+if TYPE_CHECKING:
+    from models.objectives.smoothing import Smoothing
 
 _INFERENCE, _GENERATIVE = 0, 1 << 16  # places of parameters' draws: never renumbered
 
@@ -49,6 +66,7 @@ class ResNet(BottomUp):
         self.analytic_kl = frozenset({depth})
         self.top_inputs = options.top_inputs(shape.features)
         sizes = options.maps, options.blocks
+        self.grids, self.skips = grids, options.skip == "all"
         below = (MapShape(*shape), *grids[:-1])
         self.inference = [
             ResidualMap(
@@ -67,10 +85,60 @@ class ResNet(BottomUp):
         bias = likelihood.first_bias(mean_pixel)
         self.generative = [
             ResidualMap(
-                "generative.1", grids[0], to_x, *sizes, 1, _GENERATIVE, "generative", deviation=False, bias=bias
+                "generative.1",
+                options.seen_from(0),
+                to_x,
+                *sizes,
+                1,
+                _GENERATIVE,
+                "generative",
+                deviation=False,
+                bias=bias,
             ),
             *(
-                ResidualMap(f"generative.{i + 1}", grids[i], below[i], *sizes, i + 1, _GENERATIVE, "generative")
+                ResidualMap(
+                    f"generative.{i + 1}", options.seen_from(i), below[i], *sizes, i + 1, _GENERATIVE, "generative"
+                )
                 for i in range(1, depth)
             ),
         ]
+
+    def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        """See `models.networks.network.Network`. With skip connections the top layer's map alone sees no other."""
+        return super().down(params, layer, z) if not self.skips or layer == len(self.latents) else None
+
+    def image(
+        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """See `models.networks.network.Network`. Raises ValueError where a map would see layers that are not given."""
+        missing = len(self.latents) - len(noise) - 1 - len(above)
+        if self.skips and z is not None and missing:
+            raise ValueError(
+                f"with skip connections an image follows from z of layer {len(noise) + 1} and of all {missing} above it"
+            )
+        return super().image(params, noise, z, above)
+
+    def _seen(self, z: Sequence[Tensor]) -> Tensor:
+        """With skip connections all of these layers, side by side on the grid of the lowest."""
+        if not self.skips:
+            return z[0]
+        grids = self.grids[-len(z) :]
+        samples = max(each.shape[1] for each in z)
+        parts = [_finer(each, own, grids[0]) for each, own in zip(z, grids, strict=True)]
+        return torch.cat([each.expand(-1, samples, -1, -1) for each in parts], -1)
+
+    def _smoothed(self, params: Params, i: int, q: Sequence[Drawn], smoothing: Smoothing) -> Tensor:
+        samples = super()._smoothed(params, i, q, smoothing)
+        if not self.skips:
+            return samples
+        above = [partial(each.gaussian, params) for each in self.inference[i:]]
+        return self._seen(smoothing.chain(i, samples, [drawn.noise for drawn in q[1:]], above))
+
+
+def _finer(z: Tensor, own: MapShape, wanted: MapShape) -> Tensor:
+    """(C, S, B, units), each number repeated both ways until its maps have the height and width that are wanted."""
+    times = wanted.height // own.height
+    if times == 1:
+        return z
+    each = z.reshape(*z.shape[:3], *own).repeat_interleave(times, -1).repeat_interleave(times, -2)
+    return each.flatten(3)

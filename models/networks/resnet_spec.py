@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,6 +80,11 @@ class ResnetOptions(LatentOptions):
         symbol="blocks", label="residual blocks between layers",
     )  # fmt: skip
 
+    skip: str = option(
+        "none", "what p(z_i|·) and p(x|·) see: the layer above them (`none`), or `all` layers above", since=5,
+        choices=("none", "all"), shape=True,
+    )  # fmt: skip
+
     @cached_property
     def latent_grids(self) -> tuple[MapShape, ...]:
         """Maps of layers 1 … L."""
@@ -113,7 +118,18 @@ class ResnetOptions(LatentOptions):
                 f"posterior should be gaussian with network {cell.network}, got {cell.posterior}: its inference maps "
                 "have no outputs for a flow"
             )
+        if self.skip == "all":
+            found |= _conflicts_of_skips(cell)
         return found
+
+    def canonical(self) -> ResnetOptions:
+        """A single layer has none above it to skip."""
+        return replace(self, skip="none") if len(self.latent_sizes) == 1 else self
+
+    def seen_from(self, place: int) -> MapShape:
+        """What the generative map from layer `place` + 1 sees."""
+        grids = self.latent_grids[place:] if self.skip == "all" else self.latent_grids[place : place + 1]
+        return MapShape(sum(each.maps for each in grids), *grids[0][1:])
 
     def top_inputs(self, features: int) -> int:
         """See `models.networks.mlp_spec.MlpOptions`."""
@@ -129,9 +145,30 @@ class ResnetOptions(LatentOptions):
         return list(_applied(inference_layers(self, shape)[-1], rows))
 
     def words(self, network: str) -> str:
-        """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`."""
+        """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`, with `skips` where there are skip connections."""
         counts = f"{self.maps} map{'s' * (self.maps > 1)}, {self.blocks} block{'s' * (self.blocks > 1)}"
-        return f"{network} {self.latents} ({counts})"
+        return f"{network} {self.latents} ({counts}){' skips' * (self.skip == 'all')}"
+
+
+def _conflicts_of_skips(cell: Cell) -> dict[str, str]:
+    """A sentence for each option of smoothing that does not go with skip connections."""
+    found = {
+        name: f"{name} should be no with skip all, got yes: {why}"
+        for name, why in (
+            (
+                "smooth_posterior",
+                "the samples that its maps see are drawn by the inference maps, which have to be those of q",
+            ),
+            ("smooth_output", "p(x|·) sees all layers, and to smooth it is defined for z₁ alone"),
+        )
+        if cell.has(name) and getattr(cell, name) == "yes"
+    }
+    if cell.smoothed and cell.has("gradient_estimator") and cell.gradient_estimator != "plain":
+        found["gradient_estimator"] = (
+            f"gradient_estimator should be plain with skip all and objective {cell.objective}, got "
+            f"{cell.gradient_estimator}: the inference maps draw the smoothed samples too, which no weight is known for"
+        )
+    return found
 
 
 def _misfit(latents: MapShape, below: Sequence[int], what: str) -> dict[str, str]:
@@ -165,7 +202,8 @@ def generative_layers(options: ResnetOptions, image: ImageShape, outputs: int) -
     below = (MapShape(outputs, image.height, image.width), *options.latent_grids[:-1])
     return [
         map_layers(given, wanted, 2 if place else 1, options.maps, options.blocks)
-        for place, (given, wanted) in enumerate(zip(options.latent_grids, below, strict=True))
+        for place, wanted in enumerate(below)
+        for given in [options.seen_from(place)]
     ]
 
 
@@ -213,6 +251,11 @@ def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
         found += _applied(downward, rows * (samples.down if place else samples.output))
         for fixed in passes_again(cell) if place else ():
             found += _applied(upward, up_rows, again=True, fixed=fixed)
+        if (
+            cell.smoothed and options.skip == "all" and place > 1
+        ):  # once for each map that sees z_{i+1} and lower layers
+            for _ in range(place - 1):
+                found += _applied(upward, rows * samples.down, again=True)
     return found
 
 
@@ -230,10 +273,23 @@ def resnet_size(cell: Cell, shape: ImageShape) -> Size:
     return Size(parameters, sum(each.flops for each in convolutions), number_bytes * numbers)
 
 
-def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
-    """Numbers that live at once in a training step of a cell beside its state."""
+def saved_numbers(cell: Cell, shape: ImageShape) -> int:
+    """Numbers that the graph of a step holds for its gradient, to a few percent.
+
+    With one more sample of smoothing they grow by exactly those of one more copy of the smoothed maps.
+    """
+    cell = cell.canonical()
+    samples, sizes = Smoothed.of(cell), cell.latent_sizes
     rows: int = cell.batch_size * cell.training_chains
-    kept = sum(each.kept + (each.rows * each.layer.positions * each.layer.outputs * (each.layer.kind == "head"))
-               for each in convolutions)  # fmt: skip
-    kept += rows * (2 * shape.features + 5 * sum(cell.latent_sizes))
-    return kept + 4 * max(each.kept for each in convolutions)  # gradients on their way
+    convolutions = resnet_convolutions(cell, shape)
+    found = sum(each.kept + each.layer.weights for each in convolutions)
+    found += sum(each.kept // 4 for each in convolutions if each.layer.kind == "up")  # before it is made finer
+    found += sum(each.rows * each.outputs // 2 for each in convolutions if each.layer.kind == "head")  # slopes of σ
+    if cell.smoothed:  # noise
+        found += rows * (samples.down * sum(sizes[1:]) + (samples.up > 1) * samples.up * sum(sizes[:-1]))
+    return found + rows * (2 * shape.features + 4 * sum(sizes))
+
+
+def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
+    """Numbers that live at once in a training step of a cell beside its state, with those of gradients on their way."""
+    return saved_numbers(cell, shape) + 3 * max(each.kept for each in convolutions)
