@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from models.cell import Cell
 from models.draws.draws import Purpose
 from models.stack.cuda_graph import Captured
 
@@ -23,7 +25,7 @@ class Joint:
     def __init__(self) -> None:
         self._captured: Captured | None = None
 
-    def state(self, cells: int, device: torch.device) -> dict[str, Tensor]:
+    def state(self, cells: Sequence[Cell], device: torch.device) -> dict[str, Tensor]:
         """Nothing."""
         return {}
 

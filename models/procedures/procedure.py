@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+
+from models.cell import Cell
 
 if TYPE_CHECKING:
     from models.stack.stack import Stack
@@ -14,9 +17,10 @@ if TYPE_CHECKING:
 class Procedure(Protocol):
     """One way to train."""
 
-    def state(self, cells: int, device: torch.device) -> dict[str, Tensor]:
+    def state(self, cells: Sequence[Cell], device: torch.device) -> dict[str, Tensor]:
         """What it remembers of each cell from step to step, at step 0: tensors (cells, …) by name.
 
+        Cells of one shape have the same entries.
         `Stack.state` has them from then on: checkpoints hold them, and they go with the cells where a stack is cut.
         """
         ...
