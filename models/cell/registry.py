@@ -25,7 +25,7 @@ from models.networks.two_level_spec import TwoLevelOptions, two_level_size
 from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
 from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
-from models.procedures.spec import AggressiveOptions, ContinueOptions, JointOptions
+from models.procedures.spec import AggressiveOptions, ContinueOptions, JointOptions, SemiAmortizedOptions
 from models.stack.spec import AdamOptions
 
 
@@ -148,6 +148,7 @@ PROCEDURES: dict[str, Entry] = {
     "joint": Entry("models.procedures.joint:Joint", JointOptions),
     "continue": Entry("models.procedures.joint:Joint", ContinueOptions),  # from another's weights: `continuation.py`
     "aggressive": Entry("models.procedures.aggressive:Aggressive", AggressiveOptions),
+    "semi_amortized": Entry("models.procedures.semi_amortized:SemiAmortized", SemiAmortizedOptions),
 }
 
 OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}

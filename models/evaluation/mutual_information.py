@@ -37,6 +37,7 @@ from torch import Tensor
 
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.inputs import binarised, noise_of
+from models.evaluation.refined import INFORMATION, refined
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import ImageBlock, spread
 from models.networks.network import Layer
@@ -82,7 +83,7 @@ def information_of_top(
     observed: of the number of the first and how many, these images as each cell sees them, (cells, 1, images,
     features); source, purpose: of the noise, of each cell its own. NaN where there is no density at other samples.
     """
-    (layers,) = _gather(stack, images, observed, source, purpose, [slice(None)], lambda: None)
+    (layers,) = _gather(stack, images, observed, source, purpose, [slice(None)], lambda: None, Purpose.VALIDATE_REFINE)
     found = [layers[-1].found(cell, _chains(stack)) for cell in range(len(stack.cells))]
     values = [math.nan if each is None else float(each.terms.mean()) for each in found]
     return torch.tensor(values, dtype=torch.float64, device=stack.device)
@@ -101,6 +102,7 @@ def _gather(
     purpose: Purpose,
     places: Sequence[slice],
     between: Callable[[], object],
+    refining: Purpose = Purpose.EVALUATE_REFINE,
 ) -> list[list[_Gathered]]:
     """What is kept of each layer, for the cells of each of `places`; other arguments as of `information_of_top`."""
     parts = [stack.part(here) for here in places]
@@ -109,12 +111,16 @@ def _gather(
         for first in range(0, images, IMAGES):
             block = ImageBlock(first, min(IMAGES, images - first), 1 + _chains(stack), 1, False)
             x = observed(first, block.count)
+            given = [
+                refined(stack, here, *part, x[here], source, first, INFORMATION, refining)
+                for part, here in zip(parts, places, strict=True)
+            ]
             for number, these in enumerate(block.chain_blocks()):
                 between()
                 noise = noise_of(stack, source, purpose, block, these, number)
-                for (network, params), layers, here in zip(parts, gathered, places, strict=True):
+                for (network, params), layers, here, numbers in zip(parts, gathered, places, given, strict=True):
                     own = [each if len(each) == 1 else each[here] for each in noise]
-                    terms = network.terms(params, x[here], own)
+                    terms = network.terms(params, x[here], own, given=numbers)
                     for kept, layer in zip(layers, terms.layers, strict=True):
                         kept.add(layer, len(these), is_sample=number == 0)
     return gathered

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from models.stack.stack import Stack
 
 INFERENCE = ("inference",)
+_INNER = {Purpose.LATENT: Purpose.INNER_LATENT, Purpose.SMOOTH: Purpose.INNER_SMOOTH}
 
 
 class Aggressive:
@@ -56,6 +57,9 @@ class Aggressive:
         self._generate(stack, x, inner)
         stack.step += 1
         self._end_phase(stack)
+
+    def refine(self, *_: Any) -> None:
+        """None: q's numbers are the inference network's."""
 
     def _inner_updates(self, stack: Stack, x: Tensor, running: list[int], budgets: Sequence[int]) -> None:
         """All of a step. running: places of the cells that have any; budgets: the most that each cell of all has."""
@@ -172,18 +176,16 @@ class Aggressive:
 class InnerDraws(Draws):
     """The draws of an inner update: what a step asks for, at addresses that have the update's number in them."""
 
-    PURPOSES = {Purpose.LATENT: Purpose.INNER_LATENT, Purpose.SMOOTH: Purpose.INNER_SMOOTH}
-
     def __init__(self, source: Draws, number: int):
         self.source, self.number = source, number
 
     def normal(self, purpose: Purpose, shape: Sequence[int], step: Any = 0, layer: int = 0, inner: int = 0) -> Tensor:
         """See `Draws.normal`."""
-        return self.source.normal(self.PURPOSES[purpose], shape, step, layer, self._inner(inner))
+        return self.source.normal(_INNER[purpose], shape, step, layer, self._inner(inner))
 
     def uniform(self, purpose: Purpose, shape: Sequence[int], step: Any = 0, layer: int = 0, inner: int = 0) -> Tensor:
         """See `Draws.uniform`."""
-        return self.source.uniform(self.PURPOSES[purpose], shape, step, layer, self._inner(inner))
+        return self.source.uniform(_INNER[purpose], shape, step, layer, self._inner(inner))
 
     def _inner(self, inner: int) -> int:
         return self.number << 4 | inner  # a step's own are below 16

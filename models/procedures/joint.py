@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.cell import Cell
 from models.draws.draws import Purpose
+from models.networks.network import Numbers
 from models.stack.cuda_graph import Captured
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ class Joint:
     def state(self, cells: Sequence[Cell], device: torch.device) -> dict[str, Tensor]:
         """Nothing."""
         return {}
+
+    def refine(self, *_: Any) -> list[Numbers] | None:
+        """None: q's numbers are the inference network's."""
+        return None
+
+    def _given(self, stack: Stack, x: Tensor, step: int | Tensor) -> list[Numbers] | None:
+        """Numbers of q for a training step, which take the place of the inference network's; None: its own."""
+        return None
 
     def step(self, stack: Stack) -> None:
         """One minibatch; on a GPU as one captured graph."""
@@ -67,6 +76,8 @@ class Joint:
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         paths = stack.objective.paths()
         along: dict[str, Any] = {} if paths is None else {"paths": paths}
+        if given := self._given(stack, x, step):
+            along["given"] = given
         terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from models.cell.fields import YES_NO, option
+from models.cell.size import Size
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
 
 MAX_INNER = 99  # inner updates within a step where the rule decides, as in the published code
+USUAL_INNER = 42  # of the rule, on average (measured on synthetic text)
+INNER_WORK = 5 / 6  # of a step: the weights of generative maps, half of all, need no gradient
+FULL_WORK, FIRST_ORDER_WORK = 1.0, 1 / 3  # of a joint step for each step of a refinement
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,12 @@ class AggressiveOptions(JointOptions):
 
     inner_updates: int = option(
         0, "K, updates of the inference network alone before each update of the generative one, while training is "
-        "aggressive; 0: none, which is joint training", unit="updates", low=0, high=1000, since=5, symbol="K",
-        label="inner updates, K", collapses="low", off="joint",
+        "aggressive; 0: none, which is joint training", unit="updates", low=0, high=1000, since=5, pace=True,
+        symbol="K", label="inner updates, K", collapses="low", off="joint",
     )  # fmt: skip
     inner_rule: str = option(
-        "no", f"whether inner updates go on while their mean loss over 10 falls, up to {MAX_INNER}, in place of a fixed "
-        "number", choices=YES_NO, since=5,
+        "no", f"whether inner updates go on while their mean loss over 10 falls, up to {MAX_INNER}, in place of a "
+        "fixed number", choices=YES_NO, pace=True, since=5,
     )  # fmt: skip
     aggressive_steps: int = option(
         0, "steps after which training is joint; 0: none, unless `mi_stop` says so", unit="steps", low=0, high=10**9,
@@ -83,6 +87,11 @@ class AggressiveOptions(JointOptions):
             return {"procedure": f"{why}: train it with procedure joint"}
         return {}
 
+    def size(self, joint: Size) -> Size:
+        """Of a step with its inner updates, from that of a joint one: for planning, not to the last operation."""
+        inner = USUAL_INNER if self.inner_rule == "yes" else self.inner_updates
+        return replace(joint, flops=round(joint.flops * (1 + INNER_WORK * inner)))
+
     def idle(self, cell: Cell) -> dict[str, Any]:
         """Options without effect, at their default."""
         changes: dict[str, Any] = {}
@@ -91,3 +100,50 @@ class AggressiveOptions(JointOptions):
         if self.mi_stop == "none" or changes:
             changes |= {"validate_every": 0, "validate_images": 500}
         return changes
+
+
+@dataclass(frozen=True)
+class SemiAmortizedOptions(JointOptions):
+    """Numbers of q refined for each image (Kim et al. 2018): `models.procedures.semi_amortized`."""
+
+    svi_steps: int = option(
+        10, "steps of gradient ascent by which q's numbers are refined for each image", unit="steps", low=1, high=1000,
+        shape=True, since=5, label="refinement steps",
+    )  # fmt: skip
+    svi_rate: float = option(
+        0.03125, "step size of the refinement, of the gradient of an image's own ELBO (published: 1 / batch size)", low=0.0, high=1e3, since=5, label="refinement rate", collapses="low", off="no refinement",
+    )  # fmt: skip
+    svi_momentum: float = option(
+        0.5, "momentum of the refinement", low=0.0, high=0.999999, since=5, label="refinement momentum"
+    )
+    svi_gradient: str = option(
+        "full", "gradient of training through the refinement: `full`, through all of its steps; `first_order`, as if "
+        "their gradients did not depend on where they are taken, which is another estimator", shape=True,
+        choices=("full", "first_order"), since=5,
+    )  # fmt: skip
+
+    def conflicts(self, cell: Cell) -> dict[str, str]:
+        """What is refined are mean and deviation of every layer's q."""
+        found: dict[str, str] = {}
+        if not cell.depth:
+            found["procedure"] = f"procedure {cell.procedure} refines q, and {cell.network} has none"
+        elif cell.posterior != "gaussian":
+            found["posterior"] = (
+                f"posterior {cell.posterior} with procedure semi_amortized: what is refined for each image are mean "
+                "and deviation of a Gaussian, which a flow's terms do not tell: take posterior gaussian"
+            )
+        elif cell.has("smooth_posterior") and cell.smooth_posterior == "yes":
+            found["smooth_posterior"] = (
+                "smooth_posterior should be no with semi_amortized: the numbers of each image take the place of the "
+                "inference maps that it would smooth"
+            )
+        return found
+
+    def size(self, joint: Size) -> Size:
+        """Of a step with its refinement, from that of a joint one: for planning, not to the last operation."""
+        work, kept = (FULL_WORK, 1.0) if self.svi_gradient == "full" else (FIRST_ORDER_WORK, 0.0)
+        return replace(
+            joint,
+            flops=round(joint.flops * (1 + work * self.svi_steps)),
+            memory_bytes=round(joint.memory_bytes * (1 + kept * self.svi_steps)),
+        )

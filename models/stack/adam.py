@@ -46,7 +46,7 @@ class Adam(Optimizer):
         return {"adam.m": self.first, "adam.v": self.second}
 
     @torch.no_grad()
-    def update(  # type: ignore[override]
+    def update(
         self,
         gradient: Tensor,
         step: int | Tensor,

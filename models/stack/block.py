@@ -83,10 +83,12 @@ class Block:
     def norm(self, groups: Collection[str] | None = None) -> Tensor:
         """The norm of the gradient, or of the part of it that is of `groups`, (cells,)."""
         if groups is None or set(groups) == set(self.ranges):
-            return torch.linalg.vector_norm(self.gradient, dim=1)
+            whole: Tensor = torch.linalg.vector_norm(self.gradient, dim=1)
+            return whole
         columns = [each for group in self.ranges if group in groups for each in self.ranges[group]]
         parts = [torch.linalg.vector_norm(self.gradient[:, each], dim=1) for each in columns]
-        return torch.linalg.vector_norm(torch.stack(parts, dim=1), dim=1)
+        found: Tensor = torch.linalg.vector_norm(torch.stack(parts, dim=1), dim=1)
+        return found
 
 
 def _padded(shape: Sequence[int]) -> int:

@@ -28,8 +28,8 @@ class ClipOptions:
         0.0, "largest norm of a cell's gradient; 0: no clipping", low=0.0, high=1e9, note=" (0: off)"
     )
     clip_norm: str = option(
-        "together", "of which gradient `gradient_clip` is the largest norm: that of all parameters `together`, which an "
-        "update of the inference network alone then needs too, or that of each `group`, inference, generative and "
+        "together", "of which gradient `gradient_clip` is the largest norm: that of all parameters `together`, which "
+        "an update of the inference network alone then needs too, or that of each `group`, inference, generative and "
         "prior", choices=("together", "group"), shape=True, needs="gradient_clip", since=5,
     )  # fmt: skip
 

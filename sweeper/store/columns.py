@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from models.cell import FIELDS, ROLES, options_of_role
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -271,6 +271,15 @@ TRAINING = [
         null="the cell diverged, or no step was trained",
     ),
     _column("parameters", "int64", "", "trained parameters of the cell"),
+    _column(
+        "inner_updates_done", "int64", "updates",
+        "updates of the inference network alone, in all steps behind the row", null="training has no inner updates",
+        since=5,
+    ),
+    _column(
+        "aggressive_until", "int64", "steps", "step at which training ceased to be aggressive",
+        null="training has no aggressive phase, or it has not ended", since=5,
+    ),
 ]  # fmt: skip
 
 COST = [

@@ -112,34 +112,34 @@ def test_inner_updates_move_inference_alone_and_the_step_the_rest(images, clip):
     assert stack.state["inner_updates_done"].tolist() == [8, 8]
 
 
-MIXED = ({}, {"inner_updates": 5}, {"inner_rule": "yes"}, {"inner_updates": 12, "aggressive_steps": 2})
+MIXED = ({}, {"inner_updates": 5}, {"inner_rule": "yes"}, {"inner_updates": 12, "aggressive_steps": 1})
 
 
 @pytest.mark.parametrize("more", [{}, {"gradient_clip": 0.5}, {"objective": "ou", "rho": 0.7, "free_bits": 0.1}])
 def test_cells_of_one_stack_have_inner_updates_of_their_own(images, more):
     """0, 5, as the rule says, and 12 for two steps: each trains as it does alone, to the last bit."""
     together = Stack(cells(*MIXED, learning_rate=0.02, **more), images)
-    together.train(4)
+    together.train(2)
     for place, cell in enumerate(together.cells):
         alone = Stack([cell], images)
-        alone.train(4)
+        alone.train(2)
         assert same(snapshot(alone), snapshot(together), place)
     done = together.state["inner_updates_done"].tolist()
-    assert done[0] == 0 and done[1] == 20 and 80 <= done[2] < 4 * MAX_INNER and done[3] == 24
-    assert together.state["aggressive_until"].tolist() == [-1, -1, -1, 2]
+    assert done[0] == 0 and done[1] == 10 and 40 <= done[2] < 2 * MAX_INNER and done[3] == 12
+    assert together.state["aggressive_until"].tolist() == [-1, -1, -1, 1]
 
 
 class Killed(Exception):
     """As a signal ends a process."""
 
 
-@pytest.mark.parametrize("inner", [1, 10, 11, 25])
+@pytest.mark.parametrize("inner", [11, 25])
 def test_a_step_that_is_killed_within_its_inner_updates_is_taken_again(images, inner):
     """From the checkpoint before it, in another stack: to the last bit as if nothing had been."""
     chosen = cells({"inner_updates": 5}, {"inner_rule": "yes"}, {"inner_updates": 30}, learning_rate=0.02)
     straight, cut = Stack(chosen, images), Stack(chosen, images)
-    straight.train(4)
-    cut.train(2)
+    straight.train(2)
+    cut.train(1)
     checkpoint = snapshot(cut)
     infer = cut.procedure._infer
 
@@ -150,11 +150,10 @@ def test_a_step_that_is_killed_within_its_inner_updates_is_taken_again(images, i
 
     cut.procedure._infer = dying
     with pytest.raises(Killed):
-        cut.train(3)
-    assert inner == 1 or not same(checkpoint, snapshot(cut)) or len(chosen) == 3
+        cut.train(2)
     fresh = Stack(chosen, images)
-    fresh.load(checkpoint, 2)
-    fresh.train(4)
+    fresh.load(checkpoint, 1)
+    fresh.train(2)
     assert same(snapshot(straight), snapshot(fresh))
 
 
@@ -194,13 +193,13 @@ def test_inner_updates_to_convergence_find_the_posterior():
     """Of a linear-Gaussian model: q(z|x) becomes N(b x, s²), its closed form, and nothing else moves."""
     model = LinearGaussian(a=1.2, gamma=0.5, b=(0.1,), s=(0.9,))
     x = np.random.default_rng(0).normal(0, 1.3, (64, 1))
-    stack = stack_of(model, x, procedure="aggressive", inner_updates=1000, learning_rate=0.02, batch_size=64, hidden="2",
-                     learning_rate_end=2e-5, learning_rate_decay_steps=4)  # fmt: skip
+    stack = stack_of(model, x, procedure="aggressive", inner_updates=150, learning_rate=0.05, batch_size=64, hidden="2",
+                     learning_rate_end=5e-4, learning_rate_decay_steps=2)  # fmt: skip
     before = {name: param.detach().clone() for name, param in stack.params.items() if name.startswith("gen")}
     x1 = stack.minibatch(0)
-    for step in range(5):
+    for step in range(3):
         stack.step = step
-        stack.procedure._inner_updates(stack, x1, [0], [1000])
+        stack.procedure._inner_updates(stack, x1, [0], [150])
     assert all(torch.equal(stack.params[name], tensor) for name, tensor in before.items())
     exact = model.exact()
     grid = torch.tensor([[-1.5], [-0.4], [1.3]], dtype=torch.float64).view(1, 1, 3, 1)

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     },
     "procedure": {
         "joint": {},
+        "semi_amortized": {"svi_steps": 3, "svi_rate": 0.05},
         "aggressive": {"inner_updates": 3, "aggressive_steps": 5, "mi_stop": "first_fall", "validate_every": 2},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
     },
