@@ -26,7 +26,7 @@ from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOpt
 from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
 from models.procedures.spec import AggressiveOptions, ContinueOptions, JointOptions, SemiAmortizedOptions
-from models.stack.spec import AdamOptions
+from models.stack.spec import AdamOptions, SgdOptions
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,10 @@ PROCEDURES: dict[str, Entry] = {
     "semi_amortized": Entry("models.procedures.semi_amortized:SemiAmortized", SemiAmortizedOptions),
 }
 
-OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}
+OPTIMIZERS: dict[str, Entry] = {
+    "adam": Entry("models.stack.adam:Adam", AdamOptions),
+    "sgd": Entry("models.stack.sgd:Sgd", SgdOptions),
+}
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ ROLES: dict[str, Role] = {
         "vae",
     ),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
-    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
+    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`, or `sgd`", "adam", since=3),
 }
 
 REGISTRIES = {name: role.parts for name, role in ROLES.items()}

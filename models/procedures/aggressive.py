@@ -23,6 +23,7 @@ from torch import Tensor
 
 from models.cell import Cell
 from models.draws.draws import Draws, Purpose
+from models.procedures import halving
 from models.procedures.inner import BLOCK, Blocks, Phase, decide_block, decide_phase, ended
 from models.procedures.spec import MAX_INNER
 from models.procedures.validation import top_information, validations_every
@@ -41,10 +42,12 @@ class Aggressive:
         """The entries of `Phase`, and how many inner updates there were, all (cells,)."""
         count = len(cells)
         whole = {"inner_updates_done": 0, "aggressive_until": -1, "mi_falls": 0}
-        return {name: torch.full((count,), n, dtype=torch.int64, device=device) for name, n in whole.items()} | {
+        counts = {name: torch.full((count,), n, dtype=torch.int64, device=device) for name, n in whole.items()}
+        phase = {
             "aggressive": torch.ones(count, dtype=torch.bool, device=device),
             "mi_reference": torch.zeros(count, dtype=torch.float64, device=device),
         }
+        return counts | phase | halving.state(cells, device)
 
     def step(self, stack: Stack) -> None:
         """The inner updates of the cells that have any, then the step of all; last, what ends the phase."""
@@ -57,6 +60,7 @@ class Aggressive:
         self._generate(stack, x, inner)
         stack.step += 1
         self._end_phase(stack)
+        halving.after_step(stack)
 
     def refine(self, *_: Any) -> None:
         """None: q's numbers are the inference network's."""

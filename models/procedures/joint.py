@@ -12,6 +12,7 @@ from torch import Tensor
 from models.cell import Cell
 from models.draws.draws import Purpose
 from models.networks.network import Numbers
+from models.procedures import halving
 from models.stack.cuda_graph import Captured
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Joint:
         self._captured: Captured | None = None
 
     def state(self, cells: Sequence[Cell], device: torch.device) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
+        """What halving its rate needs."""
+        return halving.state(cells, device)
 
     def refine(self, *_: Any) -> list[Numbers] | None:
         """None: q's numbers are the inference network's."""
@@ -46,6 +47,7 @@ class Joint:
         else:
             captured.run(stack)
         stack.step += 1
+        halving.after_step(stack)
 
     def _graph(self, stack: Stack) -> Captured | None:
         """The graph of the stack's step, recorded if its tensors are others than before; None where that fails."""

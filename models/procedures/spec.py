@@ -28,8 +28,42 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
-class JointOptions(BatchOptions):
-    """The same, and nothing else so far."""
+class HalvingOptions:
+    """Validations in training, and a rate that follows from them: `models.procedures.halving`."""
+
+    validate_every: int = option(
+        0, "steps between validations in training, at fixed absolute steps; 0: one epoch", unit="steps", low=0,
+        high=10**9, shape=True, since=5,
+    )  # fmt: skip
+    validate_images: int = option(
+        500, "images of such a validation, the first of the split; of a smaller split all", unit="images", low=2,
+        high=1_000_000, shape=True, since=5,
+    )  # fmt: skip
+    halve_after: int = option(
+        0, "validations in a row with a loss above the reference after which the learning rate is halved, from the best "
+        "weights so far; 0: never", unit="validations", low=0, high=1_000_000, shape=True, since=5,
+    )  # fmt: skip
+    halve_rule: str = option(
+        "reference", "the reference: `reference`, the last loss that was not above it, and at a halving that one; or "
+        "`best`, the best loss so far", choices=("reference", "best"), needs="halve_after", since=5,
+    )  # fmt: skip
+    halve_from: int = option(
+        0, "steps before which no rate is halved", unit="steps", low=0, high=10**9, needs="halve_after", since=5
+    )
+    halvings: int = option(5, "halvings after which training ends", low=1, high=1000, needs="halve_after", since=5)
+
+    def validates(self) -> bool:
+        """Whether anything looks at validations."""
+        return self.halve_after > 0
+
+    def idle(self, cell: Cell) -> dict[str, Any]:
+        """Options without effect, at their default."""
+        return {} if self.validates() else {"validate_every": 0, "validate_images": 500}
+
+
+@dataclass(frozen=True)
+class JointOptions(HalvingOptions, BatchOptions):
+    """Minibatches, and a rate that may be halved."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +73,9 @@ class ContinueOptions(BatchOptions):
     refused: ClassVar[dict[str, str]] = dict.fromkeys(
         ("inner_updates", "inner_rule", "aggressive_steps", "mi_stop"),
         "a branch trains jointly at every rho: aggressive training with other cells' weights is not there",
+    ) | dict.fromkeys(
+        ("halve_after", "halve_rule", "halve_from", "halvings"),
+        "a branch trains for equally many steps at every rho, which a schedule that ends by itself would not",
     )
 
 
@@ -64,14 +101,6 @@ class AggressiveOptions(JointOptions):
         "images: `none`; at the `first_fall` from one validation to the next; or at the `fifth_below_best`, the fifth "
         "validation in all below the best one", choices=("none", "first_fall", "fifth_below_best"), since=5,
     )  # fmt: skip
-    validate_every: int = option(
-        0, "steps between validations in training, at fixed absolute steps; 0: one epoch", unit="steps", low=0,
-        high=10**9, shape=True, since=5,
-    )  # fmt: skip
-    validate_images: int = option(
-        500, "images of such a validation, the first of the split; of a smaller split all", unit="images", low=2,
-        high=1_000_000, shape=True, since=5,
-    )  # fmt: skip
 
     def faults(self) -> dict[str, str]:
         """A fixed number and the rule exclude each other."""
@@ -92,14 +121,18 @@ class AggressiveOptions(JointOptions):
         inner = USUAL_INNER if self.inner_rule == "yes" else self.inner_updates
         return replace(joint, flops=round(joint.flops * (1 + INNER_WORK * inner)))
 
+    def validates(self) -> bool:
+        """See `HalvingOptions`."""
+        return super().validates() or (self.mi_stop != "none" and self._inner)
+
+    @property
+    def _inner(self) -> bool:
+        return self.inner_updates > 0 or self.inner_rule == "yes"
+
     def idle(self, cell: Cell) -> dict[str, Any]:
-        """Options without effect, at their default."""
-        changes: dict[str, Any] = {}
-        if not self.inner_updates and self.inner_rule == "no":
-            changes |= {"aggressive_steps": 0, "mi_stop": "none"}
-        if self.mi_stop == "none" or changes:
-            changes |= {"validate_every": 0, "validate_images": 500}
-        return changes
+        """See `HalvingOptions`."""
+        without = {} if self._inner else {"aggressive_steps": 0, "mi_stop": "none"}
+        return super().idle(cell) | without
 
 
 @dataclass(frozen=True)
@@ -111,7 +144,8 @@ class SemiAmortizedOptions(JointOptions):
         shape=True, since=5, label="refinement steps",
     )  # fmt: skip
     svi_rate: float = option(
-        0.03125, "step size of the refinement, of the gradient of an image's own ELBO (published: 1 / batch size)", low=0.0, high=1e3, since=5, label="refinement rate", collapses="low", off="no refinement",
+        0.03125, "step size of the refinement, of the gradient of an image's own ELBO (published: 1 / batch size)",
+        low=0.0, high=1e3, since=5, label="refinement rate", collapses="low", off="no refinement",
     )  # fmt: skip
     svi_momentum: float = option(
         0.5, "momentum of the refinement", low=0.0, high=0.999999, since=5, label="refinement momentum"

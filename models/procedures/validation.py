@@ -12,6 +12,8 @@ from torch import Tensor
 
 from models.draws.draws import Purpose
 from models.evaluation.mutual_information import information_of_top
+from models.evaluation.refined import refined
+from models.evaluation.settings import IMAGES
 from models.stack.stack import Stack
 
 
@@ -30,6 +32,25 @@ def top_information(stack: Stack) -> Tensor:
         return _observed(stack, first, count)
 
     return information_of_top(stack, _images(stack), observed, stack.draws, Purpose.VALIDATE_LATENT)
+
+
+@torch.no_grad()
+def validation_loss(stack: Stack) -> Tensor:
+    """−ELBO of the validation images from one chain each, never smoothed and with β = 1, (cells,) float64, nats."""
+    total = torch.zeros(len(stack.cells), dtype=torch.float64, device=stack.device)
+    images = _images(stack)
+    for first in range(0, images, IMAGES):
+        x = _observed(stack, first, min(IMAGES, images - first))
+        noise = [
+            stack.draws.normal(Purpose.VALIDATE_LATENT, (1, x.shape[2], units), first, layer)
+            for layer, units in enumerate(stack.network.latents, start=1)
+        ]
+        everything = slice(None), stack.network, stack.params, x, stack.draws, first
+        given = refined(stack, *everything, purpose=Purpose.VALIDATE_REFINE)
+        terms = stack.network.terms(stack.params, x, noise, given=given)
+        for each in (-terms.log_px, *(layer.term() for layer in terms.layers)):
+            total += each.double().expand(-1, 1, x.shape[2]).sum((1, 2))
+    return total / images
 
 
 def _images(stack: Stack) -> int:

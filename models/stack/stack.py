@@ -77,10 +77,14 @@ class Stack:
         first = self.cells[0]
         self.objective: Objective = find("objective", first.objective).load()(self.cells, self.block.values)
         self.optimizer: Optimizer = find("optimizer", first.optimizer).load()(self.cells, self.block)
+        self.optimizer.halvings = self.state.get("halvings_done")
+        self.best: Tensor | None = None  # the weights of the best validation, (cells, P), where a rate is halved
+        if self.optimizer.halvings is not None:
+            self.best = self.block.values.clone()
 
     @property
     def active(self) -> Tensor:
-        """(cells,) bool; a diverged cell is masked."""
+        """(cells,) bool; a diverged cell, and one whose schedule has ended, is masked."""
         return self.state["active"]
 
     @property
@@ -154,6 +158,8 @@ class Stack:
     def tensors(self) -> dict[str, Tensor]:
         """All that training goes on from but `step`, each with its leading axis of cells: what a checkpoint holds."""
         blocks = {"param": self.block.values} | self.optimizer.moments()
+        if self.best is not None:
+            blocks["best"] = self.best
         views = {f"{kind}/{name}": t for kind, block in blocks.items() for name, t in self.block.views(block).items()}
         state: dict[str, Tensor] = views | self.optimizer.state() | self.state
         return state

@@ -23,7 +23,12 @@ _MEASURED = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_la
 _NOTHING = dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id")
 
 
-_REMEMBERED = ("inner_updates_done", "aggressive_until")  # of what procedures remember of each cell
+_REMEMBERED = (
+    "inner_updates_done",
+    "halvings_done",
+    "schedule_ended_at",
+    "aggressive_until",
+)  # of what procedures remember of each cell
 
 
 @dataclass

@@ -277,6 +277,15 @@ TRAINING = [
         since=5,
     ),
     _column(
+        "halvings_done", "int64", "halvings", "how often the learning rate was halved after validations",
+        null="its rate is not halved", since=5,
+    ),
+    _column(
+        "schedule_ended_at", "int64", "steps",
+        "step at which the cell's schedule ended its training: it is done for any number of steps",
+        null="it has not ended", since=5,
+    ),
+    _column(
         "aggressive_until", "int64", "steps", "step at which training ceased to be aggressive",
         null="training has no aggressive phase, or it has not ended", since=5,
     ),

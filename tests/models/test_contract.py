@@ -44,7 +44,16 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "aggressive": {"inner_updates": 3, "aggressive_steps": 5, "mi_stop": "first_fall", "validate_every": 2},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
     },
-    "optimizer": {"adam": {"gradient_clip": 0.5, "learning_rate": 0.01}},
+    "optimizer": {
+        "sgd": {
+            "gradient_clip": 0.5,
+            "clip_norm": "group",
+            "halve_after": 1,
+            "validate_every": 2,
+            "learning_rate": 0.1,
+        },
+        "adam": {"gradient_clip": 0.5, "learning_rate": 0.01},
+    },
 }
 TRAINABLE = [  # networks with the objectives that train them
     (network, objective)
