@@ -17,7 +17,7 @@ from dataclasses import asdict, field, make_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.declared import FIELDS, OPTIONS, SHAPING, Layout, entry_of, layout_of, owners, role_of
+from models.cell.declared import FIELDS, OPTIONS, PACING, SHAPING, Layout, entry_of, layout_of, owners, role_of
 from models.cell.fields import options_of
 from models.cell.image_shape import ImageShape
 from models.cell.registry import KINDS, REGISTRIES, ROLES, find
@@ -288,6 +288,11 @@ class _Cell:
     def shape(self) -> tuple[Any, ...]:
         """What cells of one stack must share: all that decides the shape of a tensor or the code that runs."""
         return self._shape
+
+    def timing(self) -> tuple[Any, ...]:
+        """What cells share whose steps take equally long: their shape, and what sets the pace of cells of one shape."""
+        cell = self.canonical()
+        return (*self._shape, *(getattr(cell, name) for name in PACING if cell.has(name)))
 
     @cached_property
     def _shape(self) -> tuple[Any, ...]:

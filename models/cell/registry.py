@@ -32,8 +32,8 @@ from models.networks.two_level_spec import TwoLevelOptions, two_level_size
 from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
 from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
-from models.procedures.spec import JointOptions
-from models.stack.spec import AdamOptions
+from models.procedures.spec import AggressiveOptions, ContinueOptions, JointOptions, SemiAmortizedOptions
+from models.stack.spec import AdamOptions, SgdOptions
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,15 @@ OBJECTIVES: dict[str, Entry] = {
 
 PROCEDURES: dict[str, Entry] = {
     "joint": Entry("models.procedures.joint:Joint", JointOptions),
-    "continue": Entry("models.procedures.joint:Joint", JointOptions),  # from another cell's weights: `continuation.py`
+    "continue": Entry("models.procedures.joint:Joint", ContinueOptions),  # from another's weights: `continuation.py`
+    "aggressive": Entry("models.procedures.aggressive:Aggressive", AggressiveOptions),
+    "semi_amortized": Entry("models.procedures.semi_amortized:SemiAmortized", SemiAmortizedOptions),
 }
 
-OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}
+OPTIMIZERS: dict[str, Entry] = {
+    "adam": Entry("models.stack.adam:Adam", AdamOptions),
+    "sgd": Entry("models.stack.sgd:Sgd", SgdOptions),
+}
 
 
 @dataclass(frozen=True)
@@ -241,7 +246,7 @@ ROLES: dict[str, Role] = {
         "vae",
     ),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
-    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
+    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`, or `sgd`", "adam", since=3),
 }
 
 REGISTRIES = {name: role.parts for name, role in ROLES.items()}

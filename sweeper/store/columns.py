@@ -282,6 +282,24 @@ TRAINING = [
         null="the cell diverged, or no step was trained",
     ),
     _column("parameters", "int64", "", "trained parameters of the cell"),
+    _column(
+        "inner_updates_done", "int64", "updates",
+        "updates of the inference network alone, in all steps behind the row", null="training has no inner updates",
+        since=5,
+    ),
+    _column(
+        "halvings_done", "int64", "halvings", "how often the learning rate was halved after validations",
+        null="its rate is not halved", since=5,
+    ),
+    _column(
+        "schedule_ended_at", "int64", "steps",
+        "step at which the cell's schedule ended its training: it is done for any number of steps",
+        null="it has not ended", since=5,
+    ),
+    _column(
+        "aggressive_until", "int64", "steps", "step at which training ceased to be aggressive",
+        null="training has no aggressive phase, or it has not ended", since=5,
+    ),
 ]  # fmt: skip
 
 COST = [

@@ -47,9 +47,20 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     },
     "procedure": {
         "joint": {},
+        "semi_amortized": {"svi_steps": 3, "svi_rate": 0.05},
+        "aggressive": {"inner_updates": 3, "aggressive_steps": 5, "mi_stop": "first_fall", "validate_every": 2},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
     },
-    "optimizer": {"adam": {"gradient_clip": 0.5, "learning_rate": 0.01}},
+    "optimizer": {
+        "sgd": {
+            "gradient_clip": 0.5,
+            "clip_norm": "group",
+            "halve_after": 1,
+            "validate_every": 2,
+            "learning_rate": 0.1,
+        },
+        "adam": {"gradient_clip": 0.5, "learning_rate": 0.01},
+    },
 }
 TRAINABLE = [  # networks with the objectives that train them
     (network, objective)
@@ -100,8 +111,9 @@ def test_every_parameter_gets_a_gradient_and_has_a_group(role, name, images):
     stack = Stack(cells_of(role, name), images)
     stack.train(1)
     assert {parameter.group for parameter in stack.network.parameters()} >= {"inference", "generative"}
-    for tensor, moment in stack.block.views(stack.optimizer.moments()["adam.m"]).items():
-        assert (moment != 0).any(-1).all(), tensor
+    gradients = stack.optimizer.moments().get("adam.m", stack.block.gradient)
+    for tensor, gradient in stack.block.views(gradients).items():
+        assert (gradient != 0).any(-1).all(), tensor
     columns = sorted((cut.start, cut.stop) for cuts in stack.block.ranges.values() for cut in cuts)
     ends = [0, *itertools.accumulate(stop - start for start, stop in columns)]
     assert [start for start, _ in columns] == ends[:-1] and ends[-1] == stack.block.values.shape[1]
@@ -337,4 +349,4 @@ def test_what_a_procedure_remembers_belongs_to_the_cells(procedure, images):
     """Every tensor of the state has the axis of cells first, under a name that a checkpoint can hold."""
     stack = Stack(cells_of("procedure", procedure), images)
     assert all(len(tensor) == 3 and "/" not in key for key, tensor in stack.state.items())
-    assert set(stack.procedure.state(3, stack.device)) <= set(stack.tensors())
+    assert set(stack.procedure.state(stack.cells, stack.device)) <= set(stack.tensors())

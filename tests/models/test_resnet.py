@@ -216,8 +216,8 @@ def test_rho_one_is_the_plain_vae_to_rounding(digits):
         ({"latents": "40-40"},
          "latents: layers should be maps x height x width joined by '-', as in 8x7x7-8x7x7; got '40-40'"),
         ({"latents": "8x3x3"},
-         "latents: 8x3x3 does not fit over the image of 8x8: its height and width should be those, halved any number of "
-         "times, which leaves 8x8 or 4x4 or 2x2 or 1x1"),
+         "latents: 8x3x3 does not fit over the image of 8x8: its height and width should be those, halved any number "
+         "of times, which leaves 8x8 or 4x4 or 2x2 or 1x1"),
         ({"latents": "8x16x16"}, "latents: 8x16x16 does not fit over the image of 8x8"),
         ({"latents": "8x4x2"}, "latents: 8x4x2 does not fit"),
         ({"latents": "8x2x2-8x4x4"}, "latents: 8x4x4 does not fit over the layer below of 2x2"),
