@@ -63,3 +63,15 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     of = Normal(mean, deviation, validate_args=False), Normal(p_mean, p_deviation, validate_args=False)
     divergence: Tensor = kl_divergence(*of)
     return divergence
+
+
+def level_log_prob(level: Tensor, location: Tensor, log_scale: Tensor, ends: tuple[float, float]) -> Tensor:
+    """`levels.level_log_prob`: log P(0) = log σ(a), log P(255) = log σ(−b), else log σ(a) σ(−b) (1 − e^{b−a})."""
+    precision = (-log_scale.clamp(*ends)).exp()
+    apart = level * (2.0 / 255.0) - 1.0 - location
+    below_top = F.logsigmoid((apart + 1.0 / 255.0) * precision)  # log σ(a): of all levels up to this one
+    above_bottom = F.logsigmoid((1.0 / 255.0 - apart) * precision)  # log σ(−b): of this one and all above
+    width = (-torch.expm1(precision * (-2.0 / 255.0))).log()
+    zero = torch.zeros((), dtype=location.dtype, device=location.device)
+    outer = torch.where(level < 255, below_top, zero) + torch.where(level > 0, above_bottom, zero)
+    return outer + torch.where((level > 0) & (level < 255), width, zero)
