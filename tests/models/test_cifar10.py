@@ -204,7 +204,7 @@ def test_decoded_images_are_kept_and_checked(own_folders, given, batches, monkey
 def test_the_published_content_of_a_file(data_dir, monkeypatch):
     """One file of six, as decoding them all takes half a minute: labels, and the first image's first red pixels."""
     monkeypatch.setenv("SWEEPER_DATA", str(data_dir))
-    _, batch, content = next(cifar10._batches())
+    _path, batch, content = next(cifar10._batches())
     assert batch == "data_batch_1" and hashlib.sha1(content).hexdigest() == cifar10.SHA1[batch]
     records = np.frombuffer(content, np.uint8).reshape(10_000, 3073)
     assert records[:10, 0].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
