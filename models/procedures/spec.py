@@ -40,8 +40,8 @@ class HalvingOptions:
         high=1_000_000, shape=True, since=5,
     )  # fmt: skip
     halve_after: int = option(
-        0, "validations in a row with a loss above the reference after which the learning rate is halved, from the "
-        "best weights so far; 0: never", unit="validations", low=0, high=1_000_000, shape=True, since=5,
+        0, "validations in a row with a loss above the reference after which the learning rate is halved, from the best"
+        " weights so far; 0: never", unit="validations", low=0, high=1_000_000, shape=True, since=5,
     )  # fmt: skip
     halve_rule: str = option(
         "reference", "the reference: `reference`, the last loss that was not above it, and at a halving that one; or "
