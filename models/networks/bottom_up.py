@@ -60,11 +60,13 @@ class BottomUp:
         generative: the maps from z_i to z_{i−1}; the first one puts out what the likelihood is given, (…, maps ×
             positions).
         top_inputs: numbers that the last inference map is given.
+        positions: of each layer's maps; none where units lie on no grid.
     """
 
     inference: Sequence[Map]
     generative: Sequence[Map]
     top_inputs: int
+    positions: tuple[int, ...] = ()
     latents: tuple[int, ...]
     shape: ImageShape
     analytic_kl: frozenset[int]
@@ -114,7 +116,10 @@ class BottomUp:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
             q_mean, q_deviation = drawn.moments()
             density = None if q_deviation is not None else self.posterior.density(drawn)
-            layers.append(Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density))
+            positions = self.positions[i] if self.positions else 0
+            layers.append(
+                Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density, positions)
+            )
         if smoothing is None or smoothing.output is None:
             log_px = self._log_px(params, x, self._seen([drawn.z for drawn in q]))
         else:

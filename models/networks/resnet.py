@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,20 +34,24 @@ from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.likelihoods.likelihood import Likelihood
 from models.networks.bottom_up import BottomUp
-from models.networks.residual import ResidualMap
-from models.networks.resnet_spec import ENTRY, ResnetOptions
 from models.networks.network import Params
+from models.networks.residual import FirstPass, ResidualMap
+from models.networks.resnet_spec import ENTRY, ResnetOptions
+from models.parameters import Group
 from models.posteriors.posterior import Drawn, Posterior
 from models.priors.prior import Prior
 
 if TYPE_CHECKING:
     from models.objectives.smoothing import Smoothing
 
-_INFERENCE, _GENERATIVE = 0, 1 << 16  # places of parameters' draws: never renumbered
+_PLACES: dict[Group, int] = {"inference": 0, "generative": 1 << 16}  # of parameters' draws: never renumbered
 
 
 class ResNet(BottomUp):
     """See `models.networks.network.Network`. Raises ValueError where the layers' grids do not fit the image."""
+
+    inference: list[ResidualMap]
+    generative: list[ResidualMap]
 
     def __init__(
         self,
@@ -65,43 +69,33 @@ class ResNet(BottomUp):
         grids, depth = options.latent_grids, len(self.latents)
         self.analytic_kl = frozenset({depth})
         self.top_inputs = options.top_inputs(shape.features)
-        sizes = options.maps, options.blocks
         self.grids, self.skips = grids, options.skip == "all"
-        below = (MapShape(*shape), *grids[:-1])
-        self.inference = [
-            ResidualMap(
-                f"inference.{i + 1}",
-                below[i],
-                grids[i],
-                *sizes,
-                i + 1,
-                _INFERENCE,
-                "inference",
-                entry=3 if i else ENTRY,
-            )
-            for i in range(depth)
-        ]
-        to_x = MapShape(likelihood.maps, shape.height, shape.width)
+        self.positions = tuple(each.positions for each in grids)
+        self.starts_from_data = options.normalization == "weight"
+
+        def between(group: Group, layer: int, given: MapShape, wanted: MapShape, **more: Any) -> ResidualMap:
+            name, sizes = f"{group}.{layer}", (options.maps, options.blocks)
+            address = layer, _PLACES[group]
+            return ResidualMap(name, given, wanted, *sizes, *address, group, normalized=self.starts_from_data, **more)
+
+        image, to_x = MapShape(*shape), MapShape(likelihood.maps, shape.height, shape.width)
         bias = likelihood.first_bias(mean_pixel)
-        self.generative = [
-            ResidualMap(
-                "generative.1",
-                options.seen_from(0),
-                to_x,
-                *sizes,
-                1,
-                _GENERATIVE,
-                "generative",
-                deviation=False,
-                bias=bias,
-            ),
-            *(
-                ResidualMap(
-                    f"generative.{i + 1}", options.seen_from(i), below[i], *sizes, i + 1, _GENERATIVE, "generative"
-                )
-                for i in range(1, depth)
-            ),
+        self.inference = [
+            between("inference", 1, image, grids[0], entry=ENTRY),
+            *(between("inference", i + 1, grids[i - 1], grids[i]) for i in range(1, depth)),
         ]
+        self.generative = [
+            between("generative", 1, options.seen_from(0), to_x, deviation=False, bias=bias),
+            *(between("generative", i + 1, options.seen_from(i), grids[i - 1]) for i in range(1, depth)),
+        ]
+        convolutions = [each.shape for made in (*self.inference, *self.generative) for each in made.convs]
+        self.widest = max(each.outputs * each.positions for each in convolutions)
+
+    def first_pass(self, params: Params, x: Tensor, noise: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Lengths and biases of normalised weights: see `models.networks.network.Network` and `FirstPass`."""
+        passing = FirstPass(params)
+        self.terms(passing, x, noise)
+        return passing.found
 
     def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
         """See `models.networks.network.Network`. With skip connections the top layer's map alone sees no other."""

@@ -35,6 +35,7 @@ OTHER = {
     "maps": (8, RESNET),
     "blocks": (2, RESNET),
     "skip": ("all", RESNET),
+    "normalization": ("weight", RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),

@@ -15,8 +15,14 @@ from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose
+from models.evaluation.accumulators import ChainBlock, Sizes
+from models.evaluation.activities import Activities
+from models.evaluation.evaluate import evaluate
+from models.evaluation.settings import Evaluation
+from models.evaluation.which import ImageBlock
+from models.networks.network import Layer, Terms
 from models.networks.residual import ResidualMap
-from models.networks.resnet_spec import ResnetOptions, generative_layers, halvings, inference_layers, saved_numbers
+from models.networks.resnet_spec import ResnetOptions, generative_convs, halvings, inference_convs, saved_numbers
 from models.objectives.elbo import OrnsteinUhlenbeck
 from models.objectives.smoothing import perturb
 from models.stack.stack import Stack
@@ -128,7 +134,7 @@ def test_a_block_of_100_maps_has_180200_parameters():
     """And of two latent layers of the paper's network on CIFAR-10 one has 2.2 million more, both ways."""
     options = ResnetOptions(latents="-".join(["8x16x16"] * 4), maps=100, blocks=6)
     image = ImageShape(3, 32, 32)
-    up, down = inference_layers(options, image)[1], generative_layers(options, image, 3)[1]
+    up, down = inference_convs(options, image)[1], generative_convs(options, image, 3)[1]
     numbers = [layer.weights + layer.outputs for layer in up]
     assert numbers[1] + numbers[2] == 180_200 and [layer.kind for layer in up[1:3]] == ["inner", "last"]
     assert sum(layer.weights + layer.outputs for layer in up + down) == pytest.approx(2.2e6, rel=0.01)
@@ -216,8 +222,8 @@ def test_rho_one_is_the_plain_vae_to_rounding(digits):
         ({"latents": "40-40"},
          "latents: layers should be maps x height x width joined by '-', as in 8x7x7-8x7x7; got '40-40'"),
         ({"latents": "8x3x3"},
-         "latents: 8x3x3 does not fit over the image of 8x8: its height and width should be those, halved any number of "
-         "times, which leaves 8x8 or 4x4 or 2x2 or 1x1"),
+         "latents: 8x3x3 does not fit over the image of 8x8: its height and width should be those, halved any number "
+         "of times, which leaves 8x8 or 4x4 or 2x2 or 1x1"),
         ({"latents": "8x16x16"}, "latents: 8x16x16 does not fit over the image of 8x8"),
         ({"latents": "8x4x2"}, "latents: 8x4x2 does not fit"),
         ({"latents": "8x2x2-8x4x4"}, "latents: 8x4x4 does not fit over the layer below of 2x2"),
@@ -284,3 +290,24 @@ def test_one_more_sample_of_smoothing_keeps_one_more_copy_of_the_smoothed_maps(d
     assert planned[6] == pytest.approx(kept[6], rel=0.06)
     plain = cells(2, batch_size=16, **fields)
     assert 4 * saved_numbers(plain[0], ImageShape(1, 8, 8)) == pytest.approx(saved_bytes(Stack(plain, digits)), rel=0.1)
+
+
+def test_a_map_is_active_by_its_variance_averaged_over_positions(digits):
+    """One strong position of four is enough, a weak one is not; units count as everywhere. An MLP has no maps."""
+    stack = Stack(cells(latents="3x2x2-2x1x1"), digits)
+    sizes = Sizes(1, stack.network.latents, (ImageBlock(0, 50, 4, 4, False),), torch.device("cpu"))
+    activities, source = Activities(sizes, 0.01), torch.Generator().manual_seed(0)
+    scale = torch.zeros(3, 4)
+    scale[0, 1], scale[1, 2] = 0.5, 0.15  # variances .25 and .0225, over four positions .0625 and .0056
+    mean = scale.view(1, 1, 1, 12) * torch.randn(1, 1, 50, 12, generator=source)
+    top = torch.zeros(1, 1, 50, 2)
+    for chain in range(4):
+        layers = tuple(Layer(each, each, each[..., 0], each[..., 0], positions=n) for each, n in ((mean, 4), (top, 1)))
+        activities.add(ChainBlock(Terms(top[..., 0], layers), sizes.blocks[0], range(chain, chain + 1)))
+    activities.end_of_images(sizes.blocks[0])
+    row = activities.row(0)
+    assert row["active_units"] == [2, 0] and row["active_maps"] == [1, 0]
+    evaluated = evaluate(stack, Evaluation(importance_samples=4))[0]
+    assert len(evaluated["active_maps"]) == 2
+    mlp = Stack([Cell(data="digits", latents="3-2", seed=0, hidden="5")], digits)
+    assert "active_maps" not in evaluate(mlp, Evaluation(importance_samples=4))[0]  # null in its row
