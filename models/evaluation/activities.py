@@ -58,7 +58,16 @@ class Activities(Accumulator):
             "active_maps": self._maps(variances) if known else None,
             "activity_passes": self.fewest,
             "active_threshold": threshold,
-        }
+        } | (self._maps(variances) if known else {})
+
+    def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
+        """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
+        grids."""
+        positions = [own.positions for own in self.layers]
+        if not all(positions):
+            return {}
+        means = [v.view(-1, n).mean(1) for v, n in zip(variances, positions, strict=True)]
+        return {"active_maps": [int((each > self.threshold).sum()) for each in means]}
 
     def _maps(self, variances: Sequence[Tensor]) -> list[int] | None:
         """Of each layer the maps whose V, averaged over positions, exceeds the threshold; None without any grid."""
