@@ -36,6 +36,7 @@ OTHER = {
     "maps": (8, RESNET),
     "blocks": (2, RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
+    "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),
