@@ -40,9 +40,11 @@ def run(args: Namespace) -> None:
         for stack in stacks.values():
             stack.train(2)
         candidates: dict[str, Callable[[], object]] = {
-            "aggressive": lambda: stacks["aggressive"].train(stacks["aggressive"].step + args.steps),
-            "encoder": lambda: [encoder_update(stacks["encoder"]) for _ in range(args.inner * args.steps)],
-            "joint": lambda: stacks["joint"].train(stacks["joint"].step + args.inner * args.steps),
+            "aggressive": lambda stacks=stacks: stacks["aggressive"].train(stacks["aggressive"].step + args.steps),
+            "encoder": lambda stacks=stacks: [
+                encoder_update(stacks["encoder"]) for _ in range(args.inner * args.steps)
+            ],
+            "joint": lambda stacks=stacks: stacks["joint"].train(stacks["joint"].step + args.inner * args.steps),
         }
         times = interleaved(candidates, args.repeats)
         cpu = {name: each.cpu for name, each in times.items()}

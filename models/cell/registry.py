@@ -23,6 +23,7 @@ from models.likelihoods.spec import (
     logistic_mixture_maps,
     one_per_channel,
 )
+from models.networks.ladder_resnet_spec import LadderResnetOptions, ladder_resnet_size
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
@@ -160,6 +161,12 @@ NETWORKS: dict[str, Entry] = {
         unsmoothable=TWO_LEVEL_UNSMOOTHABLE,
     ),
     "resnet": Entry("models.networks.resnet:ResNet", ResnetOptions, size=resnet_size),
+    "ladder_resnet": Entry(
+        "models.networks.ladder_resnet:LadderResNet",
+        LadderResnetOptions,
+        size=ladder_resnet_size,
+        unsmoothable=LADDER_UNSMOOTHABLE,
+    ),
 }
 
 PRIORS: dict[str, Entry] = {

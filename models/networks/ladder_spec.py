@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ UNSMOOTHABLE = (
     "z_i is drawn given z_{i+1} itself: smoothed samples of z_{i+1} in p(z_i|z_{i+1}) would not be the one that z_i "
     "depends on, and even with one sample, S = 1, the objective would not be that of the plain model"
 )
-_ONLY = {  # of other fields of a cell: the value that a ladder goes with, and why no other
+ONLY = {  # of other fields of a cell: the value that a ladder goes with, and why no other
     "posterior": ("gaussian", "what q merges by their precisions are Gaussians"),
     "prior": ("normal", "a prior made of q(z_L|·) would take each of its inputs the whole way up, which is not built"),
     "gradient_estimator": ("plain", "the others detach q's parameters, among which are maps that it shares with p"),
@@ -26,26 +27,39 @@ _ONLY = {  # of other fields of a cell: the value that a ladder goes with, and w
 
 
 @dataclass(frozen=True)
-class LadderOptions(MlpOptions):
-    """Sizes as of the hierarchical MLP, and what q takes from above."""
+class TopDownOptions:
+    """What q takes from above."""
 
     shared_top_down: str = option(
         "yes", "whether q's way down has the maps of p(z_i|z_{i+1}): `yes` (Sønderby et al. 2016), or `no`: its own",
         choices=("no", "yes"), shape=True, since=4,
     )  # fmt: skip
 
+
+@dataclass(frozen=True)
+class LadderOptions(TopDownOptions, MlpOptions):
+    """Sizes as of the hierarchical MLP, and what q takes from above."""
+
     def conflicts(self, cell: Cell) -> dict[str, str]:
         """A sentence for each field of the cell that does not go with a ladder."""
-        said = {name: getattr(cell, name) for name in _ONLY if hasattr(cell, name)}
-        return {
-            name: f"{name} should be {_ONLY[name][0]} with network ladder, got {value}, because {_ONLY[name][1]}"
-            for name, value in said.items()
-            if value not in (None, _ONLY[name][0])
-        }
+        return other_than(ONLY, cell)
 
     def words(self, network: str) -> str:
         """As of `MlpOptions`, with `unshared` where q has top-down maps of its own."""
         return f"{super().words(network)}{'' if self.shared_top_down == 'yes' else ' unshared'}"
+
+
+def other_than(only: Mapping[str, tuple[str, str]], cell: Cell) -> dict[str, str]:
+    """A sentence for each field of the cell that has another value than the one its network goes with.
+
+    only: by field, that value and why there is no other.
+    """
+    said = {name: getattr(cell, name) for name in only if hasattr(cell, name)}
+    return {
+        name: f"{name} should be {only[name][0]} with network {cell.network}, got {value}, because {only[name][1]}"
+        for name, value in said.items()
+        if value not in (None, only[name][0])
+    }
 
 
 def ladder_maps(cell: Cell, shape: ImageShape, chains: int = 0) -> list[Affine]:

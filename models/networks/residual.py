@@ -17,7 +17,7 @@ Shapes: C cells, S samples, B batch, rows R = S B, M hidden maps, I and O units 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,16 @@ from models.parameters import Group, Parameter
 
 Params = Mapping[str, Tensor]
 # Deviation of first weights times the root of their fan-in. What sees f is larger by what f takes away.
-GAIN = {"first": 1.0, "down": 1.5, "inner": 1.5, "last": 0.1, "up": 1.5, "head": 0.5}
-FIRST_DEVIATION = {"first": 1.0, "down": 1.0, "inner": 1.0, "last": 0.1, "up": 1.0, "head": 0.5}  # normalised, g₀
+GAIN = {"first": 1.0, "down": 1.5, "inner": 1.5, "last": 0.1, "up": 1.5, "joined": 1.5, "head": 0.5}
+FIRST_DEVIATION = {
+    "first": 1.0,
+    "down": 1.0,
+    "inner": 1.0,
+    "last": 0.1,
+    "up": 1.0,
+    "joined": 1.0,
+    "head": 0.5,
+}  # normalised, g₀
 MIN_DEVIATION = 0.01  # s
 _LENGTHS = 1 << 14  # places of lengths, after all convolutions
 _BIAS = 1 << 15  # place of the bias of every output, after all convolutions
@@ -174,20 +182,24 @@ class ResidualMap:
 
     def _through(self, params: Params, x: Tensor) -> Tensor:
         """(C, S, B, I) → (R, C O, H, W)."""
-        h = stacked(x, self.given.height, self.given.width)
-        for each in self.convs:
-            match each.shape.kind:
-                case "first":
-                    h = each(params, h)  # (R, C M, H', W')
-                case "inner":
-                    kept, h = h, each(params, elu(h))
-                case "last":
-                    h = each(params, elu(h)).add_(kept)
-                case "up":
-                    h = each(params, _twice_as_fine(elu(h)))
-                case _:  # down, head
-                    h = each(params, elu(h))
-        return h
+        return through(self.convs, params, stacked(x, self.given.height, self.given.width))
+
+
+def through(layers: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
+    """One convolution after the other, with what is done around each, (R, C I, H, W) → (R, C O, H', W')."""
+    for each in layers:
+        match each.shape.kind:
+            case "first":
+                h = each(params, h)  # (R, C M, H', W')
+            case "inner":
+                kept, h = h, each(params, elu(h))
+            case "last":
+                h = each(params, elu(h)).add_(kept)
+            case "up":
+                h = each(params, _twice_as_fine(elu(h)))
+            case _:  # down, head
+                h = each(params, elu(h))
+    return h
 
 
 def _twice_as_fine(h: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ OTHER = {
     "skip": ("all", RESNET),
     "normalization": ("weight", RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
+    "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "ladder": {"latents": "5-3", "hidden": "13-9/11"},
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
+        "ladder_resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
     },
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
@@ -68,8 +69,8 @@ TRAINABLE = [  # networks with the objectives that train them
     for objective, each in OBJECTIVES.items()
     if not (entry.unsmoothable and each.smooths)
 ]
-TOP_DOWN = ("ladder", "two_level")  # networks whose q draws the top layer first
-CONVOLUTIONAL = ("resnet",)  # networks whose layers lie on grids, which an image has to fit
+TOP_DOWN = ("ladder", "two_level", "ladder_resnet")  # networks whose q draws the top layer first
+CONVOLUTIONAL = ("resnet", "ladder_resnet")  # networks whose layers lie on grids, which an image has to fit
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
@@ -212,7 +213,7 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
         assert set(refused.value.faults) == {"objective"}
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "ladder"])  # which has the usual ones alone
+@pytest.mark.parametrize("network", [name for name in NETWORKS if "ladder" not in name])  # they have the usual ones
 @pytest.mark.parametrize(
     ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
 )
