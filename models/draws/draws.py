@@ -63,6 +63,13 @@ class Purpose(IntEnum):
     SPECTRUM_BINARISE = 75  # pixels of images at whose q a map is expanded (step = first image of the chunk)
     SPECTRUM_LATENT = 76  # noise of z_layer of the chain that leads there (the same)
     SPECTRUM_CIRCLE = 77  # the two points that span a circle around q(z_layer|·) (the same)
+    DROPOUT_INPUT = 100  # which inputs of a decoder are dropped (inner = inner update or refinement step)
+    DROPOUT_OUTPUT = 101  # which of its outputs (the same)
+
+
+OF_EVERY_STEP = frozenset(
+    (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH, Purpose.DROPOUT_INPUT, Purpose.DROPOUT_OUTPUT)
+)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:
@@ -183,7 +190,7 @@ class DeviceDraws(Draws):
     def _numbers(self, law: Law, shape: Sequence[int], step: int | Tensor, address: tuple[Purpose, int, int]) -> Tensor:
         count = math.prod(shape)
         asked = (law, *address, count)
-        if address[0] not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
+        if address[0] not in OF_EVERY_STEP:
             made = self._make({asked: count}, step)
         else:
             if asked not in self._known:

@@ -63,3 +63,25 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     of = Normal(mean, deviation, validate_args=False), Normal(p_mean, p_deviation, validate_args=False)
     divergence: Tensor = kl_divergence(*of)
     return divergence
+
+
+def lstm_step(gates: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    """h and c after a step, each (…, H), of what its gates are given, (…, 4 H), and c before it (None: 0).
+
+    Gates lie in the order i, f, o, g. σ(a) is ½ + ½ tanh(a / 2), whose bits do not depend on its place in memory.
+    """
+    units = gates.shape[-1] // 4
+    i, f, o = (0.5 * (0.5 * gates[..., : 3 * units]).tanh() + 0.5).chunk(3, -1)
+    g = gates[..., 3 * units :].tanh()
+    c = i * g if c is None else f * c + i * g
+    return o * c.tanh(), c
+
+
+def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
+    """`recurrent.lstm`: (C, R, T, 4 H), (C, H, 4 H), (C, R, H) twice → (C, R, T, H)."""
+    states = []
+    for t in range(inputs.shape[2]):
+        gates = inputs[:, :, t]
+        h, c = lstm_step(gates if h is None else torch.baddbmm(gates, h, recurrent), c)
+        states.append(h)
+    return torch.stack(states, 2)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.cell.fields import option
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -25,3 +26,8 @@ class GaussianOptions:
         1.0, "variance of a Gaussian likelihood", low=1e-9, high=1e9, symbol="σ²", label="decoder variance σ²",
         collapses="high",
     )  # fmt: skip
+
+
+def one_per_symbol(cell: Cell, shape: SequenceShape) -> int:
+    """A logit for each symbol, at every position."""
+    return shape.vocabulary

@@ -65,6 +65,7 @@ class Joint:
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         paths = stack.objective.paths()
         along: dict[str, Any] = {} if paths is None else {"paths": paths}
+        along |= stack.masks(step)
         terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())

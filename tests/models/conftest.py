@@ -8,6 +8,7 @@ import torch
 
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
+from models.data.sequences import Sequences, sequences
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +25,12 @@ def images() -> Dataset:
     """Grey images of 5×7 pixels, 200 / 40 / 60."""
     grey = np.random.default_rng(0).integers(0, 17, (300, 35)).astype(np.uint8)
     return Dataset("grey", grey[:200], grey[200:240], grey[240:], 16, ImageShape(1, 5, 7))
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Sequences:
+    """Of one to six of five symbols, 200 / 40 / 60."""
+    drawn = np.random.default_rng(0)
+    made = [[*drawn.choice([*"abcde"], drawn.integers(1, 7))] for _ in range(300)]
+    splits = {"train": made[:200], "validation": made[200:240], "test": made[240:]}
+    return sequences("sentences", splits, "abcde", length=6)
