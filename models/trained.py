@@ -20,6 +20,7 @@ from torch import Tensor
 import models.data
 from models.cell import Cell, find
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape, Shape
 from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
@@ -97,9 +98,10 @@ class TrainedModel:
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
         entry = find("data", cell.data)
-        shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
+        shape: Shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
         self.features = shape.features
-        like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        begun = np.full(shape.vocabulary if isinstance(shape, SequenceShape) else self.features, 0.5)
         self._network: Network = network_of([cell], shape, begun, like)  # where biases began is over
         self.latents = self._network.latents
         self._params: dict[str, Tensor] = {}

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from models.cell.image_shape import ImageShape
 
+END = 0  # the number of the end symbol
+
 
 class SequenceShape(NamedTuple):
     """Of one sequence: `length` symbols at most, its end among them, each one of `vocabulary`, the end among them."""

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.cell.sequence_shape import SequenceShape
+from models.cell.sequence_shape import END, SequenceShape
 from models.data.dataset import SPLITS, Dataset
 from models.data.sources import DataCorrupt
 
-END = 0  # the end symbol's number
 MAX_VOCABULARY = 1 << 24  # numbers that float32 has exactly, as which a network is given them
 UNKNOWN = "<unk>"  # stands for symbols that are not in the vocabulary
 

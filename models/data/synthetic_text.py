@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.cell.sequence_shape import SequenceShape
-from models.data.sequences import END, Sequences, dtype_of
+from models.cell.sequence_shape import END, SequenceShape
+from models.data.sequences import Sequences, dtype_of
 
 Numbers = npt.NDArray[np.float64]
 

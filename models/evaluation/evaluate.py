@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.data.sequences import scored
 from models.draws.draws import Purpose, draws_on
 from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
@@ -30,6 +31,7 @@ from models.evaluation.gradient_variance import gradient_variance
 from models.evaluation.hermite_spectrum import hermite_spectrum
 from models.evaluation.inputs import binarised, noise_of
 from models.evaluation.mutual_information import mutual_information
+from models.evaluation.perplexity import Perplexity
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
 from models.networks.network import Network
@@ -66,7 +68,8 @@ def evaluate(
     blocks = image_blocks(len(images), settings, quick)
     again = not quick and stack.dataset.kind == "probability"
     places = _places(stack)
-    parts = _parts(stack, places, blocks, settings, again)
+    tokens = scored(images) if stack.dataset.kind == "tokens" else 0
+    parts = _parts(stack, places, blocks, settings, again, tokens)
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for block in blocks:
@@ -95,9 +98,11 @@ def evaluate(
     return rows
 
 
-def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Accumulator]:
-    """One per metric, in the order of the columns. again: the images are binarised a second time."""
+def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool, tokens: int = 0) -> list[Accumulator]:
+    """One per metric, in the order of the columns. again: the images are binarised a second time; tokens: of sequences,
+    the symbols that are scored."""
     means, k = Means(sizes), settings.importance_samples
+    bound = Bound(sizes, means, k)
     return [
         means,
         Elbo(means),
@@ -106,7 +111,8 @@ def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Acc
         LayerTerms(means),
         TopUnits(sizes),
         Activities(sizes, settings.active_threshold),
-        Bound(sizes, means, k),
+        bound,
+        *([Perplexity(bound, tokens)] if tokens else []),
     ]
 
 
@@ -145,10 +151,15 @@ def _places(stack: Stack) -> list[slice]:
 
 
 def _parts(
-    stack: Stack, places: Sequence[slice], blocks: Sequence[ImageBlock], settings: Evaluation, again: bool
+    stack: Stack,
+    places: Sequence[slice],
+    blocks: Sequence[ImageBlock],
+    settings: Evaluation,
+    again: bool,
+    tokens: int,
 ) -> list[_Part]:
     parts = []
     for here in places:
         sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
-        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again)))
+        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again, tokens)))
     return parts

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from models.cell import Cell
-from models.cell.sequence_shape import SequenceShape
-from models.data.sequences import END
+from models.cell.sequence_shape import END, SequenceShape
 from models.likelihoods.likelihood import Drawn
 
 CLIPPED = 1e-6  # a symbol that no training sequence has starts at this probability

@@ -29,8 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.cell.sequence_shape import SequenceShape
-from models.data.sequences import END
+from models.cell.sequence_shape import END, SequenceShape
 from models.draws.draws import Draws, Purpose
 from models.kernels.densities import normal_log_prob, sigma
 from models.kernels.plain import lstm_step

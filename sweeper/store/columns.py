@@ -57,6 +57,7 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 
 DIVERGED = "the cell diverged"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+_NO_SYMBOLS = "the cell diverged, or its data are no sequences of symbols"
 _NOT_ASKED = "the cell diverged, or the evaluation does not ask for it"
 
 _NO_SUCH_OPTION = "the parts of the cell have no such option"
@@ -260,6 +261,15 @@ EVALUATION = [
         "`schema_version` is 1 have it by the delta method, too small: by about 10 % at K = 100, and the more the more "
         "unequal the weights are (0.040 for 0.097, 50 steps after the start, K = 20)",
         null=_BOUND_OFF, changed=2,
+    ),
+    _column(
+        "tokens", "int64", "symbols", "symbols of the evaluated sequences that are scored, of each its end as well",
+        null=_NO_SYMBOLS, since=5,
+    ),
+    _column(
+        "perplexity", "double", "",
+        "exp(− `iw_bound` · `images` / `tokens`): per symbol, ends among them; at least the model's, closer with K",
+        null=_NO_SYMBOLS, since=5,
     ),
     *_DIAGNOSES,
 ]  # fmt: skip
