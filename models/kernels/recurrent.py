@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.kernels import plain
 from models.kernels.buffers import gradient_buffer
+from models.kernels.elementwise import lstm_step, lstm_step_gradient
 from models.kernels.products import add_product, product
 
 
@@ -45,14 +46,7 @@ class _Lstm(torch.autograd.Function):
         for own, state, remembered, squashed in zip(gates, states, memory, active, strict=True):
             if last_h is not None:
                 add_product(own, last_h, recurrent)
-            switches = own[..., : 3 * units].mul_(0.5)  # σ(a) = ½ + ½ tanh(a / 2)
-            own.tanh_()
-            switches.mul_(0.5).add_(0.5)
-            i, f, o, g = own.chunk(4, -1)
-            torch.mul(i, g, out=remembered)
-            if last_c is not None:
-                remembered.addcmul_(f, last_c)
-            torch.mul(o, torch.tanh(remembered, out=squashed), out=state)
+            lstm_step(own, last_c, remembered, squashed, state)
             last_h, last_c = state, remembered
         ctx.save_for_backward(inputs, recurrent, h, c, gates, states, memory, active)
         return states.permute(1, 2, 0, 3).contiguous()
@@ -62,28 +56,15 @@ class _Lstm(torch.autograd.Function):
         inputs, recurrent, h, c, gates, states, memory, active = ctx.saved_tensors
         if torch.is_grad_enabled():  # it will be differentiated again
             return _again(grad, inputs, recurrent, h, c)
-        steps, units, back = len(gates), recurrent.shape[1], recurrent.mT
-        of_gates, of_states = torch.empty_like(gates), grad.permute(2, 0, 1, 3)
-        of_h: Tensor | None = None  # from the step after
-        of_c: Tensor | None = None
-        for t in reversed(range(steps)):
-            i, f, o, g = gates[t].chunk(4, -1)
-            of_i, of_f, of_o, of_g = of_gates[t].chunk(4, -1)
-            of_state = of_states[t] if of_h is None else of_h.add_(of_states[t])
-            of_memory = active[t].square().neg_().add_(1.0).mul_(o).mul_(of_state)
-            if of_c is not None:
-                of_memory.add_(of_c)
-            torch.mul(of_state, active[t], out=of_o)
-            torch.mul(of_memory, g, out=of_i)
-            torch.mul(of_memory, i, out=of_g)
-            before = memory[t - 1] if t else c
-            torch.mul(of_memory, before, out=of_f) if before is not None else of_f.zero_()
-            switches = gates[t][..., : 3 * units]
-            of_gates[t][..., : 3 * units].mul_(switches).mul_(1.0 - switches)
-            of_g.mul_(g.square().neg_().add_(1.0))
-            of_c = of_memory.mul_(f)
-            if t or h is not None:
-                of_h = product(of_gates[t], back)
+        back, of_gates, of_states = recurrent.mT, torch.empty_like(gates), grad.permute(2, 0, 1, 3).contiguous()
+        of_h, of_c = of_states[-1], torch.zeros_like(memory[0])
+        for t in reversed(range(len(gates))):
+            lstm_step_gradient(gates[t], memory[t - 1] if t else c, active[t], of_h, of_c, of_gates[t])
+            if t:
+                of_h = of_states[t - 1]
+                add_product(of_h, of_gates[t], back)
+        if h is not None:
+            of_h = product(of_gates[0], back)
         of_inputs = of_gates.permute(1, 2, 0, 3).contiguous()  # (C, R, T, 4 H)
         seen = states[:-1] if h is None else torch.cat([h.unsqueeze(0), states[:-1]])
         rows = seen.permute(1, 2, 0, 3).flatten(1, 2)
