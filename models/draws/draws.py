@@ -73,6 +73,13 @@ class Purpose(IntEnum):
     VALIDATE_LATENT = 86  # noise of z_layer (the same)
     VALIDATE_REFINE = 87  # noise of z_layer behind refined numbers (the same, inner = refinement step)
     EVALUATE_REFINE = 88  # the same in evaluation
+    DROPOUT_INPUT = 100  # which inputs of a decoder are dropped (inner = inner update or refinement step)
+    DROPOUT_OUTPUT = 101  # which of its outputs (the same)
+
+
+OF_EVERY_STEP = frozenset(
+    (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH, Purpose.DROPOUT_INPUT, Purpose.DROPOUT_OUTPUT)
+)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:
@@ -193,7 +200,7 @@ class DeviceDraws(Draws):
     def _numbers(self, law: Law, shape: Sequence[int], step: int | Tensor, address: tuple[Purpose, int, int]) -> Tensor:
         count = math.prod(shape)
         asked = (law, *address, count)
-        if address[0] not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
+        if address[0] not in OF_EVERY_STEP:
             made = self._make({asked: count}, step)
         else:
             if asked not in self._known:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from models.cell import find
+from models.data.sequences import scored
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
@@ -32,6 +33,7 @@ from models.evaluation.gradient_variance import gradient_variance
 from models.evaluation.hermite_spectrum import hermite_spectrum
 from models.evaluation.inputs import binarised, noise_of
 from models.evaluation.mutual_information import mutual_information
+from models.evaluation.perplexity import Perplexity
 from models.evaluation.refined import AGAIN, BOUNDS, refined
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
@@ -69,7 +71,8 @@ def evaluate(
     blocks = image_blocks(len(images), settings, quick)
     again = not quick and stack.dataset.kind == "probability"
     places = _places(stack)
-    parts = _parts(stack, places, blocks, settings, again)
+    tokens = scored(images) if stack.dataset.kind == "tokens" else 0
+    parts = _parts(stack, places, blocks, settings, again, tokens)
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for block in blocks:
@@ -100,10 +103,13 @@ def evaluate(
     return rows
 
 
-def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool, levels: int = 0) -> list[Accumulator]:
+def accumulators_of(
+    sizes: Sizes, settings: Evaluation, again: bool, levels: int = 0, tokens: int = 0
+) -> list[Accumulator]:
     """One per metric, in the order of the columns.
 
-    again: the images are binarised a second time; levels: values of an image that are levels and have a probability.
+    again: the images are binarised a second time; levels: values of an image that are levels and have a probability;
+    tokens: of sequences, the symbols that are scored.
     """
     means, k = Means(sizes), settings.importance_samples
     elbo, bound = Elbo(means), Bound(sizes, means, k)
@@ -117,6 +123,7 @@ def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool, levels: int
         Activities(sizes, settings.active_threshold),
         bound,
         *([BitsPerDim(elbo, bound, levels)] if levels else []),
+        *([Perplexity(bound, tokens)] if tokens else []),
     ]
 
 
@@ -169,12 +176,18 @@ def _places(stack: Stack) -> list[slice]:
 
 
 def _parts(
-    stack: Stack, places: Sequence[slice], blocks: Sequence[ImageBlock], settings: Evaluation, again: bool
+    stack: Stack,
+    places: Sequence[slice],
+    blocks: Sequence[ImageBlock],
+    settings: Evaluation,
+    again: bool,
+    tokens: int,
 ) -> list[_Part]:
     parts, levels = [], 0
     if stack.dataset.kind == "levels" and not find("likelihood", stack.cells[0].likelihood).density:
         levels = stack.dataset.features
     for here in places:
         sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
-        parts.append(_Part(here, *stack.part(here), sizes.cells, accumulators_of(sizes, settings, again, levels)))
+        accumulators = accumulators_of(sizes, settings, again, levels, tokens)
+        parts.append(_Part(here, *stack.part(here), sizes.cells, accumulators))
     return parts

@@ -81,3 +81,25 @@ def level_log_prob(level: Tensor, location: Tensor, log_scale: Tensor, ends: tup
     zero = torch.zeros((), dtype=location.dtype, device=location.device)
     outer = torch.where(level < 255, below_top, zero) + torch.where(level > 0, above_bottom, zero)
     return outer + torch.where((level > 0) & (level < 255), width, zero)
+
+
+def lstm_step(gates: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    """h and c after a step, each (…, H), of what its gates are given, (…, 4 H), and c before it (None: 0).
+
+    Gates lie in the order i, f, o, g. σ(a) is ½ + ½ tanh(a / 2), whose bits do not depend on its place in memory.
+    """
+    units = gates.shape[-1] // 4
+    i, f, o = (0.5 * (0.5 * gates[..., : 3 * units]).tanh() + 0.5).chunk(3, -1)
+    g = gates[..., 3 * units :].tanh()
+    c = i * g if c is None else f * c + i * g
+    return o * c.tanh(), c
+
+
+def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
+    """`recurrent.lstm`: (C, R, T, 4 H), (C, H, 4 H), (C, R, H) twice → (C, R, T, H)."""
+    states = []
+    for t in range(inputs.shape[2]):
+        gates = inputs[:, :, t]
+        h, c = lstm_step(gates if h is None else torch.baddbmm(gates, h, recurrent), c)
+        states.append(h)
+    return torch.stack(states, 2)

@@ -80,6 +80,7 @@ class Joint:
         along: dict[str, Any] = {} if paths is None else {"paths": paths}
         if given := self._given(stack, x, step):
             along["given"] = given
+        along |= stack.masks(step)
         terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from models.cell import Cell, find
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose, draws_on
 from models.kernels.products import precision
-from models.networks.network import Network, network_of
+from models.networks.network import Network, masks_of, network_of
 from models.objectives.objective import Objective
 from models.procedures.procedure import Procedure
 from models.stack.block import Block
@@ -140,6 +141,10 @@ class Stack:
         purpose, shape = Purpose.INNER_BINARISE if inner else Purpose.BINARISE, (*size, data.features)
         x: Tensor = data.observe(rows, lambda: own.uniform(purpose, shape, step, inner=inner))
         return self.draws.to_cells(x.to(self.dtype).unsqueeze(1))
+
+    def masks(self, step: int | Tensor, inner: int = 0) -> dict[str, Any]:
+        """What `terms` is given for dropout in a training step: see `models.networks.network.masks_of`."""
+        return masks_of(self.network, self.draws, step, self.batch_size, inner)
 
     def train(self, steps: int) -> None:
         """Train up to absolute step `steps`, or until no cell is active."""

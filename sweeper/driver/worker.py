@@ -166,7 +166,7 @@ class Worker:
         begun = time.monotonic()
         rows = evaluate(stack, job.evaluation, between=self._between_evaluations)
         drawn: list[bytes | None] = [None] * len(rows)
-        if job.pictures:
+        if job.pictures and stack.dataset.kind != "tokens":  # sentences are no pictures
             drawn = [to_png(each) for each in draw_pictures(stack, job.evaluation, job.pictures)]
         evaluation_s = (time.monotonic() - begun) / len(self.records)
         for i, (row, pictures) in enumerate(zip(rows, drawn, strict=True)):

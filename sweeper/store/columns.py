@@ -58,6 +58,7 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 DIVERGED = "the cell diverged"
 _NO_LEVELS = "the data are no levels but binary, binarised or real, or the likelihood is a density, as `gaussian`"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+_NO_SYMBOLS = "the cell diverged, or its data are no sequences of symbols"
 _NOT_ASKED = "the cell diverged, or the evaluation does not ask for it"
 
 _NO_SUCH_OPTION = "the parts of the cell have no such option"
@@ -277,6 +278,15 @@ EVALUATION = [
     _column(
         "bits_per_dim_iw", "double", "bits/dimension", "the same of `iw_bound`",
         null=f"the cell diverged, {_NO_LEVELS}, or the evaluation asks for no such bound", since=5,
+    ),
+    _column(
+        "tokens", "int64", "symbols", "symbols of the evaluated sequences that are scored, of each its end as well",
+        null=_NO_SYMBOLS, since=5,
+    ),
+    _column(
+        "perplexity", "double", "",
+        "exp(− `iw_bound` · `images` / `tokens`): per symbol, ends among them; at least the model's, closer with K",
+        null=_NO_SYMBOLS, since=5,
     ),
     *_DIAGNOSES,
 ]  # fmt: skip
