@@ -49,7 +49,7 @@ class Activities(Accumulator):
         known, threshold = self.fewest > 1, self.threshold
         variances, noises, one_pass = zip(*(own.activity(cell) for own in self.layers), strict=True)
         units = [int((v > threshold).sum()) for v in variances] if known else None
-        return {
+        found: dict[str, Any] = {
             "active_units": units,
             "active_units_one_pass": [int((t > threshold).sum()) for t in one_pass],
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
@@ -57,7 +57,8 @@ class Activities(Accumulator):
             "activity_noise": [w.tolist() for w in noises] if known else None,
             "activity_passes": self.fewest,
             "active_threshold": threshold,
-        } | (self._maps(variances) if known else {})
+        }
+        return found | self._maps(variances) if known else found
 
     def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
         """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
