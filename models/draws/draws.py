@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     NOISE_BINARISE = 21  # its pixels
     NOISE_LATENT = 22  # noise of z_layer
     NOISE_SMOOTH = 23  # noise of the smoothing of the map from z_layer
+    FIRST_PASS = 60  # noise of z_layer in the pass that weight normalisation starts from
     INFORMATION_BINARISE = 70  # pixels of images behind a mutual information (step = first image of the chunk)
     INFORMATION_LATENT = 71  # noise of z_layer (the same, inner = block of chains)
     GRADIENT_BINARISE = 72  # pixels of the batch whose gradients' variance is measured

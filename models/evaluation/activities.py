@@ -12,6 +12,7 @@ variance of q in it, and one chain calls every unit active.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class Activities(Accumulator):
         if block.again:
             return
         for own, layer in zip(self.layers, block.terms.layers, strict=True):
+            own.positions = layer.positions
             own.add(layer.q_mean.double().expand(-1, len(block.chains), -1, -1), block)
 
     def end_of_images(self, images: ImageBlock) -> None:
@@ -53,16 +55,25 @@ class Activities(Accumulator):
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
             "activity_variance": [v.tolist() for v in variances] if known else None,
             "activity_noise": [w.tolist() for w in noises] if known else None,
+            "active_maps": self._maps(variances) if known else None,
             "activity_passes": self.fewest,
             "active_threshold": threshold,
         }
+
+    def _maps(self, variances: Sequence[Tensor]) -> list[int] | None:
+        """Of each layer the maps whose V, averaged over positions, exceeds the threshold; None without any grid."""
+        positions = [own.positions for own in self.layers]
+        if not all(positions):
+            return None
+        means = [v.view(-1, n).mean(1) for v, n in zip(variances, positions, strict=True)]
+        return [int((each > self.threshold).sum()) for each in means]
 
 
 class _LayerActivity:
     """Running sums of q's mean, unit by unit of a layer."""
 
     def __init__(self, sizes: Sizes, units: int):
-        self.images = sizes.images
+        self.images, self.positions = sizes.images, 0
         # Σ over chains for the images of the block, and the first chain of these
         self.mean, self.squared, self.first_pass = (sizes.zeros(sizes.largest_block, units) for _ in range(3))
         # Σ over images of W and of W / R

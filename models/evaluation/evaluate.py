@@ -146,7 +146,7 @@ class _Part:
 
 def _places(stack: Stack) -> list[slice]:
     """The stack's cells in order, as many at a time as `NUMBERS` allows."""
-    widest = max(param.shape[-1] for param in stack.params.values())
+    widest = getattr(stack.network, "widest", 0) or max(param.shape[-1] for param in stack.params.values())
     few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
     return [slice(first, first + few) for first in range(0, len(stack.cells), few)]
 

@@ -60,11 +60,13 @@ class BottomUp:
         generative: the maps from z_i to z_{i−1}; the first one puts out what the likelihood is given, (…, maps ×
             positions).
         top_inputs: numbers that the last inference map is given.
+        positions: of each layer's maps; none where units lie on no grid.
     """
 
     inference: Sequence[Map]
     generative: Sequence[Map]
     top_inputs: int
+    positions: tuple[int, ...] = ()
     latents: tuple[int, ...]
     shape: ImageShape
     analytic_kl: frozenset[int]
@@ -106,7 +108,7 @@ class BottomUp:
             log_q = self.posterior.log_prob(drawn) if paths is None else log_q_fixed[i]  # (C, S, B)
             kl = p_mean = p_deviation = None
             if i + 1 < len(q):
-                p_mean, p_deviation = self._prior(params, i + 1, q[i + 1], smoothing)  # (C, S, B, N_i)
+                p_mean, p_deviation = self._prior(params, i + 1, q[i + 1 :], smoothing)  # (C, S, B, N_i)
                 log_p = normal_log_prob(drawn.z, p_mean, p_deviation)  # (C, S, B)
             else:
                 log_p = self.prior.log_prob(params, drawn.z, self._top(params))
@@ -114,9 +116,12 @@ class BottomUp:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
             q_mean, q_deviation = drawn.moments()
             density = None if q_deviation is not None else self.posterior.density(drawn)
-            layers.append(Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density))
+            positions = self.positions[i] if self.positions else 0
+            layers.append(
+                Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density, positions)
+            )
         if smoothing is None or smoothing.output is None:
-            log_px = self._log_px(params, x, q[0].z)
+            log_px = self._log_px(params, x, self._seen([drawn.z for drawn in q]))
         else:
             log_px = self._smoothed_log_px(params, x, q[0], smoothing)
         return Terms(log_px, tuple(layers), paths)
@@ -175,13 +180,21 @@ class BottomUp:
         """q(z_L|·), as a prior that looks at it is given it."""
         return lambda below: self._posterior(params, len(self.latents), below)
 
-    def _prior(self, params: Params, i: int, above: Drawn, smoothing: Smoothing | None) -> Numbers:
-        """Mean and deviation of p(z_i|z_{i+1}), each (C, S, B, N_i); `i` from 1."""
+    def _prior(self, params: Params, i: int, above: Sequence[Drawn], smoothing: Smoothing | None) -> Numbers:
+        """Mean and deviation of p(z_i|z_{i+1}), each (C, S, B, N_i), given layers i + 1 … L; `i` from 1."""
         down = self.generative[i]
         if smoothing is None:
-            return down.gaussian(params, above.z)
-        samples = smoothing.samples(i + 1, above.z, above.mean, above.deviation)  # (C, samples of it, S B, N_{i+1})
-        return smoothing.average(partial(down.gaussian, params), samples, above.z.shape[1])
+            return down.gaussian(params, self._seen([each.z for each in above]))
+        samples = self._smoothed(params, i + 1, above, smoothing)  # (C, samples of it, S B, N_{i+1})
+        return smoothing.average(partial(down.gaussian, params), samples, above[0].z.shape[1])
+
+    def _seen(self, z: Sequence[Tensor]) -> Tensor:
+        """What the generative map from a layer is given, of samples of this layer and all above."""
+        return z[0]
+
+    def _smoothed(self, params: Params, i: int, q: Sequence[Drawn], smoothing: Smoothing) -> Tensor:
+        """The same of smoothed samples, (C, samples of it, S B, ·), given q of layers i … L."""
+        return smoothing.samples(i, q[0].z, q[0].mean, q[0].deviation)
 
     def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
         """See `models.networks.network.Network`."""
@@ -194,10 +207,11 @@ class BottomUp:
         if z is None:
             *noise, top = noise
             z = self.prior.sample(params, top, self._top(params))
+        known = [z, *above]  # of this layer and those above it
         for i in range(len(noise), 0, -1):
-            mean, deviation = self.generative[i].gaussian(params, z)
-            z = torch.addcmul(mean, deviation, noise[i - 1])
-        return self.likelihood.mean(self._output(params, z))
+            mean, deviation = self.generative[i].gaussian(params, self._seen(known))
+            known.insert(0, torch.addcmul(mean, deviation, noise[i - 1]))
+        return self.likelihood.mean(self._output(params, self._seen(known)))
 
     def _output(self, params: Params, z: Tensor) -> Tensor:
         """What the likelihood is given, (C, S, B, maps × positions)."""

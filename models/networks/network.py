@@ -38,6 +38,7 @@ class Layer:
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
     - `p_mean`, `p_deviation`: of p(z_i|z_{i+1}), smoothed where training smooths it; None where it is no diagonal
       Gaussian, or has no maps, as the prior of the top layer.
+    - `positions`: height × width of the layer's maps, whose units lie one map after the other; 0: they lie on no grid.
     - `q_density`: where it is none, `models.posteriors.posterior.Posterior.density` of the layer.
     """
 
@@ -50,6 +51,7 @@ class Layer:
     p_mean: Tensor | None = None
     p_deviation: Tensor | None = None
     q_density: Callable[[Tensor], Tensor] | None = None
+    positions: int = 0
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
@@ -93,6 +95,15 @@ class Network(Protocol):
         latents: units of layers 1 … L.
         analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what q is given.
         likelihood, prior, posterior: as given.
+
+    A network some of whose first values follow from data also has `starts_from_data`, true, and
+
+        first_pass(params, x, noise) → these values by name, each (cells, …)
+
+    of the cells' own first minibatch and noise, as for `terms`, through which it goes once, before step 0. So they are
+    a function of seed, data, batch size and architecture alone.
+
+    `widest`, of a network whose activations are larger than its parameters: numbers of the largest, of one row.
     """
 
     latents: tuple[int, ...]

@@ -18,20 +18,22 @@ from models.kernels import convolution
 from models.kernels.convolution import elu, stacked, unstacked
 from models.kernels.densities import sigma
 from models.networks.network import Numbers, Params
-from models.networks.residual import ResidualLayer, ResidualMap, through
-from models.networks.resnet_spec import Layer
+from models.networks.residual import ResidualMap, StackedConv, through
+from models.networks.resnet_spec import Conv
 from models.parameters import Group, Parameter
 
 
-def path_of(name: str, shapes: Sequence[Layer], layer: int, place: int, group: Group) -> list[ResidualLayer]:
+def path_of(
+    name: str, shapes: Sequence[Conv], layer: int, place: int, group: Group, normalized: bool
+) -> list[StackedConv]:
     """The convolutions of a path, or of a head; arguments as of `ResidualMap`."""
     return [
-        ResidualLayer(f"{name}.{number}", shape, layer, place + 2 * number, group)
+        StackedConv(f"{name}.{number}", shape, layer, place + 2 * number, group, normalized)
         for number, shape in enumerate(shapes)
     ]
 
 
-def numbers_of(head: ResidualLayer, params: Params, h: Tensor, cells: int, samples: int) -> Numbers:
+def numbers_of(head: StackedConv, params: Params, h: Tensor, cells: int, samples: int) -> Numbers:
     """Mean and deviation of a head's Gaussian, each (C, S, B, N), of features (S B, C M, H, W)."""
     mean, raw = unstacked(head(params, elu(h)), cells, samples, 2)
     return mean, sigma(raw)
@@ -39,7 +41,7 @@ def numbers_of(head: ResidualLayer, params: Params, h: Tensor, cells: int, sampl
 
 def features(map: ResidualMap, params: Params, z: Tensor) -> Tensor:
     """What a map's head is given of (C, S, B, I): (R, C M, H, W)."""
-    return through(map.layers[:-1], params, stacked(z, map.given.height, map.given.width))
+    return through(map.convs[:-1], params, stacked(z, map.given.height, map.given.width))
 
 
 def plus(h: Tensor, more: Tensor) -> Tensor:
@@ -51,13 +53,13 @@ def plus(h: Tensor, more: Tensor) -> Tensor:
 
 class Merge:
     """q's numbers from the features of an image, d, and those that come from above, g: a convolution of both side by
-    side, a residual block and a head, whose convolutions `shapes` lists.
+    side, a residual block and a head; `convs` are these in order.
 
     The convolution of both is computed as the sum of one of each: the image's then see it once, whatever the chains.
     """
 
-    def __init__(self, name: str, shapes: Sequence[Layer], layer: int, place: int):
-        self.joined, *self.block, self.head = path_of(name, shapes, layer, place, "inference")
+    def __init__(self, convs: Sequence[StackedConv]):
+        self.joined, *self.block, self.head = convs
 
     def parameters(self) -> Iterator[Parameter]:
         """Of the convolutions in order."""
@@ -66,8 +68,11 @@ class Merge:
 
     def __call__(self, params: Params, d: Tensor, g: Tensor, cells: int, samples: int) -> Numbers:
         """d (B, C M, H, W) or (S B, …), g (S B, C M, H, W) → mean and deviation, each (C, S, B, N)."""
-        weight, bias = params[f"{self.joined.name}.weight"], params[f"{self.joined.name}.bias"]
-        of_d, of_g = weight.chunk(2, 2)
-        of_g_alone = convolution.convolve(elu(g), of_g, torch.zeros_like(bias))
-        h = plus(of_g_alone, convolution.convolve(elu(d), of_d, bias))
-        return numbers_of(self.head, params, through(self.block, params, h), cells, samples)
+
+        def both(weight: Tensor, bias: Tensor) -> Tensor:
+            of_d, of_g = weight.chunk(2, 2)
+            from_g = convolution.convolve(elu(g), of_g, torch.zeros_like(bias))
+            return plus(from_g, convolution.convolve(elu(d), of_d, bias))
+
+        h = through(self.block, params, self.joined.with_weights(params, both))
+        return numbers_of(self.head, params, h, cells, samples)

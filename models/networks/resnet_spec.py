@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENTRY = 5  # kernel of the first convolution of an image; all others are 3 × 3
 
 
-class Layer(NamedTuple):
+class Conv(NamedTuple):
     """A convolution of a map, from so many maps to so many, with a square kernel, and what is done around it.
 
     `kind`: `first`; `down`, at half the height and width of what it is given; `inner` and `last` of a residual block;
@@ -46,7 +46,7 @@ def halvings(fine: Sequence[int], coarse: Sequence[int]) -> int | None:
     return times if all(f == c << times for f, c in zip(fine, coarse, strict=True)) else None
 
 
-def map_layers(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks: int, entry: int = 3) -> list[Layer]:
+def map_convs(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks: int, entry: int = 3) -> list[Conv]:
     """The convolutions of a map of `models.networks.residual`, in order.
 
     heads: numbers that it puts out for each of the `wanted` ones; entry: size of the first kernel.
@@ -59,12 +59,12 @@ def map_layers(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks:
         stride = 2 if down else 1
         positions //= stride**2
         kind, inputs, size = ("down", maps, 3) if number else ("first", given.maps, entry)
-        found.append(Layer(kind, inputs, maps, positions, size, stride))
-    found += [Layer(kind, maps, maps, positions) for _ in range(blocks) for kind in ("inner", "last")]
+        found.append(Conv(kind, inputs, maps, positions, size, stride))
+    found += [Conv(kind, maps, maps, positions) for _ in range(blocks) for kind in ("inner", "last")]
     for _ in range(up):
         positions *= 4
-        found.append(Layer("up", maps, maps, positions))
-    return [*found, Layer("head", maps, heads * wanted.maps, positions)]
+        found.append(Conv("up", maps, maps, positions))
+    return [*found, Conv("head", maps, heads * wanted.maps, positions)]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,17 @@ class ResnetOptions(LatentOptions):
     blocks: int = option(
         1, "residual blocks between stochastic layers", unit="blocks", low=1, high=100, shape=True, since=5,
         symbol="blocks", label="residual blocks between layers",
+    )  # fmt: skip
+
+    skip: str = option(
+        "none", "what p(z_i|·) and p(x|·) see: the layer above them (`none`), or `all` layers above", since=5,
+        choices=("none", "all"), shape=True,
+    )  # fmt: skip
+
+    normalization: str = option(
+        "none", "`none`, or `weight`: of each convolution the length of a map's weights is a parameter of its own, and "
+        "it starts where the maps of the first minibatch have mean 0 and a given deviation", since=5,
+        choices=("none", "weight"), shape=True,
     )  # fmt: skip
 
     @cached_property
@@ -113,7 +124,18 @@ class ResnetOptions(LatentOptions):
                 f"posterior should be gaussian with network {cell.network}, got {cell.posterior}: its inference maps "
                 "have no outputs for a flow"
             )
+        if self.skip == "all":
+            found |= _conflicts_of_skips(cell)
         return found
+
+    def canonical(self) -> ResnetOptions:
+        """A single layer has none above it to skip."""
+        return replace(self, skip="none") if len(self.latent_sizes) == 1 else self
+
+    def seen_from(self, place: int) -> MapShape:
+        """What the generative map from layer `place` + 1 sees."""
+        grids = self.latent_grids[place:] if self.skip == "all" else self.latent_grids[place : place + 1]
+        return MapShape(sum(each.maps for each in grids), *grids[0][1:])
 
     def top_inputs(self, features: int) -> int:
         """See `models.networks.mlp_spec.MlpOptions`."""
@@ -126,12 +148,34 @@ class ResnetOptions(LatentOptions):
 
     def top_maps(self, rows: int, shape: ImageShape) -> list[Convolution]:
         """The convolutions of one more pass of so many rows through the top layer's inference map."""
-        return list(_applied(inference_layers(self, shape)[-1], rows))
+        return list(_applied(inference_convs(self, shape)[-1], rows))
 
     def words(self, network: str) -> str:
-        """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`."""
+        """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`, with `skips` and `weight norm` where there are such."""
         counts = f"{self.maps} map{'s' * (self.maps > 1)}, {self.blocks} block{'s' * (self.blocks > 1)}"
-        return f"{network} {self.latents} ({counts})"
+        more = " skips" * (self.skip == "all") + " weight norm" * (self.normalization == "weight")
+        return f"{network} {self.latents} ({counts}){more}"
+
+
+def _conflicts_of_skips(cell: Cell) -> dict[str, str]:
+    """A sentence for each option of smoothing that does not go with skip connections."""
+    found = {
+        name: f"{name} should be no with skip all, got yes: {why}"
+        for name, why in (
+            (
+                "smooth_posterior",
+                "the samples that its maps see are drawn by the inference maps, which have to be those of q",
+            ),
+            ("smooth_output", "p(x|·) sees all layers, and to smooth it is defined for z₁ alone"),
+        )
+        if cell.has(name) and getattr(cell, name) == "yes"
+    }
+    if cell.smoothed and cell.has("gradient_estimator") and cell.gradient_estimator != "plain":
+        found["gradient_estimator"] = (
+            f"gradient_estimator should be plain with skip all and objective {cell.objective}, got "
+            f"{cell.gradient_estimator}: the inference maps draw the smoothed samples too, which no weight is known for"
+        )
+    return found
 
 
 def _misfit(latents: MapShape, below: Sequence[int], what: str) -> dict[str, str]:
@@ -151,21 +195,22 @@ def _misfit(latents: MapShape, below: Sequence[int], what: str) -> dict[str, str
     }
 
 
-def inference_layers(options: ResnetOptions, image: ImageShape) -> list[list[Layer]]:
+def inference_convs(options: ResnetOptions, image: ImageShape) -> list[list[Conv]]:
     """The convolutions of the maps from below to layers 1 … L."""
     below = (MapShape(*image), *options.latent_grids[:-1])
     return [
-        map_layers(given, wanted, 2, options.maps, options.blocks, 3 if place else ENTRY)
+        map_convs(given, wanted, 2, options.maps, options.blocks, 3 if place else ENTRY)
         for place, (given, wanted) in enumerate(zip(below, options.latent_grids, strict=True))
     ]
 
 
-def generative_layers(options: ResnetOptions, image: ImageShape, outputs: int) -> list[list[Layer]]:
+def generative_convs(options: ResnetOptions, image: ImageShape, outputs: int) -> list[list[Conv]]:
     """The convolutions of the maps from layers 1 … L to what is below; `outputs`: numbers per position of an image."""
     below = (MapShape(outputs, image.height, image.width), *options.latent_grids[:-1])
     return [
-        map_layers(given, wanted, 2 if place else 1, options.maps, options.blocks)
-        for place, (given, wanted) in enumerate(zip(options.latent_grids, below, strict=True))
+        map_convs(given, wanted, 2 if place else 1, options.maps, options.blocks)
+        for place, wanted in enumerate(below)
+        for given in [options.seen_from(place)]
     ]
 
 
@@ -174,7 +219,7 @@ class Convolution:
     """A convolution in a training step of a cell, of so many rows; the rest as of `models.cell.size.Affine`."""
 
     rows: int
-    layer: Layer
+    conv: Conv
     of_data: bool = False
     fixed: bool = False
     again: bool = False
@@ -182,19 +227,19 @@ class Convolution:
     @property
     def outputs(self) -> int:
         """Numbers of a row that come out."""
-        return self.layer.outputs * self.layer.positions
+        return self.conv.outputs * self.conv.positions
 
     @property
     def kept(self) -> int:
         """Numbers that go in, which are kept for the gradient of the weights."""
-        halved = self.layer.stride**2
-        return self.rows * self.layer.inputs * self.layer.positions * halved
+        halved = self.conv.stride**2
+        return self.rows * self.conv.inputs * self.conv.positions * halved
 
     @property
     def flops(self) -> int:
         """Of the products: one forward, one for the weight's gradient and one for the input's."""
         passes = 6 - 2 * self.of_data - 2 * self.fixed
-        return passes * self.rows * self.layer.positions * self.layer.weights
+        return passes * self.rows * self.conv.positions * self.conv.weights
 
 
 def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
@@ -206,34 +251,54 @@ def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
     options: ResnetOptions = cell.options("network")
     samples, rows = Smoothed.of(cell), cell.batch_size * cell.training_chains
     found: list[Convolution] = []
-    up, down = inference_layers(options, image), generative_layers(options, image, image.channels)
+    up, down = inference_convs(options, image), generative_convs(options, image, image.channels)
     for place, (upward, downward) in enumerate(zip(up, down, strict=True)):
         up_rows = rows * samples.up if place else cell.batch_size
         found += _applied(upward, up_rows, of_data=not place)
         found += _applied(downward, rows * (samples.down if place else samples.output))
         for fixed in passes_again(cell) if place else ():
             found += _applied(upward, up_rows, again=True, fixed=fixed)
+        if (
+            cell.smoothed and options.skip == "all" and place > 1
+        ):  # once for each map that sees z_{i+1} and lower layers
+            for _ in range(place - 1):
+                found += _applied(upward, rows * samples.down, again=True)
     return found
 
 
-def _applied(layers: Sequence[Layer], rows: int, of_data: bool = False, **more: bool) -> Iterator[Convolution]:
-    return (Convolution(rows, layer, of_data and not place, **more) for place, layer in enumerate(layers))
+def _applied(convs: Sequence[Conv], rows: int, of_data: bool = False, **more: bool) -> Iterator[Convolution]:
+    return (Convolution(rows, conv, of_data and not place, **more) for place, conv in enumerate(convs))
 
 
 def resnet_size(cell: Cell, shape: ImageShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
     convolutions = resnet_convolutions(cell, shape)
-    parameters = sum(each.layer.weights + each.layer.outputs for each in convolutions if not each.again)
+    parameters = sum(each.conv.weights + each.conv.outputs for each in convolutions if not each.again)
+    if cell.normalization == "weight":
+        parameters += sum(each.conv.outputs for each in convolutions if not each.again)
     parameters += shape.channels * shape.positions  # the bias of every number that the likelihood is given
     number_bytes = 8 if cell.precision == "float64" else 4
     numbers = 4 * parameters + max(_kept(cell, shape, convolutions), 3 * parameters)  # as of `mlp_size`
     return Size(parameters, sum(each.flops for each in convolutions), number_bytes * numbers)
 
 
-def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
-    """Numbers that live at once in a training step of a cell beside its state."""
+def saved_numbers(cell: Cell, shape: ImageShape) -> int:
+    """Numbers that the graph of a step holds for its gradient, to a few percent.
+
+    With one more sample of smoothing they grow by exactly those of one more copy of the smoothed maps.
+    """
+    cell = cell.canonical()
+    samples, sizes = Smoothed.of(cell), cell.latent_sizes
     rows: int = cell.batch_size * cell.training_chains
-    kept = sum(each.kept + (each.rows * each.layer.positions * each.layer.outputs * (each.layer.kind == "head"))
-               for each in convolutions)  # fmt: skip
-    kept += rows * (2 * shape.features + 5 * sum(cell.latent_sizes))
-    return kept + 4 * max(each.kept for each in convolutions)  # gradients on their way
+    convolutions = resnet_convolutions(cell, shape)
+    found = sum(each.kept + each.conv.weights for each in convolutions)
+    found += sum(each.kept // 4 for each in convolutions if each.conv.kind == "up")  # before it is made finer
+    found += sum(each.rows * each.outputs // 2 for each in convolutions if each.conv.kind == "head")  # slopes of σ
+    if cell.smoothed:  # noise
+        found += rows * (samples.down * sum(sizes[1:]) + (samples.up > 1) * samples.up * sum(sizes[:-1]))
+    return found + rows * (2 * shape.features + 4 * sum(sizes))
+
+
+def _kept(cell: Cell, shape: ImageShape, convolutions: Sequence[Convolution]) -> int:
+    """Numbers that live at once in a training step of a cell beside its state, with those of gradients on their way."""
+    return saved_numbers(cell, shape) + 3 * max(each.kept for each in convolutions)

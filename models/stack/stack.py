@@ -54,6 +54,18 @@ class Stack:
         state = self.procedure.state(len(cells), self.device)
         self.state: dict[str, Tensor] = first_state(len(cells), self.device) | state
         self._number()
+        if getattr(self.network, "starts_from_data", False):
+            self._start_from_data()
+
+    def _start_from_data(self) -> None:
+        """Take over the first values that the network finds for the first minibatch of each cell."""
+        latents = enumerate(self.network.latents, start=1)
+        shape = 1, self.batch_size
+        noise = [self.draws.normal(Purpose.FIRST_PASS, (*shape, units), layer=layer) for layer, units in latents]
+        with torch.no_grad():
+            found = self.network.first_pass(self.params, self.minibatch(0), noise)  # type: ignore[attr-defined]
+            for name, value in found.items():
+                self.params[name].copy_(value)
 
     def _first_draws(self, shape: Sequence[int], layer: int, inner: int) -> Tensor:
         draws = draws_on(self.device, [cell.seed for cell in self.cells], self.dtype)

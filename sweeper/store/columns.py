@@ -244,6 +244,12 @@ EVALUATION = [
         "activity_noise", "list<list<double>>", "",
         "mean over images of the variance of q's mean between ancestral chains of one image (W)",
     ),
+    _column(
+        "active_maps", "list<int64>", "maps",
+        "of layers 1 … L whose units are maps on a grid: maps whose `activity_variance`, averaged over positions, "
+        "exceeds `active_threshold`",
+        null="the cell diverged, or its layers lie on no grid", since=5,
+    ),
     _evaluated("activity_passes", "int64", "passes", "ancestral chains per image behind the activities, R (fewest)"),
     _evaluated("active_threshold", "double", "", "variance above which a unit counts as active"),
     _column(

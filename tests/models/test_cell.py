@@ -35,6 +35,8 @@ OTHER = {
     "activation": ("elu", {}),
     "maps": (8, RESNET),
     "blocks": (2, RESNET),
+    "skip": ("all", RESNET),
+    "normalization": ("weight", RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
     "objective": ("vae", {}),
