@@ -23,6 +23,8 @@ from models.likelihoods.spec import (
     logistic_mixture_maps,
     one_per_channel,
 )
+from models.networks.biva_spec import UNSMOOTHABLE as BIVA_UNSMOOTHABLE
+from models.networks.biva_spec import BivaOptions, biva_size
 from models.networks.ladder_resnet_spec import LadderResnetOptions, ladder_resnet_size
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
@@ -167,6 +169,7 @@ NETWORKS: dict[str, Entry] = {
         size=ladder_resnet_size,
         unsmoothable=LADDER_UNSMOOTHABLE,
     ),
+    "biva": Entry("models.networks.biva:Biva", BivaOptions, size=biva_size, unsmoothable=BIVA_UNSMOOTHABLE),
 }
 
 PRIORS: dict[str, Entry] = {

@@ -41,8 +41,8 @@ class LadderResnetOptions(TopDownOptions, ResnetOptions):
 
     def canonical(self) -> LadderResnetOptions:
         """Of a single layer nothing is merged."""
-        made = super().canonical()
-        return replace(made, merge="precision", shared_top_down="yes") if len(self.latent_sizes) == 1 else made  # type: ignore[return-value]
+        made: LadderResnetOptions = super().canonical()  # type: ignore[assignment]
+        return replace(made, merge="precision", shared_top_down="yes") if len(self.latent_sizes) == 1 else made
 
     def words(self, network: str) -> str:
         """As of `ResnetOptions`, with what is not the paper's."""

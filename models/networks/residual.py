@@ -65,7 +65,8 @@ class StackedConv:
 
     def __call__(self, params: Params, h: Tensor) -> Tensor:
         """(R, C I, H, W) → (R, C O, H', W')."""
-        return self.with_weights(params, lambda *weights: convolution.convolve(h, *weights, self.shape.stride))
+        stride = self.shape.stride
+        return self.with_weights(params, lambda weight, bias: convolution.convolve(h, weight, bias, stride))
 
     def with_weights(self, params: Params, convolve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What `convolve` makes of (weight, bias), (C, O, I, K, K) and (C, O)."""

@@ -251,7 +251,7 @@ def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
     options: ResnetOptions = cell.options("network")
     samples, rows = Smoothed.of(cell), cell.batch_size * cell.training_chains
     found: list[Convolution] = []
-    up, down = inference_convs(options, image), generative_convs(options, image, image.channels)
+    up, down = inference_convs(options, image), generative_convs(options, image, cell.output_maps(image))
     for place, (upward, downward) in enumerate(zip(up, down, strict=True)):
         up_rows = rows * samples.up if place else cell.batch_size
         found += _applied(upward, up_rows, of_data=not place)
@@ -276,7 +276,7 @@ def resnet_size(cell: Cell, shape: ImageShape) -> Size:
     parameters = sum(each.conv.weights + each.conv.outputs for each in convolutions if not each.again)
     if cell.normalization == "weight":
         parameters += sum(each.conv.outputs for each in convolutions if not each.again)
-    parameters += shape.channels * shape.positions  # the bias of every number that the likelihood is given
+    parameters += cell.output_maps(shape) * shape.positions  # the bias of every number that the likelihood is given
     number_bytes = 8 if cell.precision == "float64" else 4
     numbers = 4 * parameters + max(_kept(cell, shape, convolutions), 3 * parameters)  # as of `mlp_size`
     return Size(parameters, sum(each.flops for each in convolutions), number_bytes * numbers)

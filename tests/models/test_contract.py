@@ -31,6 +31,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "ladder_resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
+        "biva": {"latents": "2x4x4-3x2x2", "maps": 4, "bottom_up_maps": "1"},
     },
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
@@ -58,8 +59,9 @@ TRAINABLE = [  # networks with the objectives that train them
     for objective, each in OBJECTIVES.items()
     if not (entry.unsmoothable and each.smooths)
 ]
+USUAL = ("ladder", "ladder_resnet", "biva")  # networks with the usual prior and posterior alone
 TOP_DOWN = ("ladder", "two_level", "ladder_resnet")  # networks whose q draws the top layer first
-CONVOLUTIONAL = ("resnet", "ladder_resnet")  # networks whose layers lie on grids, which an image has to fit
+CONVOLUTIONAL = ("resnet", "ladder_resnet", "biva")  # networks whose layers lie on grids, which an image has to fit
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
@@ -180,7 +182,7 @@ def test_the_size_is_what_torch_counts(network, objective):
     """Operations of a training step, and parameters."""
     blank = np.zeros((20, 64), np.uint8)
     more = EXAMPLES["network"][network]
-    if network in TOP_DOWN and objective == "iwae":
+    if network in (*TOP_DOWN, *USUAL) and objective == "iwae":
         more = more | {"gradient_estimator": "plain"}  # the only one that they have
     (cell,) = cells_of("objective", objective, 1, network=network, **more)
     stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
@@ -201,7 +203,7 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
         assert set(refused.value.faults) == {"objective"}
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if "ladder" not in name])  # they have the usual ones
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in USUAL])
 @pytest.mark.parametrize(
     ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
 )
