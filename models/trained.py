@@ -20,6 +20,7 @@ from torch import Tensor
 import models.data
 from models.cell import Cell, find
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape, Shape
 from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
@@ -98,9 +99,10 @@ class TrainedModel:
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
         entry = find("data", cell.data)
-        shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
+        shape: Shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
         self._shape, self.features = shape, shape.features
-        like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        begun = np.full(shape.vocabulary if isinstance(shape, SequenceShape) else self.features, 0.5)
         self._network: Network = network_of([cell], shape, begun, like)  # where biases began is over
         self.latents = self._network.latents
         self._params: dict[str, Tensor] = {}
@@ -228,11 +230,11 @@ class TrainedModel:
     def _images(self, x: Any) -> Tensor:
         """(n, features), checked."""
         images = self._taken(x)
-        given, grey = tuple(images.shape), self._shape.channels == 1
-        if (images.ndim == 3 and grey) or (images.ndim == 4 and given[1:] == self._shape):
+        given, one = tuple(images.shape), self._shape.array
+        if images.ndim == 3 == len(one) + 1 or (images.ndim == 4 and given[1:] == one):
             images = images.flatten(1)
         if images.ndim != 2 or images.shape[1] != self.features or len(images) == 0:
-            wanted = "height, width" if grey else "{}, {}, {}".format(*self._shape)
+            wanted = "height, width" if len(one) == 2 else ", ".join(map(str, one))
             raise ValueError(f"images should have shape (n, {self.features}) or (n, {wanted}), got {given}")
         low, high = float(images.min()), float(images.max())
         if not find("likelihood", self.cell.likelihood).density and not (low >= 0 and high <= 1):

@@ -207,9 +207,10 @@ def run_study(
 
 
 def _finished(store: Store) -> dict[str, float]:
-    """Committed steps by cell; a diverged cell has no use for a checkpoint."""
+    """Committed steps by cell; one that diverged, or whose schedule ended, has no use for a checkpoint."""
     return {
-        name: math.inf if rows[0].state == "diverged" else rows[0].steps for name, rows in store.committed().items()
+        name: math.inf if rows[0].state == "diverged" or rows[0].ended else rows[0].steps
+        for name, rows in store.committed().items()
     }
 
 

@@ -86,7 +86,9 @@ LAYERS = {
     "models.stack": (
         "models.objectives", "models.networks", "models.data", "models.procedures.procedure", *_BELOW_PARTS,
     ),
-    "models.procedures": ("models.stack", "models.objectives", *_BELOW_PARTS),
+    "models.procedures": (
+        "models.stack", "models.objectives", "models.networks", "models.evaluation", *_BELOW_PARTS,
+    ),
     "models.evaluation": ("models.stack", "models.objectives", "models.networks", "models.data", *_BELOW_PARTS),
     "sweeper.source": (),
     "sweeper.errors": (),

@@ -30,6 +30,7 @@ from models.data.sources import DataMissing, corrupt, locate
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/"
 SHAPE = ImageShape(3, 32, 32)
+VALIDATION = 5_000
 PER_FILE, RECORD = 10_000, 1 + SHAPE.features  # a label, then the red, green and blue pixels, row by row
 SHA1 = {
     "data_batch_1": "aadd24acce27caa71bf4b10992e9e7b2d74c2540",
@@ -53,9 +54,10 @@ def load() -> Dataset:
     if images is None:
         images = _decoded()
         keep("cifar10", DECODED, images)
-    training, test = images[: 5 * PER_FILE], images[5 * PER_FILE :]
+    training, test = images[:-PER_FILE], images[-PER_FILE:]
     training = training[shuffled("cifar10", len(training))]
-    return Dataset("cifar10", training[:45_000], training[45_000:], test, LEVELS, SHAPE, probabilities=False)
+    splits = training[:-VALIDATION], training[-VALIDATION:], test
+    return Dataset("cifar10", *splits, LEVELS, SHAPE, probabilities=False)
 
 
 def _decoded() -> Images:

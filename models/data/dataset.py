@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cell import canonical_json
-from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import Shape
 
 SPLITS = ("train", "validation", "test")
 LEVELS = 255  # the largest of 256
@@ -38,7 +38,7 @@ class Dataset:
     validation: npt.NDArray[Any]
     test: npt.NDArray[Any]
     levels: int
-    shape: ImageShape
+    shape: Shape
     probabilities: bool = True
 
     def __post_init__(self) -> None:
@@ -67,7 +67,8 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """`binary`; `probability`: of a pixel, drawn anew at every use; `levels`: 256 of them; `real`."""
+        """`binary`; `probability`: of a pixel, drawn anew at every use; `levels`: 256 of them; `real`; of
+        `models.data.sequences.Sequences` `tokens`."""
         if not self.probabilities:
             return "levels"
         return {0: "real", 1: "binary"}.get(self.levels, "probability")
@@ -103,13 +104,15 @@ class Dataset:
         Part of every cell's id; the name is not part of the digest.
         """
         described = [[split, array.dtype.newbyteorder("<").str, array.shape] for split, array in self.splits()]
-        header = {"levels": self.levels, "image_shape": self.shape.array, "splits": described}
-        if not self.probabilities:
-            header["probabilities"] = False
-        digest = hashlib.sha256(canonical_json(header).encode())
+        digest = hashlib.sha256(canonical_json(self._header() | {"splits": described}).encode())
         for _, array in self.splits():
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
+
+    def _header(self) -> dict[str, Any]:
+        """What the digest has beside the arrays."""
+        header: dict[str, Any] = {"levels": self.levels, "image_shape": self.shape.array}
+        return header if self.probabilities else header | {"probabilities": False}
 
 
 def shuffled(key: str, count: int) -> npt.NDArray[np.int64]:

@@ -49,24 +49,25 @@ class Activities(Accumulator):
         known, threshold = self.fewest > 1, self.threshold
         variances, noises, one_pass = zip(*(own.activity(cell) for own in self.layers), strict=True)
         units = [int((v > threshold).sum()) for v in variances] if known else None
-        return {
+        found: dict[str, Any] = {
             "active_units": units,
             "active_units_one_pass": [int((t > threshold).sum()) for t in one_pass],
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
             "activity_variance": [v.tolist() for v in variances] if known else None,
             "activity_noise": [w.tolist() for w in noises] if known else None,
-            "active_maps": self._maps(variances) if known else None,
             "activity_passes": self.fewest,
             "active_threshold": threshold,
         }
+        return found | (self._maps(variances) if known else {})
 
-    def _maps(self, variances: Sequence[Tensor]) -> list[int] | None:
-        """Of each layer the maps whose V, averaged over positions, exceeds the threshold; None without any grid."""
+    def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
+        """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
+        grids."""
         positions = [own.positions for own in self.layers]
         if not all(positions):
-            return None
+            return {}
         means = [v.view(-1, n).mean(1) for v, n in zip(variances, positions, strict=True)]
-        return [int((each > self.threshold).sum()) for each in means]
+        return {"active_maps": [int((each > self.threshold).sum()) for each in means]}
 
 
 class _LayerActivity:

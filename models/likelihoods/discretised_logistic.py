@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.kernels.levels import level_log_prob
+
 LEVELS = 255  # the largest of 256
 LOG_SCALES = (-7.0, 7.0)  # within them values and gradients are finite in float32
 CLIPPED = 0.001  # a pixel that is always 0 or 1 in training starts at this mean from there
@@ -36,18 +38,7 @@ def centred(level: Tensor) -> Tensor:
 
 def log_prob(level: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
     """log P(level) of each value, nats; the shapes broadcast. Log scales outside `LOG_SCALES` count as their ends."""
-    precision = (-log_scale.clamp(*LOG_SCALES)).exp()
-    apart = centred(level) - location
-    below_top = F.logsigmoid((apart + 1.0 / LEVELS) * precision)  # log σ(a): of all levels up to this one
-    above_bottom = F.logsigmoid((1.0 / LEVELS - apart) * precision)  # log σ(−b): of this one and all above
-    width = (-torch.expm1(precision * (-2.0 / LEVELS))).log()
-    zero = torch.zeros((), dtype=location.dtype, device=location.device)
-    inner = (level > 0) & (level < LEVELS)
-    return (
-        torch.where(level < LEVELS, below_top, zero)
-        + torch.where(level > 0, above_bottom, zero)
-        + torch.where(inner, width, zero)
-    )
+    return level_log_prob(level, location, log_scale, LOG_SCALES)
 
 
 def mean(location: Tensor, log_scale: Tensor) -> Tensor:

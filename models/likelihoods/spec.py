@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.cell.fields import option
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -46,3 +47,8 @@ def logistic_mixture_maps(cell: Cell, shape: ImageShape) -> int:
     """Of each component its weight, a location and log scale for each channel, and a number for each pair of them."""
     channels = shape.channels
     return int(cell.components * (1 + 2 * channels + channels * (channels - 1) // 2))
+
+
+def one_per_symbol(cell: Cell, shape: SequenceShape) -> int:
+    """A logit for each symbol, at every position."""
+    return shape.vocabulary

@@ -115,6 +115,9 @@ class NullMlpOptions(MlpOptions):
         """There is no map to the image that could be smoothed."""
         if cell.has("smooth_output") and cell.smooth_output == "yes":
             return {"smooth_output": "smooth_output: null_mlp has no p(x|z₁) to smooth, got yes"}
+        if cell.procedure == "semi_amortized":
+            why = "procedure semi_amortized refines q for each image, and with null_mlp q(z₁|x) is N(0, I) for all"
+            return {"procedure": f"{why}: train it with procedure joint"}
         return {}
 
 

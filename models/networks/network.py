@@ -13,6 +13,8 @@ from torch import Tensor
 
 from models.cell import Cell, find
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import Shape
+from models.draws.draws import Draws
 from models.likelihoods.likelihood import Likelihood
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
@@ -137,8 +139,11 @@ class Network(Protocol):
     ) -> Terms:
         """The terms of a batch.
 
+        A network with dropout has `dropout(draws, step, batch, inner)`, its masks in training, which `terms` then takes
+        as a further argument of that name (`masks_of`).
+
         Args:
-            x: (cells, 1, batch, features).
+            x: (cells, 1, batch, features); symbols as their numbers.
             noise: of each layer, (cells, samples, batch, units).
             smoothing: of the generative maps, and of what else it has noise for; None: they are as they are.
             given: for each layer numbers of q that take the place of the inference network's; None: its own. Of a flow
@@ -191,7 +196,16 @@ def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmooth
         raise ValueError(f"{what} has the plain gradient estimator alone")
 
 
-def network_of(cells: Sequence[Cell], shape: ImageShape, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
+def masks_of(network: Network, draws: Draws, step: int | Tensor, batch: int, inner: int = 0) -> dict[str, Any]:
+    """What `terms` is given in training for dropout: `{"dropout": masks}`, or nothing of a network that has none.
+
+    inner: the number of an inner update or refinement step within the training step, whose masks are its own.
+    """
+    made = network.dropout(draws, step, batch, inner) if hasattr(network, "dropout") else None
+    return {} if made is None else {"dropout": made}
+
+
+def network_of(cells: Sequence[Cell], shape: Shape, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
     """The network of cells of one shape, with the parts that they name; their numbers are tensors such as `like`."""
     first = cells[0]
     likelihood = find("likelihood", first.likelihood).load()(cells, shape, like)

@@ -258,9 +258,7 @@ def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
         found += _applied(downward, rows * (samples.down if place else samples.output))
         for fixed in passes_again(cell) if place else ():
             found += _applied(upward, up_rows, again=True, fixed=fixed)
-        if (
-            cell.smoothed and options.skip == "all" and place > 1
-        ):  # once for each map that sees z_{i+1} and lower layers
+        if cell.smoothed and options.skip == "all" and place > 1:  # for each map that sees z_{i+1} and lower layers
             for _ in range(place - 1):
                 found += _applied(upward, rows * samples.down, again=True)
     return found

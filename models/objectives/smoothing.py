@@ -13,8 +13,8 @@ paper smooth more: the inference maps from layer 1 upward (`smooth_posterior`), 
 Where a map sees all layers above, as with skip connections, z' of the nearest one alone is smoothed about its own mean;
 those above it are drawn anew along the chain, each from q given the smoothed sample below it, with the noise
 ρ e + √(1 − ρ²) ε for the e that z itself was drawn with: the operator on the space of (e_{i+1}, …, e_L), of which
-(z_{i+1}, …, z_L) is a function. Smoothing every layer about the mean that it had, or the nearest
-alone, is not the plain model at S = 1.
+(z_{i+1}, …, z_L) is a function. Smoothing every layer about the mean that it had, or
+the nearest alone, is not the plain model at S = 1.
 
 Several chains per image have their samples side by side: the axis of samples is that of S, so the chains lie one after
 the other along the batch, K batch rows in all.

@@ -67,7 +67,7 @@ def _branches(plan: Plan, jobs: list[float], waiting: list[Item], later: list[fl
 
 def _timed_as(cell: Cell) -> Shape:
     """The shape whose steps take as long: with weights taken over as from a cold start."""
-    shape = cell.shape()
+    shape = cell.timing()
     return tuple(COLD if part == CONTINUE else part for part in shape) if CONTINUE in shape else shape
 
 

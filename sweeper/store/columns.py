@@ -58,6 +58,7 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 DIVERGED = "the cell diverged"
 _NO_LEVELS = "the data are no levels but binary, binarised or real, or the likelihood is a density, as `gaussian`"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+_NO_SYMBOLS = "the cell diverged, or its data are no sequences of symbols"
 _NOT_ASKED = "the cell diverged, or the evaluation does not ask for it"
 
 _NO_SUCH_OPTION = "the parts of the cell have no such option"
@@ -281,6 +282,15 @@ EVALUATION = [
         "bits_per_dim_iw", "double", "bits/dimension", "the same of `iw_bound`",
         null=f"the cell diverged, {_NO_LEVELS}, or the evaluation asks for no such bound", since=5,
     ),
+    _column(
+        "tokens", "int64", "symbols", "symbols of the evaluated sequences that are scored, of each its end as well",
+        null=_NO_SYMBOLS, since=5,
+    ),
+    _column(
+        "perplexity", "double", "",
+        "exp(− `iw_bound` · `images` / `tokens`): per symbol, ends among them; at least the model's, closer with K",
+        null=_NO_SYMBOLS, since=5,
+    ),
     *_DIAGNOSES,
 ]  # fmt: skip
 
@@ -291,6 +301,24 @@ TRAINING = [
         null="the cell diverged, or no step was trained",
     ),
     _column("parameters", "int64", "", "trained parameters of the cell"),
+    _column(
+        "inner_updates_done", "int64", "updates",
+        "updates of the inference network alone, in all steps behind the row", null="training has no inner updates",
+        since=5,
+    ),
+    _column(
+        "halvings_done", "int64", "halvings", "how often the learning rate was halved after validations",
+        null="its rate is not halved", since=5,
+    ),
+    _column(
+        "schedule_ended_at", "int64", "steps",
+        "step at which the cell's schedule ended its training: it is done for any number of steps",
+        null="it has not ended", since=5,
+    ),
+    _column(
+        "aggressive_until", "int64", "steps", "step at which training ceased to be aggressive",
+        null="training has no aggressive phase, or it has not ended", since=5,
+    ),
 ]  # fmt: skip
 
 COST = [

@@ -8,6 +8,7 @@ import torch
 
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
+from models.data.sequences import Sequences, sequences
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +33,12 @@ def colour() -> Dataset:
     levels = np.random.default_rng(0).integers(-25, 281, (300, 105)).clip(0, 255).astype(np.uint8)
     shape = ImageShape(3, 5, 7)
     return Dataset("colour", levels[:200], levels[200:240], levels[240:], 255, shape, probabilities=False)
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Sequences:
+    """Of one to six of five symbols, 200 / 40 / 60."""
+    drawn = np.random.default_rng(0)
+    made = [[*drawn.choice([*"abcde"], drawn.integers(1, 7))] for _ in range(300)]
+    splits = {"train": made[:200], "validation": made[200:240], "test": made[240:]}
+    return sequences("sentences", splits, "abcde", length=6)

@@ -16,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.cell import REGISTRIES, Cell, cell_size, find
 from models.cell.image_shape import ImageShape
 from models.cell.registry import LIKELIHOODS, NETWORKS, OBJECTIVES, POSTERIORS, PRIORS, PROCEDURES
+from models.cell.sequence_shape import SequenceShape
 from models.data.dataset import Dataset
+from models.data.sequences import Sequences
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.kernels import convolution, plain
@@ -32,6 +34,16 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "ladder_resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "biva": {"latents": "2x4x4-3x2x2", "maps": 4, "bottom_up_maps": "1"},
+        "lstm": {
+            "data": "synthetic_text",
+            "likelihood": "categorical",
+            "latents": "3",
+            "hidden": "9",
+            "embedding": 7,
+            "initial_range": 0.1,
+            "skip": "all",
+            "initial_state": "hidden",
+        },
     },
     "prior": {"normal": {}, "vamp": {"pseudo_inputs": 7}},
     "posterior": {"gaussian": {}, "planar": {"flow_steps": 3}},
@@ -49,10 +61,22 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     },
     "procedure": {
         "joint": {},
+        "semi_amortized": {"svi_steps": 3, "svi_rate": 0.05},
+        "aggressive": {"inner_updates": 3, "aggressive_steps": 5, "mi_stop": "first_fall", "validate_every": 2},
         "continue": {"procedure": "continue 1 > 0.9, 5 steps each", "objective": "ou", "rho": 0.8},
     },
-    "optimizer": {"adam": {"gradient_clip": 0.5, "learning_rate": 0.01}},
+    "optimizer": {
+        "sgd": {
+            "gradient_clip": 0.5,
+            "clip_norm": "group",
+            "halve_after": 1,
+            "validate_every": 2,
+            "learning_rate": 0.1,
+        },
+        "adam": {"gradient_clip": 0.5, "learning_rate": 0.01},
+    },
 }
+EXAMPLES["likelihood"]["categorical"] = EXAMPLES["network"]["lstm"] | {"network": "lstm"}
 TRAINABLE = [  # networks with the objectives that train them
     (network, objective)
     for network, entry in NETWORKS.items()
@@ -65,16 +89,39 @@ CONVOLUTIONAL = ("resnet", "ladder_resnet", "biva")  # networks whose layers lie
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
+def of_symbols(name: object) -> bool:
+    """Whether it is a network or a likelihood of sequences of symbols."""
+    return any("tokens" in parts[name].kinds for parts in (NETWORKS, LIKELIHOODS) if name in parts)
+
+
+def blank(cell: Cell) -> Dataset:
+    """Of the shape of the cell's data, with nothing in it."""
+    shape = find("data", cell.data).shape
+    zeros = np.zeros((20, shape.features), np.uint8)
+    if isinstance(shape, SequenceShape):
+        return Sequences("zeros", zeros, zeros, zeros, 0, shape, symbols=("a",) * (shape.vocabulary - 1))
+    return Dataset("zeros", zeros, zeros, zeros, 16, shape)
+
+
 @pytest.fixture
-def images(request: pytest.FixtureRequest, images: Dataset, colour: Dataset) -> Dataset:
-    """Grey; in colour for likelihoods of 256 levels, and 8×8 pixels where a network's layers lie on grids."""
+def images(request: pytest.FixtureRequest, images: Dataset, colour: Dataset, sentences: Sequences) -> Dataset:
+    """Grey; in colour for likelihoods of 256 levels, 8×8 pixels where a network's layers lie on grids, sentences for
+    parts of symbols."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if any(of_symbols(name) for name in params.values()):
+        return sentences
     if params.get("role") == "likelihood" and LIKELIHOODS[params["name"]].kinds == ("levels",):
         return colour
     if not {params.get("network"), params.get("name")} & set(CONVOLUTIONAL):
         return images
     grey = [np.resize(split, (len(split), 64)) for _, split in images.splits()]
     return Dataset("grey", *grey, images.levels, ImageShape(1, 8, 8))
+
+
+def seen(network: str, images: Dataset, count: int) -> torch.Tensor:
+    """Numbers as a network sees them, (1, 1, count, features): of sentences the first ones, else of any images."""
+    rows = torch.rand(count, images.features) if not of_symbols(network) else torch.tensor(images.train[:count])
+    return rows.double()[None, None]
 
 
 @pytest.fixture
@@ -103,8 +150,9 @@ def test_every_parameter_gets_a_gradient_and_has_a_group(role, name, images):
     stack = Stack(cells_of(role, name), images)
     stack.train(1)
     assert {parameter.group for parameter in stack.network.parameters()} >= {"inference", "generative"}
-    for tensor, moment in stack.block.views(stack.optimizer.moments()["adam.m"]).items():
-        assert (moment != 0).any(-1).all(), tensor
+    gradients = stack.optimizer.moments().get("adam.m", stack.block.gradient)
+    for tensor, gradient in stack.block.views(gradients).items():
+        assert (gradient != 0).any(-1).all(), tensor
     columns = sorted((cut.start, cut.stop) for cuts in stack.block.ranges.values() for cut in cuts)
     ends = [0, *itertools.accumulate(stop - start for start, stop in columns)]
     assert [start for start, _ in columns] == ends[:-1] and ends[-1] == stack.block.values.shape[1]
@@ -180,12 +228,11 @@ def test_a_checkpoint_from_before_updates_were_counted_goes_on(images):
 @pytest.mark.usefixtures("one_by_one")
 def test_the_size_is_what_torch_counts(network, objective):
     """Operations of a training step, and parameters."""
-    blank = np.zeros((20, 64), np.uint8)
     more = EXAMPLES["network"][network]
     if network in (*TOP_DOWN, *USUAL) and objective == "iwae":
         more = more | {"gradient_estimator": "plain"}  # the only one that they have
     (cell,) = cells_of("objective", objective, 1, network=network, **more)
-    stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
+    stack = Stack([cell], blank(cell))
     with FlopCounterMode(display=False) as counted:
         stack.train(1)
     assert cell_size(cell).flops == counted.get_total_flops()
@@ -210,16 +257,17 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
 @pytest.mark.usefixtures("one_by_one")
 def test_the_size_counts_prior_and_posterior(network, role, name):
     """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
+    if network == "lstm" and name == "vamp":
+        pytest.skip("refused")
     if network in CONVOLUTIONAL and name == "planar":
         with pytest.raises(ValueError, match="no outputs for a flow"):
             cells_of(role, name, 1, network=network, **EXAMPLES["network"][network])
         return
-    blank = np.zeros((20, 64), np.uint8)
     example = EXAMPLES["network"][network]
     alone = {"mlp": {"latents": "5", "hidden": "13-9"}, "resnet": {"latents": "3x4x4"}}
     for sizes in [example] + [example | alone.get(network, {})] * (network in alone):
         (cell,) = cells_of(role, name, 1, network=network, chains=3, **sizes)
-        stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
+        stack = Stack([cell], blank(cell))
         with FlopCounterMode(display=False) as counted:
             stack.train(1)
         assert cell_size(cell).flops == counted.get_total_flops()
@@ -232,7 +280,7 @@ def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_pla
     same, and with others, others."""
     stack = Stack(cells_of("network", network, 2, precision="float64"), images)
     stack.train(3)
-    x = torch.rand(2, 1, 6, images.features, dtype=torch.float64)
+    x = seen(network, images, 6).expand(2, -1, -1, -1)
     noise = [torch.randn(2, 3, 6, units, dtype=torch.float64) for units in stack.network.latents]
     with torch.no_grad():
         terms = stack.network.terms(stack.params, x, noise)
@@ -252,8 +300,9 @@ def test_terms_of_a_batch_are_those_of_its_images_and_given_numbers_take_the_pla
     for place, others in enumerate(moved):
         torch.testing.assert_close(others.layers[place].z, terms.layers[place].z + 1)
     # Bottom-up a layer's q depends on the layer below, top-down on the layer above.
-    followed = [not torch.allclose(moved[i].layers[1 - i].log_q, terms.layers[1 - i].log_q) for i in (0, 1)]
-    assert followed == ([False, True] if network in TOP_DOWN else [True, False])
+    if len(terms.layers) > 1:
+        followed = [not torch.allclose(moved[i].layers[1 - i].log_q, terms.layers[1 - i].log_q) for i in (0, 1)]
+        assert followed == ([False, True] if network in TOP_DOWN else [True, False])
     analytic = {place for place, layer in enumerate(terms.layers, start=1) if layer.kl is not None}
     assert analytic <= stack.network.analytic_kl
 
@@ -263,7 +312,7 @@ def test_where_a_kl_is_analytic_it_is_the_mean_of_the_sampled_term(network, imag
     """Over many chains of one image, layer by layer, given the same layers below."""
     stack = Stack(cells_of("network", network, 1, precision="float64"), images)
     stack.train(20)
-    x = torch.rand(1, 1, 1, images.features, dtype=torch.float64)
+    x = seen(network, images, 1)
     chains = 5000 if network in CONVOLUTIONAL else 40_000
     noise = [torch.randn(1, chains, 1, units, dtype=torch.float64) for units in stack.network.latents]
     with torch.no_grad():
@@ -278,6 +327,8 @@ def test_a_likelihood_sums_to_one_and_starts_at_the_mean_image(likelihood):
     """Over all images of two pixels, or a grid of values where they are real; its first bias gives the mean pixel."""
     cells = cells_of("likelihood", likelihood, 2)
     like = torch.empty((), dtype=torch.float64)
+    if of_symbols(likelihood):
+        pytest.skip("of sequences, not of images: see test_lstm.py")
     made = find("likelihood", likelihood).load()(cells, ImageShape(1, 1, 2), like)
     discrete = {"binary": torch.tensor([0.0, 1.0]), "levels": torch.arange(256, dtype=torch.float64) / 255}
     kind = LIKELIHOODS[likelihood].kinds[0]
@@ -340,4 +391,4 @@ def test_what_a_procedure_remembers_belongs_to_the_cells(procedure, images):
     """Every tensor of the state has the axis of cells first, under a name that a checkpoint can hold."""
     stack = Stack(cells_of("procedure", procedure), images)
     assert all(len(tensor) == 3 and "/" not in key for key, tensor in stack.state.items())
-    assert set(stack.procedure.state(3, stack.device)) <= set(stack.tensors())
+    assert set(stack.procedure.state(stack.cells, stack.device)) <= set(stack.tensors())

@@ -13,6 +13,7 @@ from models.cell import Cell, CellError, cell_size
 from models.cell.image_shape import ImageShape
 from models.cell.registry import NETWORKS
 from models.data.dataset import Dataset
+from models.kernels import levels, plain
 from models.likelihoods import discretised_logistic
 from models.likelihoods.logistic import Logistic
 from models.likelihoods.logistic_mixture import LogisticMixture
@@ -106,6 +107,35 @@ def test_gradients_are_those_of_finite_differences():
     log_scale = torch.tensor([-3.0, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
     level = LEVELS[[0, 40, 255]].view(3, 1, 1)
     assert torch.autograd.gradcheck(lambda a, b: discretised_logistic.log_prob(level, a, b), (location, log_scale))
+
+
+def test_the_gradient_by_hand_is_that_of_autograd_and_keeps_two_numbers_a_value():
+    """Of the plain twin, at both edges, inside, and where the log scale is cut; autograd keeps six."""
+    draws = torch.Generator().manual_seed(0)
+    level = torch.randint(-60, 316, (2, 1, 5, 40), generator=draws).clamp(0, 255).double()
+    location, log_scale = 2 * torch.randn(2, 2, 3, 5, 40, generator=draws, dtype=torch.float64)
+    log_scale[..., :4] = torch.tensor([-9.0, -7.0, 7.0, 8.0])
+    wanted = (location.requires_grad_(), log_scale.requires_grad_())
+    values, gradients, kept = [], [], []
+    for module in (levels, plain):
+        seen: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
+            seen[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            values.append(module.level_log_prob(level, *wanted, (-7.0, 7.0)))
+        kept.append(sum(seen.values()) / location.numel())
+        weight = torch.linspace(-1, 1, location.numel(), dtype=torch.float64).view_as(location)
+        gradients.append(torch.autograd.grad((weight * values[-1]).sum(), wanted))
+    torch.testing.assert_close(*values, rtol=1e-11, atol=1e-11)
+    for one, other in zip(*gradients, strict=True):
+        inside = (log_scale != -7.0) & (log_scale != 7.0)  # at the ends themselves there is none, or one on one side
+        torch.testing.assert_close(one[inside], other[inside], rtol=1e-10, atol=1e-10)
+    assert kept[0] == 2.0 < kept[1]
+    with torch.no_grad():
+        assert torch.equal(levels.level_log_prob(level, *wanted, (-7.0, 7.0)), values[0])
 
 
 # --- what published code computes ---
