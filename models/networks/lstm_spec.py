@@ -9,6 +9,7 @@ from models.cell.fields import option
 from models.cell.sequence_shape import SequenceShape
 from models.cell.size import Affine, Size
 from models.networks.mlp_spec import SizeOptions
+from models.networks.skip_spec import skip_option
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -45,10 +46,7 @@ class LstmOptions(RecurrentOptions, SizeOptions):
         "cell", "how z begins the decoder's state: `cell`, c₀ = W z and h₀ = tanh c₀ (He et al. 2019), or `hidden`, "
         "h₀ = W z + b and c₀ = 0 (Kim et al. 2018)", choices=("cell", "hidden"), shape=True, since=5,
     )  # fmt: skip
-    skip: str = option(
-        "none", "what z reaches besides the decoder's state and inputs: `none`, or `all`, the logits, by a linear map "
-        "of their own (Dieng et al. 2019)", choices=("none", "all"), shape=True, since=5,
-    )  # fmt: skip
+    skip: str = skip_option()
 
     @property
     def units(self) -> int:

@@ -13,6 +13,7 @@ from models.cell.image_shape import ImageShape
 from models.cell.latents import LatentOptions, MapShape, parse_grids
 from models.cell.size import Size
 from models.networks.mlp_spec import Smoothed, passes_again
+from models.networks.skip_spec import skip_option
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -80,10 +81,7 @@ class ResnetOptions(LatentOptions):
         symbol="blocks", label="residual blocks between layers",
     )  # fmt: skip
 
-    skip: str = option(
-        "none", "what p(z_i|·) and p(x|·) see: the layer above them (`none`), or `all` layers above", since=5,
-        choices=("none", "all"), shape=True,
-    )  # fmt: skip
+    skip: str = skip_option()
 
     normalization: str = option(
         "none", "`none`, or `weight`: of each convolution the length of a map's weights is a parameter of its own, and "

@@ -105,8 +105,7 @@ def blank(cell: Cell) -> Dataset:
 
 @pytest.fixture
 def images(request: pytest.FixtureRequest, images: Dataset, colour: Dataset, sentences: Sequences) -> Dataset:
-    """Grey; in colour for likelihoods of 256 levels, 8×8 pixels where a network's layers lie on grids, sentences for
-    parts of symbols."""
+    """Grey; in colour for likelihoods of 256 levels, 8×8 where a network's layers lie on grids, or sentences."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     if any(of_symbols(name) for name in params.values()):
         return sentences
