@@ -34,7 +34,8 @@ Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 class Encoded(Generic[Values]):
     """An ancestral pass through q, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it,
     each (S, n, units). Bottom-up layer i is encoded from the sample of layer i − 1: above layer 1 means differ from
-    chain to chain. Top-down (`ladder`) it is encoded from the image and the sample of layer i + 1: below layer L.
+    chain to chain. Top-down (`ladder`, `ladder_resnet`) it is encoded from the image and the sample of layer i + 1:
+    below layer L. Of `biva` layers are its variables, in the order of its module.
     Where q is a flow, `mean` is the sample itself and `deviation` None (`models.networks.network.Layer`)."""
 
     mean: tuple[Values, ...]
@@ -49,7 +50,7 @@ class BoundTerms(Generic[Values]):
     - `log_px`: log p(x|z₁), (S, n).
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
     - `kl`: each layer's term of the ELBO, (S, n): their difference, or the analytic KL where the network has one (of
-      the top layer, and of every layer with `ladder`).
+      the top layer; of every layer with `ladder` and `ladder_resnet`; with `biva` of all but bottom-up variables).
     - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
     """
 

@@ -71,8 +71,8 @@ _PARTS = ("models.likelihoods", "models.priors", "models.posteriors")
 _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.parameters")
 LAYERS = {
     "models": (),
-    "models.cell": ("models.likelihoods.spec", "models.networks.ladder_resnet_spec", "models.networks.ladder_spec",
-                    "models.networks.mlp_spec",
+    "models.cell": ("models.likelihoods.spec", "models.networks.biva_spec", "models.networks.ladder_resnet_spec",
+                    "models.networks.ladder_spec", "models.networks.mlp_spec",
                     "models.networks.resnet_spec", "models.networks.two_level_spec", "models.objectives.spec",
                     "models.posteriors.spec", "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
@@ -125,6 +125,7 @@ WITHOUT_TORCH = (
     "models.cell",
     "models.evaluation.settings",
     "models.likelihoods.spec",
+    "models.networks.biva_spec",
     "models.networks.ladder_resnet_spec",
     "models.networks.ladder_spec",
     "models.networks.mlp_spec",

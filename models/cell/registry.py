@@ -25,6 +25,8 @@ from models.likelihoods.spec import (
     one_per_channel,
     one_per_symbol,
 )
+from models.networks.biva_spec import UNSMOOTHABLE as BIVA_UNSMOOTHABLE
+from models.networks.biva_spec import BivaOptions, biva_size
 from models.networks.ladder_resnet_spec import LadderResnetOptions, ladder_resnet_size
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
@@ -201,6 +203,7 @@ NETWORKS: dict[str, Entry] = {
         size=ladder_resnet_size,
         unsmoothable=LADDER_UNSMOOTHABLE,
     ),
+    "biva": Entry("models.networks.biva:Biva", BivaOptions, size=biva_size, unsmoothable=BIVA_UNSMOOTHABLE),
     "lstm": Entry(
         "models.networks.lstm:Lstm",
         LstmOptions,

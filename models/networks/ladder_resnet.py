@@ -22,8 +22,8 @@ Shapes: C cells, S samples, B batch, N_i units of layer i; rows S B, or B on the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +33,18 @@ from models.cell.image_shape import ImageShape
 from models.kernels.convolution import stacked
 from models.kernels.merge import merged
 from models.likelihoods.likelihood import Likelihood
-from models.networks.ladder_resnet_spec import LadderResnetOptions, head, merge_layers, path_up
+from models.networks.ladder_resnet_spec import LadderResnetOptions, head, merge_convs, path_up
 from models.networks.network import Numbers, Params
-from models.networks.residual import ResidualMap, through
+from models.networks.residual import ResidualMap, StackedConv, through
 from models.networks.residual_path import Merge, features, numbers_of, path_of
 from models.networks.resnet import ResNet
+from models.networks.resnet_spec import Conv
 from models.networks.top_down import TopDown
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
-_UP, _JOIN, _DOWN_OF_Q = 0, 1 << 14, 1 << 17  # places of parameters' draws: never renumbered
+_UP, _JOIN, _DOWN_OF_Q = 0, 1 << 13, 1 << 17  # places of parameters' draws: never renumbered
 
 
 class Features(NamedTuple):
@@ -57,6 +58,9 @@ class Features(NamedTuple):
 class LadderResNet(TopDown[Features], ResNet):
     """p is that of the ResNet VAE, maps and parameters; see `models.networks.network.Network`."""
 
+    down_of_q: list[ResidualMap]
+    generative: list[ResidualMap]
+
     def __init__(
         self,
         options: LadderResnetOptions,
@@ -67,40 +71,47 @@ class LadderResNet(TopDown[Features], ResNet):
         posterior: Posterior,
     ):
         super().__init__(options, shape, mean_pixel, likelihood, prior, posterior)
-        grids, maps, depth = options.latent_grids, options.maps, len(self.latents)
-        self.analytic_kl = frozenset(range(1, depth + 1))
+        self.analytic_kl = frozenset(range(1, len(self.latents) + 1))
         self.by_precision, self.shared = options.merge == "precision", options.shared_top_down == "yes"
-        self.up = [
-            path_of(f"inference.{i}", shapes, i, _UP, "inference")
-            for i, shapes in enumerate(path_up(options, shape), start=1)
-        ]
+        maps, layers, normalized = options.maps, dict(enumerate(options.latent_grids, start=1)), self.starts_from_data
+
+        def path(name: str, convs: Sequence[Conv], i: int, place: int) -> list[StackedConv]:
+            return path_of(f"{name}.{i}", convs, i, place, "inference", normalized)
+
+        self.up = [path("inference", convs, i, _UP) for i, convs in enumerate(path_up(options, shape), start=1)]
         # Of all layers, or of the top one alone, and then what merges those below it.
-        heads = range(1, depth + 1) if self.by_precision else [depth]
         self.heads = {
-            i: path_of(f"inference_head.{i}", [head(maps, grids[i - 1].maps, grids[i - 1])], i, _JOIN, "inference")[0]
-            for i in heads
+            i: path("inference_head", [head(maps, grid.maps, grid)], i, _JOIN)[0]
+            for i, grid in layers.items()
+            if self.by_precision or i == len(layers)
         }
         self.merges = {
-            i: Merge(f"inference_merge.{i}", merge_layers(maps, grids[i - 1]), i, _JOIN)
-            for i in range(1, depth + 1)
+            i: Merge(path("inference_merge", merge_convs(maps, grid), i, _JOIN))
+            for i, grid in layers.items()
             if i not in self.heads
         }
         self.down_of_q = self.generative[1:]
         if not self.shared:
-            sizes = maps, options.blocks
             self.down_of_q = [
-                ResidualMap(f"inference_down.{i + 1}", grids[i], grids[i - 1], *sizes, i + 1, _DOWN_OF_Q, "inference")
-                for i in range(1, depth)
-            ]
+                ResidualMap(
+                    f"inference_down.{p.layer}", p.given, p.wanted, maps, options.blocks, p.layer, _DOWN_OF_Q,
+                    "inference", normalized=normalized,
+                )
+                for p in self.generative[1:]
+            ]  # fmt: skip
             for each in () if self.by_precision else self.down_of_q:
                 each.convs.pop()  # a merge takes features, not those of a head
 
     def parameters(self) -> list[Parameter]:
         """Those of the path up, p's maps, heads, merges and q's own way down, then the prior's."""
         own = [] if self.shared else self.down_of_q
-        layers = [each for path in self.up for each in path]
-        maps: list[Any] = [*layers, *self.generative, *self.heads.values(), *self.merges.values(), *own]
-        found = [parameter for each in maps for parameter in each.parameters()]
+        up = [conv for path in self.up for conv in path]
+        found = [
+            parameter
+            for group in (up, self.generative, self.heads.values(), self.merges.values(), own)
+            for each in group
+            for parameter in each.parameters()
+        ]
         return found + self.prior.parameters(self.shape.features, images=True)
 
     def _way_up(self, params: Params, x: Tensor) -> list[Features]:

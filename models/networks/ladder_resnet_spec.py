@@ -41,7 +41,8 @@ class LadderResnetOptions(TopDownOptions, ResnetOptions):
 
     def canonical(self) -> LadderResnetOptions:
         """Of a single layer nothing is merged."""
-        return replace(self, merge="precision", shared_top_down="yes") if len(self.latent_sizes) == 1 else self
+        made: LadderResnetOptions = super().canonical()  # type: ignore[assignment]
+        return replace(made, merge="precision", shared_top_down="yes") if len(self.latent_sizes) == 1 else made
 
     def words(self, network: str) -> str:
         """As of `ResnetOptions`, with what is not the paper's."""
@@ -71,19 +72,19 @@ def head(maps: int, outputs: int, grid: MapShape) -> Conv:
     return Conv("head", maps, 2 * outputs, grid.positions)
 
 
-def merge_layers(maps: int, grid: MapShape) -> list[Conv]:
+def merge_convs(maps: int, grid: MapShape) -> list[Conv]:
     """The convolutions of `models.networks.residual_path.Merge` for a layer of that grid."""
     return [Conv("joined", 2 * maps, maps, grid.positions), *_blocks(maps, 1, grid), head(maps, grid.maps, grid)]
 
 
-def applied(layers: Sequence[Conv], rows: int, of_data: bool = False) -> list[Convolution]:
+def applied(convs: Sequence[Conv], rows: int, of_data: bool = False) -> list[Convolution]:
     """One application of convolutions in order, the first of which, if `of_data`, sees images."""
-    return [Convolution(rows, layer, of_data and not place) for place, layer in enumerate(layers)]
+    return [Convolution(rows, conv, of_data and not place) for place, conv in enumerate(convs)]
 
 
-def merging(layers: Sequence[Conv], images: int, rows: int) -> list[Convolution]:
+def merging(convs: Sequence[Conv], images: int, rows: int) -> list[Convolution]:
     """What a merge applies: half of its first convolution sees as many `images` as rows, everything else `rows`."""
-    joined, *others = layers
+    joined, *others = convs
     half = joined._replace(inputs=joined.inputs // 2)
     return [Convolution(images, half), Convolution(rows, half), *applied(others, rows)]
 
@@ -94,7 +95,7 @@ def _inference(options: LadderResnetOptions, image: ImageShape) -> tuple[list[li
     heads = [
         [head(options.maps, grid.maps, grid)]
         if by_precision or place + 1 == len(grids)
-        else merge_layers(options.maps, grid)
+        else merge_convs(options.maps, grid)
         for place, grid in enumerate(grids)
     ]
     own = generative_convs(options, image, 1)[1:] if options.shared_top_down == "no" else []
@@ -124,7 +125,8 @@ def ladder_resnet_size(cell: Cell, shape: ImageShape) -> Size:
 def needed(cell: Cell, shape: ImageShape, maps: Sequence[Sequence[Conv]], found: Sequence[Convolution]) -> Size:
     """The size of a cell with these maps, whose convolutions are applied as `found` has them in a training step."""
     outputs = cell.output_maps(shape) * shape.positions  # each with a bias of its own
-    parameters = sum(each.weights + each.outputs for layers in maps for each in layers) + outputs
+    more = 2 if cell.normalization == "weight" else 1  # a bias, and a length
+    parameters = sum(each.weights + more * each.outputs for convs in maps for each in convs) + outputs
     rows = cell.batch_size * cell.training_chains
     kept = sum(each.kept + each.rows * each.outputs * (each.conv.kind == "head") for each in found)
     kept += rows * (2 * outputs + 8 * sum(cell.latent_sizes))

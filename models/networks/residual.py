@@ -17,7 +17,7 @@ Shapes: C cells, S samples, B batch, rows R = S B, M hidden maps, I and O units 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +35,7 @@ from models.parameters import Group, Parameter
 Params = Mapping[str, Tensor]
 # Deviation of first weights times the root of their fan-in. What sees f is larger by what f takes away.
 GAIN = {"first": 1.0, "down": 1.5, "inner": 1.5, "last": 0.1, "up": 1.5, "joined": 1.5, "head": 0.5}
-FIRST_DEVIATION = {
-    "first": 1.0,
-    "down": 1.0,
-    "inner": 1.0,
-    "last": 0.1,
-    "up": 1.0,
-    "joined": 1.0,
-    "head": 0.5,
-}  # normalised, g₀
+FIRST_DEVIATION = {"first": 1.0, "down": 1.0, "inner": 1.0, "last": 0.1, "up": 1.0, "joined": 1.0, "head": 0.5}  # g₀
 MIN_DEVIATION = 0.01  # s
 _LENGTHS = 1 << 14  # places of lengths, after all convolutions
 _BIAS = 1 << 15  # place of the bias of every output, after all convolutions
@@ -73,15 +65,19 @@ class StackedConv:
 
     def __call__(self, params: Params, h: Tensor) -> Tensor:
         """(R, C I, H, W) → (R, C O, H', W')."""
+        stride = self.shape.stride
+        return self.with_weights(params, lambda weight, bias: convolution.convolve(h, weight, bias, stride))
+
+    def with_weights(self, params: Params, convolve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What `convolve` makes of (weight, bias), (C, O, I, K, K) and (C, O)."""
         weight, bias = params[f"{self.name}.weight"], params[f"{self.name}.bias"]
         if not self.normalized:
-            return convolution.convolve(h, weight, bias, self.shape.stride)
+            return convolve(weight, bias)
         direction = weight / weight.flatten(2).square().sum(-1).sqrt()[..., None, None, None]
         if isinstance(params, FirstPass):
-            params.start(self.name, convolution.convolve(h, direction, torch.zeros_like(bias), self.shape.stride),
-                         FIRST_DEVIATION[self.shape.kind])  # fmt: skip
+            params.start(self.name, convolve(direction, torch.zeros_like(bias)), FIRST_DEVIATION[self.shape.kind])
         length = params[f"{self.name}.length"][..., None, None, None]
-        return convolution.convolve(h, length * direction, params[f"{self.name}.bias"], self.shape.stride)
+        return convolve(length * direction, params[f"{self.name}.bias"])
 
 
 class FirstPass(dict[str, Tensor]):
@@ -185,9 +181,9 @@ class ResidualMap:
         return through(self.convs, params, stacked(x, self.given.height, self.given.width))
 
 
-def through(layers: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
+def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
     """One convolution after the other, with what is done around each, (R, C I, H, W) → (R, C O, H', W')."""
-    for each in layers:
+    for each in convs:
         match each.shape.kind:
             case "first":
                 h = each(params, h)  # (R, C M, H', W')

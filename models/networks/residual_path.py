@@ -23,10 +23,13 @@ from models.networks.resnet_spec import Conv
 from models.parameters import Group, Parameter
 
 
-def path_of(name: str, shapes: Sequence[Conv], layer: int, place: int, group: Group) -> list[StackedConv]:
+def path_of(
+    name: str, shapes: Sequence[Conv], layer: int, place: int, group: Group, normalized: bool
+) -> list[StackedConv]:
     """The convolutions of a path, or of a head; arguments as of `ResidualMap`."""
     return [
-        StackedConv(f"{name}.{number}", shape, layer, place + 2 * number, group) for number, shape in enumerate(shapes)
+        StackedConv(f"{name}.{number}", shape, layer, place + 2 * number, group, normalized)
+        for number, shape in enumerate(shapes)
     ]
 
 
@@ -50,13 +53,13 @@ def plus(h: Tensor, more: Tensor) -> Tensor:
 
 class Merge:
     """q's numbers from the features of an image, d, and those that come from above, g: a convolution of both side by
-    side, a residual block and a head, whose convolutions `shapes` lists.
+    side, a residual block and a head; `convs` are these in order.
 
     The convolution of both is computed as the sum of one of each: the image's then see it once, whatever the chains.
     """
 
-    def __init__(self, name: str, shapes: Sequence[Conv], layer: int, place: int):
-        self.joined, *self.block, self.head = path_of(name, shapes, layer, place, "inference")
+    def __init__(self, convs: Sequence[StackedConv]):
+        self.joined, *self.block, self.head = convs
 
     def parameters(self) -> Iterator[Parameter]:
         """Of the convolutions in order."""
@@ -65,8 +68,11 @@ class Merge:
 
     def __call__(self, params: Params, d: Tensor, g: Tensor, cells: int, samples: int) -> Numbers:
         """d (B, C M, H, W) or (S B, …), g (S B, C M, H, W) → mean and deviation, each (C, S, B, N)."""
-        weight, bias = params[f"{self.joined.name}.weight"], params[f"{self.joined.name}.bias"]
-        of_d, of_g = weight.chunk(2, 2)
-        of_g_alone = convolution.convolve(elu(g), of_g, torch.zeros_like(bias))
-        h = plus(of_g_alone, convolution.convolve(elu(d), of_d, bias))
-        return numbers_of(self.head, params, through(self.block, params, h), cells, samples)
+
+        def both(weight: Tensor, bias: Tensor) -> Tensor:
+            of_d, of_g = weight.chunk(2, 2)
+            from_g = convolution.convolve(elu(g), of_g, torch.zeros_like(bias))
+            return plus(from_g, convolution.convolve(elu(d), of_d, bias))
+
+        h = through(self.block, params, self.joined.with_weights(params, both))
+        return numbers_of(self.head, params, h, cells, samples)

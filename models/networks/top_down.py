@@ -4,7 +4,8 @@
 
 q(z_i|x, z_{i+1}) and p(z_i|z_{i+1}) have the same z_{i+1}, so at *every* layer the analytic KL is the expectation of
 log q − log p given what is above; importance weights take the sampled logarithms. q(z_L|x) has no noise in its
-condition: the KL of the top layer is information about x alone, and where it is 0 the layer has collapsed.
+condition: the KL of the top layer is information about x alone, and where it is 0 the layer has collapsed. With skip
+connections both have all layers above in place of z_{i+1}.
 
 Shapes: C cells, S samples, B batch, D features of an image, N_i units of layer i.
 """
@@ -54,7 +55,8 @@ class TopDown(BottomUp, Generic[FromBelow]):
             numbers = given[i]
             kl: Tensor | None
             if layers:
-                p, q = self._given_above(params, i, from_below[i], layers[-1].z)
+                above = self._seen([each.z for each in layers[::-1]])
+                p, q = self._given_above(params, i, from_below[i], above)
                 drawn = self.posterior.draw(*(q() if numbers is None else numbers), noise[i])
                 log_p = normal_log_prob(drawn.z, *p)  # (C, S, B)
                 kl = normal_kl_between(drawn.mean, drawn.deviation, *p)  # (C, S, B, N_i)
@@ -63,8 +65,10 @@ class TopDown(BottomUp, Generic[FromBelow]):
                 drawn = self.posterior.draw(*top, noise[i])
                 log_p = self.prior.log_prob(params, drawn.z, self._top(params))
                 kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, 1, B, N_L)
-            layers.append(Layer(drawn.z, drawn.mean, self.posterior.log_prob(drawn), log_p, kl, drawn.deviation))
-        return Terms(self._log_px(params, x, layers[-1].z), tuple(layers[::-1]))
+            log_q, positions = self.posterior.log_prob(drawn), self.positions[i] if self.positions else 0
+            layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, drawn.deviation, positions=positions))
+        layers.reverse()
+        return Terms(self._log_px(params, x, self._seen([each.z for each in layers])), tuple(layers))
 
     def _way_up(self, params: Params, x: Tensor) -> Sequence[FromBelow]:
         """What q is given of images (C, S, B, D) at layers 1 … L."""
@@ -78,7 +82,7 @@ class TopDown(BottomUp, Generic[FromBelow]):
         self, params: Params, i: int, from_below: FromBelow, above: Tensor
     ) -> tuple[Numbers, Callable[[], Numbers]]:
         """Mean and deviation of p(z_{i+1}|z_{i+2}), and a function to those of q(z_{i+1}|x, z_{i+2}), each (C, S, B,
-        N_{i+1}); `i` from 0, `above` is z_{i+2}."""
+        N_{i+1}); `i` from 0, `above` is z_{i+2}, or with skip connections all layers from there up."""
         raise NotImplementedError
 
     def _top(self, params: Params) -> Callable[[Tensor], Numbers]:

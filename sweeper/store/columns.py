@@ -213,13 +213,16 @@ EVALUATION = [
     _evaluated(
         "kl_per_layer", "list<double>", "nats/image",
         "E[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples, layers 1 … L; only the last entry is a KL "
-        "divergence: below the top a term can be negative. With network `ladder` q(z_i|x, z_{i+1}) takes the place of "
-        "q(z_i|z_{i−1}), and every entry is a KL divergence",
+        "divergence: below the top a term can be negative. With networks `ladder` and `ladder_resnet` "
+        "q(z_i|x, z_{i+1}) takes the place of q(z_i|z_{i−1}), and every entry is a KL divergence. With network "
+        "`biva` layers are its 2 L − 1 variables, level by level from the data up, in each the bottom-up one before "
+        "the top-down one, the top one last, here and in all lists of layers; terms of bottom-up ones can be negative",
     ),
     _evaluated(
         "kl_top", "double", "nats/image",
-        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter. With network `ladder` "
-        "KL(q(z_L|x) ‖ p(z_L)), which is information about x alone",
+        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter. With networks `ladder` "
+        "and `ladder_resnet` KL(q(z_L|x) ‖ p(z_L)), which is information about x alone; with `biva` that of its top "
+        "variable, given the image and all bottom-up variables",
     ),
     _evaluated("kl_top_se", "double", "nats/image", "standard error of `kl_top` over images"),
     _evaluated(

@@ -39,7 +39,7 @@ CRITICAL = ("onset", "midpoint")  # quantities of a curve over ρ; all others ar
 PER_LAYER = ("active_units", "active_units_one_pass")
 Quantity = Literal[
     "iw_bound", "elbo", "bits_per_dim", "bits_per_dim_iw", "reconstruction", "kl_total", "kl_top", "active_units",
-    "active_units_one_pass", "onset", "midpoint",
+    "active_units_one_pass", "parameters", "peak_memory_bytes", "onset", "midpoint",
 ]  # fmt: skip
 
 # Fields of a cell that sources often leave unsaid, or that belong to conditions rather than to the method. Any other

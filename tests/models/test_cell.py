@@ -39,6 +39,7 @@ OTHER = {
     "normalization": ("weight", RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
+    "bottom_up_maps": ("3", RESNET | {"network": "biva", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "ladder_resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
+        "biva": {"latents": "2x4x4-3x2x2", "maps": 4, "bottom_up_maps": "1"},
         "lstm": {
             "data": "synthetic_text",
             "likelihood": "categorical",
@@ -82,8 +83,9 @@ TRAINABLE = [  # networks with the objectives that train them
     for objective, each in OBJECTIVES.items()
     if not (entry.unsmoothable and each.smooths)
 ]
+USUAL = ("ladder", "ladder_resnet", "biva")  # networks with the usual prior and posterior alone
 TOP_DOWN = ("ladder", "two_level", "ladder_resnet")  # networks whose q draws the top layer first
-CONVOLUTIONAL = ("resnet", "ladder_resnet")  # networks whose layers lie on grids, which an image has to fit
+CONVOLUTIONAL = ("resnet", "ladder_resnet", "biva")  # networks whose layers lie on grids, which an image has to fit
 PARTS = [(role, name) for role, parts in REGISTRIES.items() if role != "data" for name in parts]
 
 
@@ -226,7 +228,7 @@ def test_a_checkpoint_from_before_updates_were_counted_goes_on(images):
 def test_the_size_is_what_torch_counts(network, objective):
     """Operations of a training step, and parameters."""
     more = EXAMPLES["network"][network]
-    if network in TOP_DOWN and objective == "iwae":
+    if network in (*TOP_DOWN, *USUAL) and objective == "iwae":
         more = more | {"gradient_estimator": "plain"}  # the only one that they have
     (cell,) = cells_of("objective", objective, 1, network=network, **more)
     stack = Stack([cell], blank(cell))
@@ -247,7 +249,7 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
         assert set(refused.value.faults) == {"objective"}
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if "ladder" not in name])  # they have the usual ones
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in USUAL])
 @pytest.mark.parametrize(
     ("role", "name"), [("prior", name) for name in PRIORS] + [("posterior", name) for name in POSTERIORS]
 )

@@ -34,6 +34,7 @@ EXACT = dict(top=(0.725656, 0.397147), first=(X / A, (GAMMA / A) ** 2))  # means
 ELSEWHERE = dict(top=(0.5, 0.6), first=(0.9, 0.3))
 SHIFT = 100.0  # makes what ELU sees positive
 FORMS = [dict(merge=merge, shared_top_down=shared) for merge in ("precision", "features") for shared in ("yes", "no")]
+MORE = dict(FORMS[3], skip="all", normalization="weight")  # all layers above in place of the next, both q and p
 CORNERS = torch.tensor(list(product((-1.0, 1.0), repeat=2)), dtype=torch.float64)
 
 
@@ -133,7 +134,7 @@ def test_importance_weights_take_sampled_terms():
     assert bound(terms.log_px - sum(layer.term() for layer in terms.layers)) == pytest.approx(-1.3196, abs=7e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, MORE])
 def test_the_top_layers_q_depends_on_its_features_alone(form):
     """Whatever q's lower layers, p and the noise are, q(z_L|x) is the same on every chain; the path up moves it. Every
     analytic KL is the mean of the sampled term."""
@@ -150,18 +151,18 @@ def test_the_top_layers_q_depends_on_its_features_alone(form):
     assert before.shape == (1, 1, 1, 8)
     with torch.no_grad():
         for name, param in stack.params.items():
-            if not name.startswith("inference.") and not name.startswith("inference_head.3"):
+            if not name.startswith(("inference.", "inference_head.3")):
                 param.mul_(1.1)
     assert torch.equal(terms().layers[-1].q_mean, before)
     for layer in terms(4000).layers:
         difference = (layer.log_q - layer.log_p - layer.kl.sum(-1)).flatten()
         assert abs(difference.mean()) < 4 * difference.std() / 4000**0.5
     with torch.no_grad():
-        stack.params["inference.1.0.weight"].mul_(1.5)
+        stack.params["inference.1.0.bias"].add_(0.5)
     assert not torch.allclose(terms().layers[-1].q_mean, before)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [*FORMS, MORE])
 @pytest.mark.parametrize("latents", ["2x4x4-2x4x4-3x1x1", "3x2x2"])
 def test_the_size_is_what_torch_counts(form, latents, monkeypatch):
     """Of layers on the same grid and on much coarser ones, of one layer, with several chains and blocks."""
@@ -174,7 +175,7 @@ def test_the_size_is_what_torch_counts(form, latents, monkeypatch):
     assert cell_size(made).parameters == stack.parameters_per_cell
 
 
-@pytest.mark.parametrize("form", [FORMS[1], FORMS[2]])
+@pytest.mark.parametrize("form", [FORMS[1], FORMS[2], MORE])
 def test_a_cell_of_a_stack_has_the_bits_it_has_alone(form):
     """With several chains per image, whose gradients meet in the features of the image."""
     cells = [cell(seed=seed, chains=3, latents="2x4x4-2x4x4-3x2x2", **form) for seed in range(3)]
