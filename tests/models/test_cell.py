@@ -257,6 +257,8 @@ def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
+    parts |= dict.fromkeys(("inner_updates", "aggressive_steps"), {"procedure": "aggressive"})
+    parts |= dict.fromkeys(("svi_steps", "svi_rate", "svi_momentum"), {"procedure": "semi_amortized"})
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
             assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value
