@@ -61,6 +61,22 @@ OTHER = {
     "flow_parameters": ("global", {"objective": "vae", "posterior": "planar"}),
     "procedure": ("continue 1 > 0.95, 100 steps each", {}),
     "batch_size": (65, {}),
+    "inner_updates": (5, {"procedure": "aggressive"}),
+    "inner_rule": ("yes", {"procedure": "aggressive"}),
+    "aggressive_steps": (9, {"procedure": "aggressive", "inner_updates": 5}),
+    "mi_stop": ("first_fall", {"procedure": "aggressive", "inner_updates": 5}),
+    "svi_steps": (5, {"procedure": "semi_amortized"}),
+    "svi_rate": (0.1, {"procedure": "semi_amortized"}),
+    "svi_momentum": (0.1, {"procedure": "semi_amortized"}),
+    "svi_gradient": ("first_order", {"procedure": "semi_amortized"}),
+    "halve_after": (2, {}),
+    "halve_rule": ("best", {"halve_after": 2}),
+    "halve_from": (9, {"halve_after": 2}),
+    "halvings": (2, {"halve_after": 2}),
+    "validate_every": (9, {"halve_after": 2}),
+    "validate_images": (50, {"halve_after": 2}),
+    "optimizer": ("sgd", {}),
+    "clip_norm": ("group", {"gradient_clip": 1.0}),
     "learning_rate": (2e-3, {}),
     "learning_rate_end": (1e-5, {"learning_rate_decay_steps": 10}),
     "learning_rate_decay_steps": (10, {}),
@@ -251,6 +267,8 @@ def test_the_ends_of_every_range_are_allowed():
     parts |= {"components": {"data": "cifar10", "likelihood": "logistic_mixture"}}
     parts |= dict.fromkeys(("maps", "blocks"), RESNET)
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
+    parts |= dict.fromkeys(("inner_updates", "aggressive_steps"), {"procedure": "aggressive"})
+    parts |= dict.fromkeys(("svi_steps", "svi_rate", "svi_momentum"), {"procedure": "semi_amortized"})
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
             assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value
