@@ -58,7 +58,7 @@ class Activities(Accumulator):
             "activity_passes": self.fewest,
             "active_threshold": threshold,
         }
-        return found | (self._maps(variances) if known else {})
+        return found | self._maps(variances) if known else found
 
     def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
         """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
