@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
-from benchmarks.workload import MODELS, as_in_a_worker, cells, images
+from benchmarks.workload import MODELS, advance, as_in_a_worker, cells, images
 
 if TYPE_CHECKING:
     from models.stack.stack import Stack
@@ -30,26 +31,25 @@ def run(args: Namespace) -> None:
     circumstances(f"Batch {args.batch}, {args.cells} cells, K = {args.inner}, {args.repeats} rounds of {args.steps}.")
     rows = []
     for model in args.models:
-        data = images(model)
-        both = {
-            "aggressive": dict(procedure="aggressive", inner_updates=args.inner),
-            "encoder": dict(procedure="aggressive", inner_updates=args.inner),
-            "joint": {},
-        }
-        stacks = {name: Stack(cells(model, args.cells, batch_size=args.batch, **f), data) for name, f in both.items()}
-        for stack in stacks.values():
+        data, own = images(model), {"procedure": "aggressive", "inner_updates": args.inner}
+        aggressive, encoder, joint = (
+            Stack(cells(model, args.cells, batch_size=args.batch, **fields), data) for fields in (own, own, {})
+        )
+        for stack in (aggressive, encoder, joint):
             stack.train(2)
         candidates: dict[str, Callable[[], object]] = {
-            "aggressive": lambda stacks=stacks: stacks["aggressive"].train(stacks["aggressive"].step + args.steps),
-            "encoder": lambda stacks=stacks: [
-                encoder_update(stacks["encoder"]) for _ in range(args.inner * args.steps)
-            ],
-            "joint": lambda stacks=stacks: stacks["joint"].train(stacks["joint"].step + args.inner * args.steps),
+            "aggressive": advance(aggressive, args.steps),
+            "encoder": partial(_encoder_updates, encoder, args.inner * args.steps),
+            "joint": advance(joint, args.inner * args.steps),
         }
-        times = interleaved(candidates, args.repeats)
-        cpu = {name: each.cpu for name, each in times.items()}
+        cpu = {name: each.cpu for name, each in interleaved(candidates, args.repeats).items()}
         rows.append([model, ratio(cpu["aggressive"], cpu["encoder"]), ratio(cpu["aggressive"], cpu["joint"])])
     table(["CPU time of a step with K ÷", "K encoder updates", "K joint steps"], rows)
+
+
+def _encoder_updates(stack: Stack, count: int) -> None:
+    for _ in range(count):
+        encoder_update(stack)
 
 
 def encoder_update(stack: Stack) -> None:

@@ -168,7 +168,7 @@ class Biva:
         """Mean and deviation of p(z^bu|·) and of p(z^td|·) of the level of place i, each (C, S, B, N)."""
         numbers = numbers_of(self.down_paths[i + 1][-1], params, g, cells, samples)
         units = self.latents[2 * i : 2 * i + 2]
-        both = zip(*(torch.split(each, units, -1) for each in numbers), strict=True)
+        both = zip(*(torch.split(each, list(units), -1) for each in numbers), strict=True)
         return [(mean.contiguous(), deviation.contiguous()) for mean, deviation in both]
 
     def _layer(self, place: int, drawn: Drawn, p: Numbers, analytic: bool) -> Layer:

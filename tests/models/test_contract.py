@@ -238,6 +238,21 @@ def test_the_size_is_what_torch_counts(network, objective):
     assert cell_size(cell).parameters == stack.parameters_per_cell
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"procedure": "aggressive", "inner_updates": 4}]
+    + [{"procedure": "semi_amortized", "svi_steps": 4, "svi_gradient": each} for each in ("full", "first_order")],
+)
+def test_the_size_of_a_procedure_is_near_what_torch_counts(more):
+    """Operations of a step with all that lies inside it, to a tenth: they are for planning."""
+    (cell,) = cells_of("network", "mlp", 1, latents="10-10", hidden="64-64", **more)
+    blank = np.zeros((20, 64), np.uint8)
+    stack = Stack([cell], Dataset("zeros", blank, blank, blank, 16, ImageShape(1, 8, 8)))
+    with FlopCounterMode(display=False) as counted:
+        stack.train(1)
+    assert cell_size(cell).flops == pytest.approx(counted.get_total_flops(), rel=0.1)
+
+
 @pytest.mark.parametrize("objective", [name for name, each in OBJECTIVES.items() if each.smooths])
 @pytest.mark.parametrize("network", [name for name, each in NETWORKS.items() if each.unsmoothable])
 def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objective):
