@@ -71,8 +71,9 @@ _PARTS = ("models.likelihoods", "models.priors", "models.posteriors")
 _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.parameters")
 LAYERS = {
     "models": (),
-    "models.cell": ("models.likelihoods.spec", "models.networks.ladder_spec", "models.networks.mlp_spec",
-                    "models.networks.two_level_spec", "models.objectives.spec", "models.posteriors.spec",
+    "models.cell": ("models.likelihoods.spec", "models.networks.ladder_spec", "models.networks.lstm_spec",
+                    "models.networks.mlp_spec", "models.networks.two_level_spec", "models.objectives.spec",
+                    "models.posteriors.spec",
                     "models.priors.spec", "models.procedures.spec", "models.stack.spec"),
     "models.parameters": (),
     "models.draws": (),
@@ -80,7 +81,8 @@ LAYERS = {
     "models.kernels": ("models.data.sources", "models.parameters"),
     **dict.fromkeys(_PARTS, _BELOW_PARTS),
     # types of arguments
-    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.paths", "models.objectives.smoothing"),
+    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.paths", "models.objectives.smoothing",
+                        "models.objectives.spec"),
     "models.objectives": ("models.networks", *_BELOW_PARTS),
     "models.stack": (
         "models.objectives", "models.networks", "models.data", "models.procedures.procedure", *_BELOW_PARTS,
@@ -123,6 +125,7 @@ WITHOUT_TORCH = (
     "models.evaluation.settings",
     "models.likelihoods.spec",
     "models.networks.ladder_spec",
+    "models.networks.lstm_spec",
     "models.networks.mlp_spec",
     "models.networks.two_level_spec",
     "models.objectives.spec",

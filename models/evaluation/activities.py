@@ -45,7 +45,8 @@ class Activities(Accumulator):
     def row(self, cell: int) -> dict[str, Any]:
         """`active_units` and what they follow from; of a single chain per image only the one-pass count is known."""
         known, threshold = self.fewest > 1, self.threshold
-        variances, noises, one_pass = zip(*(own.activity(cell) for own in self.layers), strict=True)
+        found = [own.activity(cell) for own in self.layers]
+        variances, noises, one_pass = ([each[i] for each in found] for i in range(3))
         units = [int((v > threshold).sum()) for v in variances] if known else None
         return {
             "active_units": units,
