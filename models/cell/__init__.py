@@ -2,7 +2,7 @@
 
 from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError, unfit
 from models.cell.declared import FIELDS, RANGES, options_of_role, owners
-from models.cell.fields import Option, option, parse_sizes
+from models.cell.fields import Option, option, parse_layers, parse_sizes
 from models.cell.identity import cell_id, cell_size
 from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
 from models.cell.values import canonical_json, nine_digits
@@ -28,6 +28,7 @@ __all__ = [
     "option",
     "options_of_role",
     "owners",
+    "parse_layers",
     "parse_sizes",
     "unfit",
 ]

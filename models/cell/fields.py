@@ -114,6 +114,11 @@ def merged(lists: Mapping[str, Mapping[str, Option]]) -> dict[str, Option]:
     return {name: known[name] for name in order}
 
 
+def parse_layers(text: str | None) -> tuple[int, ...]:
+    """Units of each layer, `latents` of a cell, none where its network has no layers. Raises as `parse_sizes`."""
+    return () if text is None else parse_sizes(text)
+
+
 @lru_cache(maxsize=4096, typed=True)
 def parse_sizes(text: str | int, what: str = "sizes") -> tuple[int, ...]:
     """`"40-40-20"` → `(40, 40, 20)`. Raises ValueError, naming `what`, unless every size is a whole number ≥ 1."""
