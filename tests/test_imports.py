@@ -81,7 +81,8 @@ LAYERS = {
     "models.kernels": ("models.data.sources", "models.parameters"),
     **dict.fromkeys(_PARTS, _BELOW_PARTS),
     # types of arguments
-    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.paths", "models.objectives.smoothing"),
+    "models.networks": (*_PARTS, *_BELOW_PARTS, "models.objectives.paths", "models.objectives.smoothing",
+                        "models.objectives.spec"),
     "models.objectives": ("models.networks", *_BELOW_PARTS),
     "models.stack": (
         "models.objectives", "models.networks", "models.data", "models.procedures.procedure", *_BELOW_PARTS,
@@ -128,6 +129,7 @@ WITHOUT_TORCH = (
     "models.networks.biva_spec",
     "models.networks.ladder_resnet_spec",
     "models.networks.ladder_spec",
+    "models.networks.lstm_spec",
     "models.networks.mlp_spec",
     "models.networks.resnet_spec",
     "models.networks.two_level_spec",

@@ -31,7 +31,7 @@ from models.networks.ladder_resnet_spec import LadderResnetOptions, ladder_resne
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.lstm_spec import UNSMOOTHABLE as LSTM_UNSMOOTHABLE
-from models.networks.lstm_spec import LstmOptions, lstm_size
+from models.networks.lstm_spec import LanguageModelOptions, LstmOptions, language_model_size, lstm_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.networks.resnet_spec import ResnetOptions, resnet_size
 from models.networks.two_level_spec import UNSMOOTHABLE as TWO_LEVEL_UNSMOOTHABLE
@@ -209,6 +209,13 @@ NETWORKS: dict[str, Entry] = {
         LstmOptions,
         kinds=("tokens",),
         size=lstm_size,
+        unsmoothable=LSTM_UNSMOOTHABLE,
+    ),
+    "lstm_lm": Entry(
+        "models.networks.lstm_lm:LanguageModel",
+        LanguageModelOptions,
+        kinds=("tokens",),
+        size=language_model_size,
         unsmoothable=LSTM_UNSMOOTHABLE,
     ),
 }

@@ -47,9 +47,10 @@ class Activities(Accumulator):
     def row(self, cell: int) -> dict[str, Any]:
         """`active_units` and what they follow from; of a single chain per image only the one-pass count is known."""
         known, threshold = self.fewest > 1, self.threshold
-        variances, noises, one_pass = zip(*(own.activity(cell) for own in self.layers), strict=True)
+        found = [own.activity(cell) for own in self.layers]
+        variances, noises, one_pass = ([each[i] for each in found] for i in range(3))
         units = [int((v > threshold).sum()) for v in variances] if known else None
-        found: dict[str, Any] = {
+        row: dict[str, Any] = {
             "active_units": units,
             "active_units_one_pass": [int((t > threshold).sum()) for t in one_pass],
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
@@ -58,13 +59,13 @@ class Activities(Accumulator):
             "activity_passes": self.fewest,
             "active_threshold": threshold,
         }
-        return found | self._maps(variances) if known else found
+        return row | self._maps(variances) if known else row
 
     def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
         """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
         grids."""
         positions = [own.positions for own in self.layers]
-        if not all(positions):
+        if not positions or not all(positions):
             return {}
         means = [v.view(-1, n).mean(1) for v, n in zip(variances, positions, strict=True)]
         return {"active_maps": [int((each > self.threshold).sum()) for each in means]}

@@ -137,7 +137,7 @@ class _Found:
 def _row(layers: Sequence[_Found | None], images: int) -> dict[str, Any]:
     known = any(found is not None for found in layers)
     values = [(float(f.terms.mean()), _error(f.terms)) if f is not None else (math.nan, math.nan) for f in layers]
-    top = layers[-1]
+    top = layers[-1] if layers else None
     return {
         "mutual_information": [value for value, _ in values] if known else None,
         "mi_se": [error for _, error in values] if known else None,

@@ -19,7 +19,7 @@ Shapes: C cells, S samples, B batch, L positions of a row, E of an embedding, H 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from models.kernels.plain import lstm_step
 from models.kernels.recurrent import lstm
 from models.likelihoods.categorical import scored
 from models.likelihoods.likelihood import Likelihood
-from models.networks.lstm_spec import UNSMOOTHABLE, LstmOptions
+from models.networks.lstm_spec import UNSMOOTHABLE, LanguageModelOptions, LstmOptions
 from models.networks.network import Layer, Numbers, Params, Terms, refuse
 from models.parameters import Group, Parameter, affine_parameters
 from models.posteriors.posterior import Posterior
@@ -62,6 +62,10 @@ class Dropout:
 class Lstm:
     """See `models.networks.network.Network`."""
 
+    options: LstmOptions | LanguageModelOptions
+    latents: tuple[int, ...]
+    analytic_kl: frozenset[int]
+
     def __init__(
         self,
         options: LstmOptions,
@@ -80,34 +84,25 @@ class Lstm:
 
     def parameters(self) -> list[Parameter]:
         """Those of q(z|x), then those of p(x|z), then the posterior's own and the prior's."""
-        own, latents, symbols = self.options, self.latents[0], self.shape.vocabulary
-        units, gates = own.units, 4 * own.units
-        encoder: dict[str, tuple[int, ...]] = {
-            "embedding": (symbols + 1, own.embedding), "lstm.input": (own.embedding, gates),
-            "lstm.recurrent": (units, gates), "lstm.bias": (gates,),
+        own, units, first = self.options, self.options.units, _PLACES["inference"]
+        shapes = {
+            "embedding": (self.shape.vocabulary + 1, own.embedding), "lstm.input": (own.embedding, 4 * units),
+            "lstm.recurrent": (units, 4 * units), "lstm.bias": (4 * units,),
         }  # fmt: skip
-        decoder: dict[str, tuple[int, ...]] = {
-            "embedding": (symbols, own.embedding), "lstm.input": (own.embedding, gates),
-            "lstm.latent": (latents, gates), "lstm.recurrent": (units, gates), "lstm.bias": (gates,),
-            "initial.weight": (latents, units), "initial.bias": (units,), "output.weight": (units, symbols),
-            "output.skip": (latents, symbols),
-        }  # fmt: skip
-        absent = {"initial.bias": own.initial_state == "cell", "output.skip": own.skip == "none"}
-        found = []
-        groups: list[tuple[Group, dict[str, tuple[int, ...]]]] = [("inference", encoder), ("generative", decoder)]
-        for group, shapes in groups:
-            for place, (name, shape) in enumerate(shapes.items(), start=_PLACES[group] + 1):
-                if not absent.get(name):
-                    width = _EMBEDDING_RANGE if name == "embedding" else own.initial_range
-                    found.append(Parameter(f"{group}.{name}", shape, 1, place, group=group, uniform=width))
+        found = _uniform("inference", shapes, own.initial_range)
         for place, (head, outputs) in enumerate(self.heads.items()):
             if outputs:
                 weight, bias = affine_parameters(
-                    f"inference.{head}", units, outputs, 1, _PLACES["inference"] + 100 + 2 * place, "inference"
+                    f"inference.{head}", units, outputs, 1, first + 100 + 2 * place, "inference"
                 )
                 found += [replace(weight, uniform=own.initial_range), bias]
-        found.append(Parameter("generative.output.bias", (symbols,), 1, _PLACES["generative"] + 100, self.bias))
-        return found + self.posterior.parameters(latents) + self.prior.parameters(self.shape.features, images=True)
+        found += decoder_parameters(own, self.shape, self.bias)
+        absent = {
+            "generative.initial.bias": own.initial_state == "cell", "generative.output.skip": own.skip == "none",
+        }  # fmt: skip
+        found = [each for each in found if not absent.get(each.name)]
+        found += self.posterior.parameters(self.latents[0])
+        return found + self.prior.parameters(self.shape.features, images=True)
 
     def dropout(self, draws: Draws, step: int | Tensor, batch: int, inner: int = 0) -> Dropout | None:
         """The masks of a training step, or of an inner update or refinement step within it; None without dropout."""
@@ -222,8 +217,8 @@ class Lstm:
         """What z gives to them at every step, (C, S, B, N) → (C, S, B, 4 H)."""
         return _sum_of_products(z.flatten(1, 2), params["generative.lstm.latent"]).view(*z.shape[:-1], -1)
 
-    def _first_state(self, params: Params, z: Tensor) -> tuple[Tensor, Tensor]:
-        """h₀ and c₀, each (C, R, H); z (C, R, N)."""
+    def _first_state(self, params: Params, z: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """h₀ and c₀, each (C, R, H) or None for 0; z (C, R, N)."""
         weight = params["generative.initial.weight"]
         if self.options.initial_state == "cell":
             c = _sum_of_products(z, weight)
@@ -262,11 +257,39 @@ class Lstm:
         for _ in range(self.shape.length):
             embedded = _embedded(params["generative.embedding"], last).unsqueeze(2)  # (C, R, 1, E)
             gates = self._of_symbols(params, embedded).squeeze(2) + of_latent
-            h, c = lstm_step(torch.baddbmm(gates, h, params["generative.lstm.recurrent"]), c)
+            if h is not None:
+                gates = torch.baddbmm(gates, h, params["generative.lstm.recurrent"])
+            h, c = lstm_step(gates, c)
             last = self._logits(params, h.unsqueeze(2), rows).squeeze(2).argmax(-1).masked_fill(ended, END)
             ended = ended | (last == END)
             found.append(last)
         return torch.stack(found, -1).view(cells, samples, batch, -1).to(z)
+
+
+def decoder_parameters(
+    own: LstmOptions | LanguageModelOptions, shape: SequenceShape, bias: npt.NDArray[np.float64]
+) -> list[Parameter]:
+    """All that a decoder can have: where it is given no z, with an axis of 0."""
+    latents, symbols, units = sum(own.latent_sizes), shape.vocabulary, own.units
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding": (symbols, own.embedding), "lstm.input": (own.embedding, 4 * units),
+        "lstm.latent": (latents, 4 * units), "lstm.recurrent": (units, 4 * units), "lstm.bias": (4 * units,),
+        "initial.weight": (latents, units), "initial.bias": (units * (latents > 0),), "output.weight": (units, symbols),
+        "output.skip": (latents, symbols),
+    }  # fmt: skip
+    last = Parameter("generative.output.bias", (symbols,), 1, _PLACES["generative"] + 100, bias)
+    return [*_uniform("generative", shapes, own.initial_range), last]
+
+
+def _uniform(group: Group, shapes: Mapping[str, tuple[int, ...]], width: float) -> list[Parameter]:
+    """Parameters that start uniform on ± this width, or on that of embeddings."""
+    return [
+        Parameter(
+            f"{group}.{name}", shape, 1, _PLACES[group] + place, group=group,
+            uniform=_EMBEDDING_RANGE if name == "embedding" else width,
+        )
+        for place, (name, shape) in enumerate(shapes.items(), start=1)
+    ]  # fmt: skip
 
 
 def _embedded(table: Tensor, tokens: Tensor) -> Tensor:

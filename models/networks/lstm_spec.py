@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.fields import option
+from models.cell.fields import option, options_of, parse_sizes
 from models.cell.sequence_shape import SequenceShape
 from models.cell.size import Affine, Size
-from models.networks.mlp_spec import SizeOptions
+from models.networks.mlp_spec import HiddenOptions, SizeOptions
 from models.networks.skip_spec import skip_option
+from models.objectives.spec import VaeOptions
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -81,6 +82,49 @@ class LstmOptions(RecurrentOptions, SizeOptions):
         return f"{network} {self.latents} ({self.embedding}-{self.hidden}){' skip' * (self.skip == 'all')}"
 
 
+@dataclass(frozen=True)
+class LanguageModelOptions(RecurrentOptions, HiddenOptions):
+    """The decoder alone, without latent variables: L = 0."""
+
+    latent_sizes: ClassVar[tuple[int, ...]] = ()
+    skip: ClassVar[str] = "none"
+    initial_state: ClassVar[str] = "cell"
+
+    @property
+    def units(self) -> int:
+        """Of the LSTM, H."""
+        return parse_sizes(self.hidden)[0]
+
+    @property
+    def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """The same, as of a cell with layers."""
+        return ((self.units,),)
+
+    def faults(self) -> dict[str, str]:
+        """A sentence for each option that does not go with the others, by its name."""
+        if self.hidden.isdigit():
+            return {}
+        return {"hidden": f"hidden should be one number with lstm_lm, the units of its LSTM, got {self.hidden}"}
+
+    def conflicts(self, cell: Cell) -> dict[str, str]:
+        """A sentence for each field of the cell that does not go with this network."""
+        without = f"with network {cell.network}, which has no latent variables"
+        alone = {"prior": "normal", "posterior": "gaussian", "objective": "vae", "procedure": "joint"}
+        return sequence_conflicts(cell) | {
+            role: f"{role} should be {name} {without}, got {getattr(cell, role)}"
+            for role, name in alone.items()
+            if getattr(cell, role) != name and not (role == "objective" and cell.smoothed)  # which is refused anyway
+        }
+
+    def idle(self, cell: Cell) -> dict[str, Any]:
+        """Options of the objective that weigh layers and chains, of which there are none."""
+        return {name: each.default for name, each in options_of(VaeOptions).items() if cell.has(name)}
+
+    def words(self, network: str) -> str:
+        """`lstm_lm (512-1024)`."""
+        return f"{network} ({self.embedding}-{self.hidden})"
+
+
 def sequence_conflicts(cell: Cell) -> dict[str, str]:
     """A sentence for each field of the cell that does not go with a network of symbols."""
     found = {}
@@ -138,3 +182,18 @@ def lstm_size(cell: Cell, shape: SequenceShape) -> Size:
     products = maps if own.latent_sizes[0] > 1 else _of_sequences(cell, shape)
     memory = number_bytes * (4 * parameters + max(kept, 3 * parameters))
     return Size(parameters, sum(each.flops for each in products), memory)
+
+
+def language_model_size(cell: Cell, shape: SequenceShape) -> Size:
+    """The same of the decoder alone, whose first state is 0."""
+    own, batch, length = cell.options("network"), cell.batch_size, shape.length
+    units, symbols = own.units, shape.vocabulary
+    maps = [
+        Affine(batch * length, own.embedding, 4 * units), Affine(batch * (length - 1), units, 4 * units),
+        Affine(batch * length, units, symbols),
+    ]  # fmt: skip
+    parameters = sum(each.inputs * each.outputs for each in maps) + 4 * units + symbols + symbols * own.embedding
+    kept = batch * length * (2 * own.embedding + 16 * units + 3 * symbols) + symbols * own.embedding
+    number_bytes = 8 if cell.precision == "float64" else 4
+    memory = number_bytes * (4 * parameters + max(kept, 3 * parameters))
+    return Size(parameters, sum(each.flops for each in maps), memory)

@@ -35,13 +35,18 @@ def _each_size(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class SizeOptions(LatentOptions):
-    """Sizes of the layers and maps."""
+class HiddenOptions:
+    """Sizes of the maps."""
 
     hidden: str = option(
         "200-200", "hidden sizes of every map; `512-512/256-256` layer by layer, from the data up", check=_each_size,
         shape=True, pattern=r"^[1-9][0-9]{0,6}([-/][1-9][0-9]{0,6})*$",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SizeOptions(HiddenOptions, LatentOptions):
+    """Sizes of the layers and maps."""
 
     @cached_property
     def latent_sizes(self) -> tuple[int, ...]:

@@ -231,7 +231,7 @@ def _check(cell: Cell, network: Network, cells: int) -> None:
     for what, asked in asks.items():
         if asked and not network.posterior.gaussian:
             raise ValueError(f"{what}, got posterior {cell.posterior}")
-    top = torch.ones(cells, 1, 1, network.latents[-1])
+    top = torch.ones(cells, 1, 1, *network.latents[-1:])
     if cell.free_bits_group == "unit" and network.prior.kl(top, top) is None:
         raise ValueError(f"free_bits_group unit needs a prior that is a product over units, got prior {cell.prior}")
 

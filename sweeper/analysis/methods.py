@@ -109,7 +109,7 @@ def method_table(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) -> pd
 
 
 def _place(row: Mapping[str, Any], axis: Axis) -> tuple[Any, ...]:
-    sizes = [int(size) for size in row["latents"].split("-")]
+    sizes = [int(size) for size in row["latents"].split("-") if size]
     value = row.get(axis.name)
     along = float("-inf") if value is None or np.isnan(value) else -float(axis.coordinate(value))
     return row["data"], len(sizes), sizes, row["architecture"], row["curve"], along, row["method"]
@@ -132,7 +132,7 @@ def _row(group: pd.DataFrame, axis: Axis) -> dict[str, Any]:
         row[name] = values.mean(axis=0).tolist() if len(values) else None
     counts = layers["active_units"]
     row |= _moments("active_total", counts.sum(axis=1))
-    row |= _moments("active_top", counts[:, -1] if len(counts) else counts.sum(axis=1))
+    row |= _moments("active_top", counts[:, -1] if counts.size else counts.sum(axis=1))
     row["mutual_information_top"] = row["mutual_information"][-1] if row["mutual_information"] else None
     row |= _moments("wall_s", _numbers(done, "wall_s"))
     return row | {name: _moments(name, _numbers(done, name))[name] for name in COSTS[1:]}

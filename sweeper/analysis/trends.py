@@ -95,7 +95,7 @@ def families(curves: Sequence[Curve], fewest: int = MIN_SIZES) -> list[Family]:
     grouped: dict[tuple[Along, str], list[tuple[int, Curve]]] = {}
     for curve in curves:
         sizes = curve.layer_units
-        if len(set(sizes)) > 1:
+        if len(set(sizes)) != 1:
             continue
         others = {name: value for name, value in curve.fields.items() if name != "latents"}
         measures: dict[Along, tuple[int, int]] = {"depth": (len(sizes), sizes[0]), "width": (sizes[0], len(sizes))}

@@ -94,5 +94,5 @@ def _entry(name: str, layer: int | None, row: Any) -> float | None:
     if values is None or np.ndim(values) == 0:
         return None
     if layer is None:
-        return float(values[-1])
+        return float(values[-1]) if len(values) else None
     return float(values[layer - 1]) if layer < len(values) else None
