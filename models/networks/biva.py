@@ -167,7 +167,7 @@ class Biva:
     def _p(self, params: Params, i: int, g: Tensor, cells: int, samples: int) -> list[Numbers]:
         """Mean and deviation of p(z^bu|·) and of p(z^td|·) of the level of place i, each (C, S, B, N)."""
         numbers = numbers_of(self.down_paths[i + 1][-1], params, g, cells, samples)
-        units = self.latents[2 * i : 2 * i + 2]
+        units = list(self.latents[2 * i : 2 * i + 2])
         both = zip(*(torch.split(each, list(units), -1) for each in numbers), strict=True)
         return [(mean.contiguous(), deviation.contiguous()) for mean, deviation in both]
 

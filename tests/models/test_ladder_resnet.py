@@ -237,3 +237,24 @@ def test_a_trained_one_is_evaluated_drawn_encoded_and_decoded(form):
         image = model.decode(encoded.z[layer - 1], layer=layer)
         assert image.shape == (3, 7, 64) and (image > 0).all() and (image < 1).all()
     assert model.sample(5).shape == (5, 64) and len(model.terms(x).kl) == 2
+
+
+@pytest.mark.parametrize("fields", [FORMS[0], FORMS[2], FORMS[2] | {"chains": 3}, {"network": "biva", "chains": 3}])
+def test_the_memory_that_planning_says_is_what_a_step_keeps_and_not_twice_that(fields):
+    """Beside weights, gradient and moments; counted by the tensors that autograd saves, of a stack of two."""
+    cells = [cell(seed=seed, maps=16, latents="8x4x4-8x4x4", batch_size=32, **fields) for seed in range(2)]
+    stack, saved = Stack(cells, grey()), {}
+    own = {param.untyped_storage().data_ptr() for param in stack.params.values()}
+    noise = [torch.randn(2, stack.samples, 32, units) for units in stack.network.latents]
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage  # held, so that no other takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        stack.network.terms(stack.params, torch.rand(2, 1, 32, 64), noise)
+    kept = sum(storage.nbytes() for storage in saved.values()) / 2
+    size = cell_size(cells[0])
+    assert kept < size.memory_bytes - 16 * size.parameters < 2 * kept
