@@ -237,7 +237,8 @@ class TrainedModel:
             wanted = "height, width" if len(one) == 2 else ", ".join(map(str, one))
             raise ValueError(f"images should have shape (n, {self.features}) or (n, {wanted}), got {given}")
         low, high = float(images.min()), float(images.max())
-        if not find("likelihood", self.cell.likelihood).density and not (low >= 0 and high <= 1):
+        pixels = not isinstance(self._shape, SequenceShape) and not find("likelihood", self.cell.likelihood).density
+        if pixels and not (low >= 0 and high <= 1):
             raise ValueError(
                 f"pixels should be in [0, 1], got {low:g} … {high:g}: `data` has images as the network sees them"
             )

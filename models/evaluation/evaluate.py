@@ -151,7 +151,8 @@ class _Part:
         again: bool = False,
     ) -> None:
         """Some chains of the images of a block, for every metric."""
-        terms = self.network.terms(self.params, x[: self.cells], noise, given=given)
+        refined_numbers: dict[str, Any] = {} if given is None else {"given": given}
+        terms = self.network.terms(self.params, x[: self.cells], noise, **refined_numbers)
         block = ChainBlock(terms, images, chains, again)
         for each in self.accumulators:
             each.add(block)

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels.products import cut, in_bfloat16
+from models.kernels.twice import twice
 
 _aten = torch.ops.aten
 torch.backends.cudnn.allow_tf32 = False  # which by default is on, for evaluations too: `products.precision` asks for it
@@ -39,12 +40,16 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor
 
     x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H / stride, W / stride), rounded up.
     """
+    if twice():
+        return _by_autograd(x, weight, bias, stride)
     out: Tensor = _Convolution.apply(x, weight, bias, stride)  # type: ignore[no-untyped-call]
     return out
 
 
 def elu(x: Tensor) -> Tensor:
     """x where it is positive, else eˣ − 1, whose bits do not depend on a number's place, as those of `F.elu` do."""
+    if twice():
+        return torch.where(x > 0, x, x.clamp_max(0.0).expm1())
     out: Tensor = _Elu.apply(x)  # type: ignore[no-untyped-call]
     return out
 
@@ -93,6 +98,18 @@ class _Convolution(torch.autograd.Function):
             None if of_bias is None else of_bias[: cells * maps].reshape(cells, maps),
             None,
         )
+
+
+def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """`convolve` in torch's own operations, at full precision, where gradients are differentiated again."""
+    cells, maps, inputs, size, _ = weight.shape
+    groups = _groups(cells, inputs, x.device)
+    more = groups - cells
+    rows, filters = _with_more(x, more * inputs, 1), _with_more(weight, more).flatten(0, 1)
+    if x.device.type == "cpu":
+        rows, filters = (each.contiguous(memory_format=torch.channels_last) for each in (rows, filters))
+    out = torch.conv2d(rows, filters, _with_more(bias, more).flatten(), stride, size // 2, groups=groups)
+    return _first(out, cells * maps)
 
 
 def _groups(cells: int, inputs: int, device: torch.device) -> int:

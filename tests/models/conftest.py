@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from models.cell.image_shape import ImageShape
+from models.cell.registry import NETWORKS
 from models.data.dataset import Dataset
 from models.data.sequences import Sequences, sequences
+from models.kernels import convolution, plain
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +46,25 @@ def sentences() -> Sequences:
     made = [[*drawn.choice([*"abcde"], drawn.integers(1, 7))] for _ in range(300)]
     splits = {"train": made[:200], "validation": made[200:240], "test": made[240:]}
     return sequences("sentences", splits, "abcde", length=6)
+
+
+@pytest.fixture
+def fitting(images: Dataset, sentences: Sequences) -> Callable[[str], Dataset]:
+    """Data that a network's example in the contract test fits, by its name."""
+
+    def found(network: str) -> Dataset:
+        if "tokens" in NETWORKS[network].kinds:
+            return sentences
+        if "maps" not in NETWORKS[network].declared():
+            return images
+        grey = [np.resize(split, (len(split), 64)) for _, split in images.splits()]
+        return Dataset("grey", *grey, images.levels, ImageShape(1, 8, 8))
+
+    return found
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions cell by cell, without the second group that a cell alone is computed with, and as torch counts them:
+    of the weights' gradient it counts every group as large as all together."""
+    monkeypatch.setattr(convolution, "convolve", plain.convolve)

@@ -21,7 +21,6 @@ from models.data.dataset import Dataset
 from models.data.sequences import Sequences
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
-from models.kernels import convolution, plain
 from models.stack.stack import Stack
 
 # A small cell of each part; what it needs beside its name.
@@ -126,13 +125,6 @@ def seen(network: str, images: Dataset, count: int) -> torch.Tensor:
     """Numbers as a network sees them, (1, 1, count, features): of sentences the first ones, else of any images."""
     rows = torch.rand(count, images.features) if not of_symbols(network) else torch.tensor(images.train[:count])
     return rows.double()[None, None]
-
-
-@pytest.fixture
-def one_by_one(monkeypatch):
-    """Convolutions cell by cell, without the second group that a cell alone is computed with, and as torch counts them:
-    of the weights' gradient it counts every group as large as all together."""
-    monkeypatch.setattr(convolution, "convolve", plain.convolve)
 
 
 def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]:
