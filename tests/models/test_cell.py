@@ -21,6 +21,11 @@ def cell(**given):
     return Cell(**(dict(data="digits", latents="10-5", seed=0) | smooth | given))
 
 
+SENTENCES = {
+    "data": "cmudict", "likelihood": "categorical", "network": "lstm", "latents": "4", "hidden": "8",
+    "objective": "vae",
+}  # fmt: skip
+
 # Another value for each field, and what else must be set for the field to have an effect.
 OTHER = {
     "data": ("mnist", {}),
@@ -32,6 +37,11 @@ OTHER = {
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
+    "embedding": (7, SENTENCES),
+    "dropout": (0.25, SENTENCES),
+    "initial_range": (0.1, SENTENCES),
+    "initial_state": ("hidden", SENTENCES),
+    "skip": ("all", SENTENCES),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),
@@ -241,6 +251,7 @@ def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
+    parts |= dict.fromkeys(("embedding", "dropout", "initial_range"), SENTENCES)
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
             assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value
