@@ -67,7 +67,9 @@ class SemiAmortized(Joint):
         params = stack.params if full else stack.block.apart(())
         first = _numbers(stack.network.terms(stack.params, x, noise(0)).layers)
         weight = stack.objective.kl_weight.at(step)
-        return refined(stack.cells, stack.network, params, x, first, noise, weight, full)
+        return refined(
+            stack.cells, stack.network, params, x, first, noise, weight, full, lambda inner: stack.masks(step, inner)
+        )
 
     def _graph(self, stack: Stack) -> Captured | None:
         """None."""
@@ -83,12 +85,14 @@ def refined(
     noise: Callable[[int], Sequence[Tensor]],
     kl_weight: Tensor,
     full: bool,
+    masks: Callable[[int], dict[str, Any]] | None = None,
 ) -> list[Numbers]:
     """λ_K as mean and deviation of each layer, (cells, 1, batch, units), with a graph back to `first`, λ₀.
 
     Args:
         noise: of pass n through the network: 1 … K are those of the steps.
         full: with a graph through the steps too, which needs that of `params`; else these should have none.
+        masks: of dropout, of step n of the refinement in training; None: nothing is dropped.
         Others as of `Procedure.refine`.
     """
     rate, momentum = (column([getattr(c, name) for c in cells], x, 4) for name in ("svi_rate", "svi_momentum"))
@@ -99,7 +103,7 @@ def refined(
         with torch.enable_grad():
             # Nodes of their own: λ of layer 2 was computed from that of layer 1, which ∂F/∂λ does not go through.
             at = [each.view_as(each) if full else each.detach().requires_grad_() for each in numbers]
-            slope = _slope(network, params, x, at, noise(n), weight, full)
+            slope = _slope(network, params, x, at, noise(n), weight, full, {} if masks is None else masks(n))
         speed = [momentum * before + now for before, now in zip(speed, slope, strict=True)]
         numbers = [each + rate * now for each, now in zip(numbers, speed, strict=True)]
     return _given(numbers)
@@ -107,14 +111,14 @@ def refined(
 
 def _slope(
     network: Network, params: Params, x: Tensor, numbers: Sequence[Tensor], noise: Sequence[Tensor], weight: Tensor,
-    full: bool,
+    full: bool, masks: dict[str, Any],
 ) -> Sequence[Tensor]:  # fmt: skip
     """∂F/∂λ of each image, shapes as of `numbers`."""
     if not full:
-        terms = network.terms(params, x, noise, given=_given(numbers))
+        terms = network.terms(params, x, noise, given=_given(numbers), **masks)
         return torch.autograd.grad(_elbo(terms, weight), numbers)
     with twice_differentiable():
-        terms = network.terms(params, x, noise, given=_given(numbers))
+        terms = network.terms(params, x, noise, given=_given(numbers), **masks)
         return torch.autograd.grad(_elbo(terms, weight), numbers, create_graph=True)
 
 

@@ -161,3 +161,19 @@ def test_what_makes_no_sense_is_refused_before_training():
     ):
         with pytest.raises(ValueError, match=why):
             cells_of("procedure", "semi_amortized", 1, **more)
+
+
+def test_dropout_has_masks_in_inner_updates_and_refinement_steps(fitting):
+    """Of their own each, in training; without it training is another."""
+    for procedure in ("aggressive", "semi_amortized"):
+        values = []
+        for dropout in (0.0, 0.5):
+            more = (
+                EXAMPLES["procedure"][procedure] | EXAMPLES["network"]["lstm"] | {"network": "lstm", "dropout": dropout}
+            )
+            stack, asked = Stack(cells_of("procedure", procedure, 1, **more), fitting("lstm")), []
+            plain = stack.masks
+            stack.masks = lambda step, inner=0, plain=plain, asked=asked: asked.append(inner) or plain(step, inner)  # type: ignore[method-assign]
+            stack.train(2)
+            values.append(stack.block.values.clone())
+        assert not torch.equal(*values) and set(asked) >= {1, 2, 3}
