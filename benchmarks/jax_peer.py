@@ -1,4 +1,4 @@
-"""The peer of `python -m benchmarks jax`: `jit(vmap(scan(step)))` of a hierarchical VAE, as a good user of JAX writes it.
+"""The peer of `python -m benchmarks jax`: `jit(vmap(scan(step)))` of a hierarchical VAE, as a good JAX user writes it.
 
 A program of its own that imports JAX, Optax and NumPy and nothing of sweeper; it runs in an environment of its own. Its
 argument names a file of NumPy arrays; then it reads orders from standard input, a line of JSON each, and answers each
