@@ -26,6 +26,7 @@ from sweeper.errors import SweeperError
 from sweeper.store import Store
 from sweeper.store.columns import VOLATILE
 from sweeper.study import Study, load_study
+from tests.sweeper.blank import blank
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0  # for what should take seconds: the machine may be busy
@@ -59,7 +60,7 @@ class Tiny:
 
     path: Path
     store: Path
-    shelf: Path  # of stores that several tests begin with
+    shelf: Path | None = None  # where stores that several tests begin with are kept
 
     def load(self, *sets: str) -> Study:
         """The study, with overrides."""
@@ -75,6 +76,7 @@ class Tiny:
 
     def trained(self) -> Tiny:
         """Itself, run in this process; or with a copy of the store that an earlier test had from the same study."""
+        assert self.shelf
         kept = self.shelf / hashlib.sha256(self.path.read_bytes()).hexdigest()
         if kept.exists():
             shutil.copytree(kept, self.store)
@@ -127,6 +129,14 @@ def tiny(tmp_path, tmp_path_factory):
         return Tiny(path, folder / (store or f"results of {name}"), tmp_path_factory.getbasetemp() / "trained")
 
     return make
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Reports of this process save empty figures."""
+    from sweeper.analysis import figures
+
+    monkeypatch.setattr(figures, "save", blank)
 
 
 def exact(value: Any) -> Any:
