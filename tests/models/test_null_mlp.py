@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 import pytest
 import torch
@@ -21,7 +19,6 @@ def images(seed: int) -> Dataset:
     return Dataset("grey", grey[:100], grey[100:200], grey[200:], 16, ImageShape(1, 6, 6))
 
 
-@cache
 def trained(seed: int, rho: float = 0.7, steps: int = 400) -> Stack:
     cell = Cell("digits", "4-3", 0, network="null_mlp", hidden="16", objective="ou", rho=rho, learning_rate=0.01)
     stack = Stack([cell], images(seed))
