@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pickle
 import pty
 import shutil
 import signal
@@ -129,6 +130,16 @@ def tiny(tmp_path, tmp_path_factory):
         return Tiny(path, folder / (store or f"results of {name}"), tmp_path_factory.getbasetemp() / "trained")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drawn_sentences(tmp_path_factory) -> str:
+    """A file of the synthetic sentences, for `faulty.drawn`: drawing them takes longer than all else of `doctor`."""
+    from models.data import synthetic_text
+
+    path = tmp_path_factory.mktemp("drawn") / "synthetic_text"
+    path.write_bytes(pickle.dumps(synthetic_text.load()))
+    return str(path)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import builtins
 import ctypes
 import json
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -116,6 +117,13 @@ def hang(where: dict[str, Any]) -> None:
 def absent(package: str) -> None:
     """A package that is not installed."""
     sys.modules[package] = None  # type: ignore[assignment]
+
+
+def drawn(path: str) -> None:
+    """The synthetic sentences from a file, where a test is not about drawing them, which takes seconds."""
+    from models.data import synthetic_text
+
+    synthetic_text.load = lambda: pickle.loads(Path(path).read_bytes())
 
 
 def constants(changed: dict[str, dict[str, Any]]) -> None:

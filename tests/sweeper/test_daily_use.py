@@ -32,6 +32,21 @@ from sweeper.cli import main
 figures.save = lambda figure, folder, name: []
 main()
 """  # `-m sweeper` that makes figures, but does not save them
+ASSERTLESS = """
+from importlib.machinery import SourceFileLoader
+def code(self, name, real=SourceFileLoader.get_code):
+    if name.split(".")[0] not in ("models", "sweeper"):
+        return real(self, name)
+    return compile(self.get_source(name), self.path, "exec", dont_inherit=True, optimize=1)
+SourceFileLoader.get_code = code
+"""  # this package's own code as with -O, without the 10 s that torch and scipy take to be compiled so
+DRAWN = """
+import sys
+from sweeper.cli import main
+from tests.sweeper.faulty import drawn
+drawn(sys.argv.pop(1))
+main()
+"""  # `-m sweeper` with the synthetic sentences from a file
 
 
 def command(
@@ -91,7 +106,7 @@ def test_what_is_set_for_other_programs_reaches_no_row_no_figure_and_no_output(t
     "switches",
     [
         ["-W", "error", "-X", "dev", "-u"],
-        # With figures; and where no bytecode is kept, -O alone takes 10 s more: it compiles all of torch and scipy.
+        # With figures, and with the libraries' own asserts left out too.
         pytest.param(["-O"], marks=pytest.mark.slow),
         pytest.param(["-OO", "-s", "-B", "-P", "-X", "utf8=0"], marks=pytest.mark.slow),
     ],
@@ -101,7 +116,7 @@ def test_whatever_switches_the_interpreter_is_given(tiny, switches):
     """Without asserts and docstrings, with warnings as errors and in Python's development mode; in an odd locale."""
     study, plain = tiny(**ONE), tiny(store="plain", **ONE)
     plain.run()
-    program = ("-c", UNDRAWN) if "-W" in switches else ("-m", "sweeper")
+    program = ("-c", ASSERTLESS + UNDRAWN) if "-W" in switches else ("-m", "sweeper")
     odd = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"} if "utf8=0" in switches else {}
     code, out, err = command(
         study, "--json", python=(sys.executable, *switches), program=program, drop=("PYTHONWARNINGS",), **odd
@@ -132,7 +147,7 @@ def test_whatever_a_folder_is_called(tiny, sweeper_command, tmp_path, name):
     assert len(sweeper.load(folder / "elsewhere")) == 1
 
 
-def test_a_home_folder_is_found_where_no_shell_did(tiny, sweeper_command, tmp_path):
+def test_a_home_folder_is_found_where_no_shell_did(tiny, sweeper_command, drawn_sentences, tmp_path):
     """As in `--store=~/results`, which a shell leaves as it is, and in variables and calls from Python."""
     study, home = tiny(**ONE), {"HOME": str(tmp_path / "home")}
     (tmp_path / "home").mkdir()
@@ -141,7 +156,7 @@ def test_a_home_folder_is_found_where_no_shell_did(tiny, sweeper_command, tmp_pa
     for argv in (run, ["status", "~/results"], ["merge", "~/all", "~/results"], ["doctor", "~/all"],
                  ["export", "optuna", "~/all", "--storage", "~/optuna.journal"]):  # fmt: skip
         cache = {"SWEEPER_CACHE": "~/cache"} if argv[0] == "doctor" else {}
-        shown = sweeper_command.run(argv, cwd=tmp_path, env=home | cache)
+        shown = sweeper_command.run(argv, cwd=tmp_path, env=home | cache, faults={"drawn": drawn_sentences})
         assert shown.code == 0, (argv, shown.err)
     assert {path.name for path in (tmp_path / "home").iterdir()} >= {"results", "all", "optuna.journal"}
     assert not (tmp_path / "~").exists()
@@ -179,7 +194,7 @@ def become_unknown():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("home", ["", pytest.param("/nonexistent", marks=pytest.mark.slow)])
-def test_a_user_without_a_home_folder_and_without_a_name(tiny, tmp_path, home):
+def test_a_user_without_a_home_folder_and_without_a_name(tiny, drawn_sentences, tmp_path, home):
     """The cache is then a private folder among the temporary files, and whoever else has made it is not trusted."""
     study = tiny(**ONE)
     for folder in (tmp_path, study.path.parent):
@@ -194,7 +209,7 @@ def test_a_user_without_a_home_folder_and_without_a_name(tiny, tmp_path, home):
     assert code == 0 and "Traceback" not in err, err
     cache = tmp_path / f"sweeper-{UNKNOWN_USER}"
     assert cache.stat().st_mode & 0o777 == 0o700 and cache.stat().st_uid == UNKNOWN_USER
-    argv = [sys.executable, "-m", "sweeper", "doctor"]
+    argv = [sys.executable, "-c", DRAWN, drawn_sentences, "doctor"]
     env = {name: value for name, value in environment(TMPDIR=str(tmp_path), **env).items() if name not in drop}
     done = subprocess.run(argv, env=env, cwd=tmp_path, preexec_fn=become_unknown, capture_output=True, text=True)
     assert done.returncode == 0 and f"at {cache}" in done.stdout, done.stderr
