@@ -127,7 +127,7 @@ def test_a_sigkill_at_any_call_that_changes_the_store(pair, driver, times, injec
 
 
 def test_of_two_runs_at_once_one_leaves_with_75_naming_the_other(pair, driver, times, injected):
-    undisturbed, study = pair(steps=200, checkpoint_s=0.1)
+    undisturbed, study = pair(steps=times(100, 200, 200), checkpoint_s=0.1)
     rounds = times(1, 20, 100)
     for _ in range(rounds):
         shutil.rmtree(study.store, ignore_errors=True)

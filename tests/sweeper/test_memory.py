@@ -113,7 +113,7 @@ assert not outcome.after.missing, outcome.failures
 def test_a_real_limit_on_memory_is_lived_with(tiny):
     """The address space of a process ends before a stack of 32 cells does; all of them finish all the same."""
     study = tiny(cells={"hidden": "2000", "latents": "2-2", "rho": 0.9, "seed": list(range(32))},
-                 train={"steps": 1, "keep": "none"}, evaluation={"every": 0},
+                 train={"steps": 1, "keep": "none"}, evaluation={"every": 0, "images": 5, "validation_images": 5},
                  run={"max_stack": 32})  # fmt: skip
     one = make_plan(study.load(), None).memory_bytes / 32
     command = [sys.executable, "-c", LIMITED, str(study.path), str(study.store), str(int(26 * one))]
