@@ -43,6 +43,15 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors are no faster in two threads, which wait for each other where others compute too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def added(monkeypatch) -> list[str]:
     """The page's code as if it had been added: its modules can be imported, its lines stand in the registries."""
@@ -94,21 +103,16 @@ def test_the_added_bound_is_log_p_under_the_exact_posterior(added, model):
 
 def test_the_added_objective_keeps_cells_apart_bitwise(added):
     """Three cells together train as each alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        cells = [
-            Cell(data="bars", latents="5-3", hidden="13", objective="renyi", chains=5, seed=i, batch_size=10)
-            for i in range(3)
-        ]
-        whole = Stack(cells, models.data.load("bars"))
-        whole.train(5)
-        for i, cell in enumerate(cells):
-            alone = Stack([cell], models.data.load("bars"))
-            alone.train(5)
-            assert all(torch.equal(whole.params[k][i], alone.params[k][0]) for k in whole.params)
-    finally:
-        torch.set_num_threads(before)
+    cells = [
+        Cell(data="bars", latents="5-3", hidden="13", objective="renyi", chains=5, seed=i, batch_size=10)
+        for i in range(3)
+    ]
+    whole = Stack(cells, models.data.load("bars"))
+    whole.train(5)
+    for i, cell in enumerate(cells):
+        alone = Stack([cell], models.data.load("bars"))
+        alone.train(5)
+        assert all(torch.equal(whole.params[k][i], alone.params[k][0]) for k in whole.params)
 
 
 def test_the_planner_counts_the_chains_of_the_added_objective(added):

@@ -89,4 +89,5 @@ def test_the_stack_is_left_as_it_was():
     evaluate(first, ALL)
     for made in (first, second):
         made.train(5)
-    assert all(torch.equal(a, second.tensors()[name]) for name, a in first.tensors().items())
+    theirs = second.tensors()
+    assert all(torch.equal(a, theirs[name]) for name, a in first.tensors().items())

@@ -277,7 +277,8 @@ def test_a_cell_of_a_stack_has_the_bits_it_has_alone(fields):
         for place, cell in enumerate(cells):
             alone = Stack([cell], grey())
             alone.train(6)
-            assert all(torch.equal(t[0], together.tensors()[name][place]) for name, t in alone.tensors().items())
+            theirs = together.tensors()
+            assert all(torch.equal(t[0], theirs[name][place]) for name, t in alone.tensors().items())
     finally:
         torch.set_num_threads(threads)
 

@@ -184,7 +184,8 @@ def test_a_cell_of_a_stack_has_the_bits_it_has_alone(form):
     for place, each in enumerate(cells):
         alone = Stack([each], grey())
         alone.train(2)
-        assert all(torch.equal(t[0], together.tensors()[name][place]) for name, t in alone.tensors().items())
+        theirs = together.tensors()
+        assert all(torch.equal(t[0], theirs[name][place]) for name, t in alone.tensors().items())
 
 
 def test_what_it_does_not_go_with_is_refused_with_the_reason():

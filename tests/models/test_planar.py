@@ -101,7 +101,8 @@ def test_neighbours_do_not_matter(images, latents, flow_parameters):
     for place, each in enumerate(cells):
         alone = Stack([each], images)
         alone.train(8)
-        assert all(torch.equal(t[0], together.tensors()[name][place]) for name, t in alone.tensors().items())
+        theirs = together.tensors()
+        assert all(torch.equal(t[0], theirs[name][place]) for name, t in alone.tensors().items())
 
 
 @pytest.mark.parametrize("flow_parameters", ["amortised", "global"])

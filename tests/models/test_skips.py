@@ -194,7 +194,8 @@ def test_a_cell_has_the_same_bits_alone(digits, objective):
     for place, cell in enumerate(three):
         alone = Stack([cell], digits)
         alone.train(3)
-        assert all(torch.equal(each[0], together.tensors()[key][place]) for key, each in alone.tensors().items())
+        theirs = together.tensors()
+        assert all(torch.equal(each[0], theirs[key][place]) for key, each in alone.tensors().items())
 
 
 @pytest.mark.parametrize(

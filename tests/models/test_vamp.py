@@ -155,7 +155,8 @@ def test_neighbours_do_not_matter(images, latents):
     for place, each in enumerate(cells):
         alone = Stack([each], images)
         alone.train(8)
-        assert all(torch.equal(t[0], together.tensors()[name][place]) for name, t in alone.tensors().items())
+        theirs = together.tensors()
+        assert all(torch.equal(t[0], theirs[name][place]) for name, t in alone.tensors().items())
 
 
 def test_the_maps_below_are_smoothed_and_the_prior_is_not(images):

@@ -87,7 +87,8 @@ def test_a_cell_has_the_same_bits_alone(digits, precision):
     for place, cell in enumerate(three):
         alone = Stack([cell], digits)
         alone.train(3)
-        assert all(torch.equal(each[0], together.tensors()[key][place]) for key, each in alone.tensors().items())
+        theirs = together.tensors()
+        assert all(torch.equal(each[0], theirs[key][place]) for key, each in alone.tensors().items())
 
 
 def test_weights_have_the_length_said_whatever_their_direction(digits):

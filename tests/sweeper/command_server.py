@@ -22,6 +22,7 @@ import faulty
 from sweeper.analysis import figures
 from sweeper.cli import main
 from sweeper.driver import worker
+from tests.sweeper.blank import blank
 from tests.sweeper.planted_kl import plant
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
@@ -68,14 +69,6 @@ def end(code):
     threading._shutdown()
     atexit._run_exitfuncs()
     os._exit(code or 0)
-
-
-def blank(figure, folder, name):
-    """Save empty figures: drawing takes longer than all else that a command does, and has tests of its own."""
-    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg", "pdf")]
-    for path in paths:
-        path.touch()
-    return paths
 
 
 def serve():

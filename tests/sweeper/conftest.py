@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pickle
 import pty
 import shutil
 import signal
@@ -26,6 +27,7 @@ from sweeper.errors import SweeperError
 from sweeper.store import Store
 from sweeper.store.columns import VOLATILE
 from sweeper.study import Study, load_study
+from tests.sweeper.blank import blank
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0  # for what should take seconds: the machine may be busy
@@ -59,7 +61,7 @@ class Tiny:
 
     path: Path
     store: Path
-    shelf: Path  # of stores that several tests begin with
+    shelf: Path | None = None  # where stores that several tests begin with are kept
 
     def load(self, *sets: str) -> Study:
         """The study, with overrides."""
@@ -75,6 +77,7 @@ class Tiny:
 
     def trained(self) -> Tiny:
         """Itself, run in this process; or with a copy of the store that an earlier test had from the same study."""
+        assert self.shelf
         kept = self.shelf / hashlib.sha256(self.path.read_bytes()).hexdigest()
         if kept.exists():
             shutil.copytree(kept, self.store)
@@ -127,6 +130,24 @@ def tiny(tmp_path, tmp_path_factory):
         return Tiny(path, folder / (store or f"results of {name}"), tmp_path_factory.getbasetemp() / "trained")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drawn_sentences(tmp_path_factory) -> str:
+    """A file of the synthetic sentences, for `faulty.drawn`: drawing them takes longer than all else of `doctor`."""
+    from models.data import synthetic_text
+
+    path = tmp_path_factory.mktemp("drawn") / "synthetic_text"
+    path.write_bytes(pickle.dumps(synthetic_text.load()))
+    return str(path)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Reports of this process save empty figures."""
+    from sweeper.analysis import figures
+
+    monkeypatch.setattr(figures, "save", blank)
 
 
 def exact(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Crashes at each call of the operating system in turn, as SQLite's tests have them."""
 
 import os
+import random
 
 from sweeper.store import atomic
 
@@ -56,9 +57,14 @@ class HalfWritten:
         return getattr(self.file, name)
 
 
-def crash_everywhere(monkeypatch, tmp_path, prepare, act, check):
-    """`act` on a store made by `prepare`, crashing at each call in turn; `check` what is left. Returns the crashes."""
-    for k in range(200):
+def crash_everywhere(monkeypatch, tmp_path, prepare, act, check, every=1):
+    """`act` on a store made by `prepare`, crashing at each call in turn; `check` what is left. Returns the crashes.
+
+    every: of so many calls one, another one each time that the tests run.
+    """
+    first = random.randrange(every)
+    print(f"crashes at calls {first}, {first + every}, …")
+    for crashes, k in enumerate(range(first, 200, every)):
         root = tmp_path / f"store {k}"
         store = prepare(root)
         crashing = Crashing(k)
@@ -73,5 +79,5 @@ def crash_everywhere(monkeypatch, tmp_path, prepare, act, check):
                 finished = False
         check(root, finished)
         if finished:
-            return k
+            return crashes
     raise AssertionError("never finished")

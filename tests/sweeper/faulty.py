@@ -7,9 +7,12 @@ import builtins
 import ctypes
 import json
 import os
+import pickle
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,26 @@ def hang(where: dict[str, Any]) -> None:
     """From `step` on, a step of a stack that holds a cell of this `rho` does not return."""
     os.environ["FAULT"] = json.dumps(where | {"kind": "hangs"})
     registered(None)
+
+
+def absent(package: str) -> None:
+    """A package that is not installed."""
+    sys.modules[package] = None  # type: ignore[assignment]
+
+
+def drawn(path: str) -> None:
+    """The synthetic sentences from a file, where a test is not about drawing them, which takes seconds."""
+    from models.data import synthetic_text
+
+    synthetic_text.load = lambda: pickle.loads(Path(path).read_bytes())
+
+
+def constants(changed: dict[str, dict[str, Any]]) -> None:
+    """Other values of constants, by module and name."""
+    for module, values in changed.items():
+        for name, value in values.items():
+            assert hasattr(import_module(module), name)
+            setattr(import_module(module), name, value)
 
 
 def cloud(seconds: dict[str, float]) -> None:

@@ -309,21 +309,23 @@ def test_a_damaged_row_is_a_warning_of_the_report_not_its_end(done, sweeper_comm
 def test_paths_that_a_shell_would_split_are_quoted_in_the_next_command(done, sweeper_command):
     import shlex
 
-    shown = sweeper_command.run(done.argv("run"))
+    shown = sweeper_command.run(done.argv("run"), faults={"unreported": None})
     next_line = shown.out.splitlines()[-1]
     assert shlex.split(next_line.removeprefix("next: ")) == ["sweeper", "report", str(done.store)]
 
 
 def test_overrides_are_recorded_with_the_store(done, sweeper_command):
-    assert sweeper_command.run(done.argv("run", "--set", "train.steps=30", "--workers", "1")).code == 0
+    more = done.argv("run", "--set", "train.steps=30", "--workers", "1")
+    assert sweeper_command.run(more, faults={"unreported": None}).code == 0
     status = json.loads(sweeper_command.run(done.argv("status", "--json")).out)
     assert status["counts"] == {"done": 2} and "steps: 30" in done.opened().paths.study.read_text()
 
 
 def test_a_run_says_what_the_study_asks_otherwise_than_the_last_time(done, sweeper_command):
-    shown = sweeper_command.run(done.argv("run", "--set", "train.checkpoint_s=7"))
+    asked, faults = done.argv("run", "--set", "train.checkpoint_s=7"), {"unreported": None}
+    shown = sweeper_command.run(asked, faults=faults)
     assert shown.code == 0, shown.err
     (line,) = [line for line in shown.err.splitlines() if line.startswith("changed since the last run: ")]
     assert "checkpoint_s" in line and "7" in line
-    again = sweeper_command.run(done.argv("run", "--set", "train.checkpoint_s=7"))
+    again = sweeper_command.run(asked, faults=faults)
     assert "changed since the last run" not in again.err

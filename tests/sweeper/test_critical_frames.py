@@ -20,6 +20,11 @@ def phase():
     return sweeper.load(ROOT / "results/reference/phase_cpu")
 
 
+@pytest.fixture(scope="module")
+def known(phase):
+    return sweeper.critical(phase)
+
+
 @pytest.mark.parametrize("name", ["phase_cpu", "hysteresis", "null_model", "precision"])
 def test_a_stores_rows_give_the_reports_table(name):
     place = ROOT / "results/reference" / name
@@ -40,10 +45,10 @@ def test_a_stores_rows_give_the_reports_table(name):
     ],
     ids=" ".join,
 )
-def test_a_frame_made_by_hand_gives_the_same_numbers(phase, columns):
+def test_a_frame_made_by_hand_gives_the_same_numbers(phase, known, columns):
     """Whatever else it has or has not: the curves are told apart by its data set."""
     made = pd.DataFrame(phase[columns].to_dict("list"))
-    found, expected = sweeper.critical(made), sweeper.critical(phase)
+    found, expected = sweeper.critical(made), known
     pd.testing.assert_frame_equal(found[SHOWN], expected[SHOWN])
     assert list(found["data"]) == list(expected["data"])
     if "architecture" in columns or "latents" in columns:
@@ -151,12 +156,17 @@ def test_diverged_rows_count_and_rows_of_fewer_steps_do_not():
     assert sweeper.critical(lost)["n_diverged"].tolist() == [1, 1]
 
 
+@pytest.fixture(scope="module")
+def by_hand():
+    """A frame of three columns, and what is found in it."""
+    made = store()[0][["rho", "seed", "kl_top"]]
+    return made, sweeper.critical(made)
+
+
 @pytest.mark.parametrize("column", ["data", "objective", "architecture", "latents", "step", "state"])
-def test_a_row_without_a_value_has_the_default(column):
+def test_a_row_without_a_value_has_the_default(by_hand, column):
     """In some rows or in all, as a table has it that was joined from several."""
-    cells, _ = store()
-    made = cells[["rho", "seed", "kl_top"]]
-    expected = sweeper.critical(made)
+    made, expected = by_hand
     pd.testing.assert_frame_equal(sweeper.critical(made.assign(**{column: None}))[SHOWN], expected[SHOWN])
     given = {"data": "", "objective": "ou", "architecture": "", "latents": "1-1", "step": 0.0, "state": "done"}[column]
     some = made.assign(**{column: [given if row % 2 else None for row in range(len(made))]})

@@ -30,12 +30,13 @@ def alone(tmp_path):
 
 
 @pytest.fixture
-def doctor(sweeper_command, alone):
-    """Runs the command twice: exit code, words, and what the JSON says."""
+def doctor(sweeper_command, alone, drawn_sentences):
+    """Runs the command twice: exit code, words, and what the JSON says. `draws`: the first one draws the sentences."""
 
-    def run(*argv, **env):
-        shown = sweeper_command.run(["doctor", *map(str, argv)], env=alone | env)
-        found = sweeper_command.run(["doctor", *map(str, argv), "--json"], env=alone | env)
+    def run(*argv, draws=False, **env):
+        given = {"drawn": drawn_sentences}
+        shown = sweeper_command.run(["doctor", *map(str, argv)], env=alone | env, faults={} if draws else given)
+        found = sweeper_command.run(["doctor", *map(str, argv), "--json"], env=alone | env, faults=given)
         assert shown.code == found.code and shown.err == found.err == ""
         return shown.code, shown.out, json.loads(found.out)
 
@@ -48,7 +49,7 @@ def test_the_versions_are_those_of_all_that_the_package_needs():
 
 
 def test_without_a_store_it_tells_of_the_machine_and_says_which_data_go_where(doctor, tmp_path):
-    code, words, found = doctor()
+    code, words, found = doctor(draws=True)
     assert code == 0 and found["store"] is None and found["problems"] == [] and "no problem found" in words
     assert all(found["versions"].values()) and found["machine"]["cores_allowed"] >= 1
     assert {each["name"]: each["state"] for each in found["data"]} == {

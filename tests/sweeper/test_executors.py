@@ -32,12 +32,12 @@ class Runs:
     def of(self, store, **sections):
         """The study, with a store of its own: one stack of four cells on one worker."""
         run = {"workers": 1, "max_stack": 4, "hang_s": 5.0} | sections.pop("run", {})
-        sections = {"train": {"steps": 60, "checkpoint_s": 0.01}} | sections
+        sections = {"train": {"steps": 20, "checkpoint_s": 0.01}} | sections
         return self.tiny(store=store, cells=CELLS, run=run, **sections)
 
     def start(self, kind, once=False, study=None):
-        """A run in which cells of ρ = `BAD` meet this fault from step 30 on, or only once."""
-        fault = {"kind": kind, "rho": BAD, "step": 30} | ({"once": str(self.folder / "once")} if once else {})
+        """A run in which cells of ρ = `BAD` meet this fault from step 10 on, or only once."""
+        fault = {"kind": kind, "rho": BAD, "step": 10} | ({"once": str(self.folder / "once")} if once else {})
         variables = {"FAULT": json.dumps(fault if kind else None)}
         if self.executor == "inline":
             argv = (study or self.study).argv("run", "--executor", "inline")
@@ -55,14 +55,12 @@ class Runs:
 
     def rows(self):
         """Of all cells, and those of the undisturbed run in this process, by state and ρ."""
-        whole = self.of("whole")
-        whole.run()
+        whole = self.of("whole").trained()
         return table(self.study.store), table(whole.store)
 
     def as_undisturbed(self):
         """Whether the rows and the history are those of a run without faults."""
-        whole = self.of("whole")
-        whole.run()
+        whole = self.of("whole").trained()
         return same(self.study.store, whole.store)
 
 
@@ -89,7 +87,7 @@ def test_cells_that_always_raise_fail_alone(runs):
     code, err = runs.run("raises")
     assert code == 1 and "2 cells failed" in err, err
     failures = runs.study.opened().failures()
-    assert len(failures) == 2 and all("planted at step 30" in each.traceback.splitlines()[-1] for each in failures)
+    assert len(failures) == 2 and all("planted at step 10" in each.traceback.splitlines()[-1] for each in failures)
     rows, whole = runs.rows()
     assert rows == good(whole)
 

@@ -40,7 +40,7 @@ def study(tiny, grid):
     text = json.loads(made.path.read_text())
     text["cells"] = [text["cells"] | block for block in grid]
     made.path.write_text(json.dumps(text))
-    made.run()
+    made.trained()
     assert {row["state"] for row in rows(made)} == {"done", "diverged"}
     return made
 
@@ -196,40 +196,28 @@ def test_the_tools_own_reader_finds_every_cell_once(tool, study, tmp_path):
 
 
 @pytest.mark.parametrize("missing", TOOLS)
-def test_a_missing_package_is_one_line(tiny, missing):
-    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 2})
-    study.run()
-    code = f"import sys; sys.modules[{TOOLS[missing]!r}] = None; from sweeper.cli import main; main()"
-    argv = [sys.executable, "-c", code, "export", missing, str(study.store)]
-    run = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    assert run.returncode == 2 and run.stdout == "" and len(run.stderr.splitlines()) == 1
-    assert f'needs a package more: pip install "sweeper[{missing}]"' in run.stderr
+def test_a_missing_package_is_one_line(tiny, sweeper_command, missing):
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 2}).trained()
+    run = sweeper_command.run(["export", missing, str(study.store)], faults={"absent": TOOLS[missing]})
+    assert run.code == 2 and run.out == "" and len(run.err.splitlines()) == 1
+    assert f'needs a package more: pip install "sweeper[{missing}]"' in run.err
     assert not (study.store / "analysis" / missing).exists()
 
 
-def test_what_an_export_did_not_write_stays(study, tmp_path):
+def test_what_an_export_did_not_write_stays(study, sweeper_command, tmp_path):
     """A folder of a cell's name, and what a killed export left."""
     pytest.importorskip("tensorboardX", reason=WHY.format("tensorboard", ""))
     run = runs_of(rows(study), history(study))[-1]
     theirs = tmp_path / "out" / run.folder
     theirs.mkdir(parents=True)
     (theirs / "notes.txt").write_text("mine")
-    argv = [
-        sys.executable,
-        "-m",
-        "sweeper",
-        "export",
-        "tensorboard",
-        str(study.store),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    refused = subprocess.run(argv, capture_output=True, text=True, env=environment())
-    assert refused.returncode == 2 and "was not written by an export" in refused.stderr
-    assert (theirs / "notes.txt").read_text() == "mine" and "Traceback" not in refused.stderr
+    argv = ["export", "tensorboard", str(study.store), "--output", str(tmp_path / "out"), "--json"]
+    refused = sweeper_command.run(argv)
+    assert refused.code == 2 and "was not written by an export" in refused.err
+    assert (theirs / "notes.txt").read_text() == "mine" and "Traceback" not in refused.err
     shutil.rmtree(theirs)
     (tmp_path / "out" / f"{UNFINISHED}{run.folder}").mkdir()
-    assert exported(study, "tensorboard", tmp_path / "out")["written"] == 1  # the others were in place
+    assert json.loads(sweeper_command.run(argv).out)["written"] == 1  # the others were in place
     assert not list((tmp_path / "out").glob(f"{UNFINISHED}*"))
 
 

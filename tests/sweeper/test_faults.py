@@ -69,7 +69,7 @@ def committed(study):
 
 
 def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(pair, driver, times, injected):
-    wanted = times(10, 30, 300)
+    wanted = times(6, 30, 300)
     undisturbed, killed = pair(steps=30 * wanted, checkpoint_s=0.1)
     share = undisturbed.opened().cells()["wall_s"].sum() / wanted  # of the training, s
     seed = random.randrange(2**32)
@@ -101,11 +101,11 @@ def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(pair, driver, 
 
 def test_a_sigkill_at_any_call_that_changes_the_store(pair, driver, times, injected, tmp_path):
     """Every link, rename, removal, folder and flush of a whole run, and the middle of every write."""
-    undisturbed, killed = pair(steps=40, checkpoint_s=0.02)
+    undisturbed, killed = pair(steps=times(20, 40, 40), checkpoint_s=0.01)
     counted = driver.run(killed, "--store", str(tmp_path / "counted"), count_calls=str(tmp_path / "calls"))
     calls = int((tmp_path / "calls").read_text())
     assert counted.code == 0 and calls > 100
-    chosen = min(times(8, 30, 500), calls)
+    chosen = min(times(6, 30, 500), calls)
     first = random.randrange(calls)
     print(f"first call {first + 1} of {calls}")
     kills = 0
@@ -127,8 +127,8 @@ def test_a_sigkill_at_any_call_that_changes_the_store(pair, driver, times, injec
 
 
 def test_of_two_runs_at_once_one_leaves_with_75_naming_the_other(pair, driver, times, injected):
-    undisturbed, study = pair(steps=200, checkpoint_s=0.1)
-    rounds = times(3, 20, 100)
+    undisturbed, study = pair(steps=times(100, 200, 200), checkpoint_s=0.1)
+    rounds = times(1, 20, 100)
     for _ in range(rounds):
         shutil.rmtree(study.store, ignore_errors=True)
         runs = [driver.start(study) for _ in range(2)]

@@ -66,9 +66,10 @@ def test_a_process_that_was_stopped_for_longer_has_not_hung():
 
 
 def test_a_hang_ends_an_inline_run_with_where_it_stood_and_the_same_command_goes_on(tiny, sweeper_command):
-    study, undisturbed = tiny(train={"steps": 200}, run=HANGS), tiny(store="undisturbed", train={"steps": 200})
+    brief = {"train": {"steps": 20}}
+    study, undisturbed = tiny(run=HANGS, **brief), tiny(store="undisturbed", **brief)
     undisturbed.run()
-    run = sweeper_command.start(study.argv("run"), faults={"hang": {"rho": 0.95, "step": 100}, "unreported": None})
+    run = sweeper_command.start(study.argv("run"), faults={"hang": {"rho": 0.95, "step": 10}, "unreported": None})
     assert run.wait() == 1
     assert "no step finished within 2 s (run.hang_s)" in run.err and "Traceback" not in run.err
     (log,) = study.opened().paths.log.glob("*.log")
@@ -79,10 +80,10 @@ def test_a_hang_ends_an_inline_run_with_where_it_stood_and_the_same_command_goes
 
 
 def test_a_cell_that_hangs_is_tried_three_times_and_the_others_of_its_stack_finish(tiny):
-    grid = {"rho": [0.8, 0.95], "seed": 0}
-    study, undisturbed = tiny(cells=grid, run=HANGS), tiny(store="undisturbed", cells=grid)
+    brief = {"cells": {"rho": [0.8, 0.95], "seed": 0}, "train": {"steps": 20}}
+    study, undisturbed = tiny(run=HANGS, **brief), tiny(store="undisturbed", **brief)
     undisturbed.run()
-    assert lives(study, {"rho": 0.95, "step": 30}) == [1, 1, 1, 0]
+    assert lives(study, {"rho": 0.95, "step": 10}) == [1, 1, 1, 0]
     store = study.opened()
     (failure,) = store.failures()
     assert failure.traceback.splitlines()[-1] == "no step finished within 2 s (run.hang_s)"

@@ -23,7 +23,7 @@ BOTH = {"procedure": ["joint", "continue"], "rho": [0.8, 0.95, 1]}
 
 def test_every_cell_goes_on_from_the_one_before(tiny):
     """Its kept weights are bitwise those of a stack begun with its origin's; run again, nothing is missing."""
-    study = tiny(cells=BOTH)
+    study = tiny(cells=BOTH, train={"steps": 20})
     outcome = study.run()
     assert outcome.before.counts == {"train": 6, "wait": 8} and not outcome.after.missing and not outcome.failures
     store = study.opened()
@@ -36,7 +36,7 @@ def test_every_cell_goes_on_from_the_one_before(tiny):
         for name, tensor in stack.tensors().items():
             if name.startswith("param/"):
                 tensor[0].copy_(torch.from_numpy(given[name]))
-        stack.train(60)
+        stack.train(20)
         kept, _ = store.load_state(cell_id(cell))
         for name, parameter in stack.params.items():
             assert np.array_equal(kept[f"param/{name}"], parameter[0].detach().numpy())
@@ -44,9 +44,9 @@ def test_every_cell_goes_on_from_the_one_before(tiny):
 
 
 def test_a_branch_stands_beside_cold_starts_of_as_many_steps_in_all(tiny):
-    """At the k-th ρ that is k × 20 steps: what a cold start trained so long, and no longer, has in its history."""
-    study = tiny(cells=BOTH | {"seed": 0}, train={"steps": 20}, evaluation={"every": 20})
-    cold = tiny("cold", cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": 60}, evaluation={"every": 20})
+    """At the k-th ρ that is k × 10 steps: what a cold start trained so long, and no longer, has in its history."""
+    study = tiny(cells=BOTH | {"seed": 0}, train={"steps": 10}, evaluation={"every": 10})
+    cold = tiny("cold", cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": 30}, evaluation={"every": 10})
     for each in (study, cold):
         each.run()
     cells, history = (
@@ -54,18 +54,18 @@ def test_a_branch_stands_beside_cold_starts_of_as_many_steps_in_all(tiny):
     )
     found = at_equal_totals(cells, history)
     assert found[["branch", "rho", "total_steps"]].values.tolist() == [
-        ["continue down", 0.8, 60], ["continue down", 0.95, 40], ["continue up", 0.95, 40], ["continue up", 1.0, 60],
+        ["continue down", 0.8, 30], ["continue down", 0.95, 20], ["continue up", 0.95, 20], ["continue up", 1.0, 30],
     ]  # fmt: skip
-    for steps in (40, 60):
-        alone = tiny(f"alone {steps}".replace(" ", "_"), cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": steps})
-        alone.run("evaluation.every=20")
-        ended = alone.opened().history().query(f"step == {steps}").merge(alone.opened().cells()[["cell_id", "rho"]])
+    alone = tiny("alone", cells={"rho": BOTH["rho"], "seed": 0}, train={"steps": 20}, evaluation={"every": 10})
+    alone.run()
+    for steps, trained in ((20, alone), (30, cold)):
+        ended = trained.opened().history().query(f"step == {steps}").merge(trained.opened().cells()[["cell_id", "rho"]])
         expected = dict(zip(ended["rho"], ended["kl_top"], strict=True))
         rows = found[found["total_steps"] == steps]
         assert rows["cold"].tolist() == [expected[rho] for rho in rows["rho"]]
     values = dict(zip(history["cell_id"] + history["step"].astype(str), history["kl_top"], strict=True))
     branch = cells[cells["procedure"] != "joint"].set_index(["procedure", "rho"])
-    assert sorted(found["value"]) == sorted(values[f"{name}20"] for name in branch["cell_id"])
+    assert sorted(found["value"]) == sorted(values[f"{name}10"] for name in branch["cell_id"])
     assert at_equal_totals(study.opened().cells(), study.opened().history())["cold"].isna().all()
     with pytest.raises(ValueError, match="is not measured along the way"):
         at_equal_totals(cells, history, "active_units_top")
@@ -91,7 +91,7 @@ def test_the_cost_of_a_branch_is_its_cells_one_after_the_other(tiny):
 
 def test_both_branches_and_the_cold_starts_are_curves(tiny):
     """Three of them, each with all its ρ: a branch begins with its cold start."""
-    study = tiny(cells=BOTH)
+    study = tiny(cells=BOTH, train={"steps": 5}, evaluation={"every": 0})
     study.run()
     found = curves(sweeper.load(study.store))
     assert [curve.variant for curve in found] == [
@@ -105,8 +105,9 @@ def test_both_branches_and_the_cold_starts_are_curves(tiny):
 
 def test_stopped_in_a_branch_it_goes_on_with_the_next(tiny):
     """The store alone says what can be trained: after a run of cold starts, the branches wait for nothing else."""
-    study = tiny(cells=BOTH)
-    tiny(cells={"procedure": "joint", "rho": [0.8, 0.95, 1]}, store="results of tiny").run()
+    brief = {"train": {"steps": 5}, "evaluation": {"every": 0}}
+    study = tiny(cells=BOTH, **brief)
+    tiny(cells={"procedure": "joint", "rho": [0.8, 0.95, 1]}, store="results of tiny", **brief).run()
     outcome = study.run()
     assert outcome.before.counts == {"done": 6, "train": 4, "wait": 4} and not outcome.after.missing
 

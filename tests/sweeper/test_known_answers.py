@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from tests.sweeper.known_answers import GRIDS, SCENARIOS, WITHOUT, alarms, coverage, told
 
-REPLICATES = [200, pytest.param(2000, marks=pytest.mark.slow)]
+REPLICATES = [100, pytest.param(2000, marks=pytest.mark.slow)]
 SEEDS = (3, 5, 10)
 
 
@@ -53,7 +53,7 @@ def test_no_transition_gives_no_number(name, replicates):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "replicates"), [(3, 200), *(pytest.param(seeds, 2000, marks=pytest.mark.slow) for seeds in SEEDS)]
+    ("seeds", "replicates"), [(3, 50), *(pytest.param(seeds, 2000, marks=pytest.mark.slow) for seeds in SEEDS)]
 )
 @pytest.mark.parametrize("family", ["onset", "logistic"])
 def test_onset_is_told_from_logistic(family, seeds, replicates):

@@ -71,7 +71,7 @@ def one_thread():
 
 def test_one_latent_collapses_where_it_should():
     """λ = 2, σ² = ½: β = 4, within 2 %."""
-    ((analytic, kink, onset),) = swept([2.0], np.geomspace(0.5, 8, 13), steps=1500, images=64)
+    ((analytic, kink, onset),) = swept([2.0], np.geomspace(0.5, 8, 13), steps=800, images=64)
     assert analytic == 4.0
     assert kink == pytest.approx(4.0, rel=0.02)
     assert onset == pytest.approx(1.0, rel=0.02)

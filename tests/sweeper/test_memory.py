@@ -22,11 +22,11 @@ from tests.sweeper.faulty_procedure import NO_MEMORY, planted
 
 @pytest.fixture
 def little_memory():
-    """Memory for stacks of two cells at step 30; collects the sizes that were tried there."""
+    """Memory for stacks of two cells at step 10; collects the sizes that were tried there."""
     tried = []
 
     def lacking(stack):
-        if stack.step == 30:
+        if stack.step == 10:
             tried.append(len(stack.cells))
             if len(stack.cells) > 2:
                 raise RuntimeError(NO_MEMORY)
@@ -37,7 +37,8 @@ def little_memory():
 
 def test_a_stack_too_large_is_halved_until_it_fits_and_the_size_is_remembered(tiny, little_memory, capsys):
     """From its checkpoint on, with the bits of an undisturbed run; the next plan makes no larger stacks."""
-    study, whole = tiny(run={"max_stack": 6}), tiny(store="whole", run={"max_stack": 6})
+    brief = {"train": {"steps": 20}, "run": {"max_stack": 6}}
+    study, whole = tiny(**brief), tiny(store="whole", **brief)
     outcome = study.run("train.checkpoint_s=0.001")
     assert outcome.failures == () and outcome.after.missing == ()
     assert little_memory == [4, 2, 2, 2]  # ρ = 1 is a stack of its own
@@ -53,18 +54,19 @@ def test_where_one_cell_does_not_fit_it_fails_and_says_why(tiny):
     """A single cell cannot be halved."""
 
     def lacking(stack):
-        if stack.step == 30 and stack.cells[0].rho == 0.8:
+        if stack.step == 10 and stack.cells[0].rho == 0.8:
             raise MemoryError("no room")
 
     with planted(lacking):
-        outcome = tiny(cells={"rho": [0.8, 0.95], "seed": 0}).run("run.max_stack=1")
+        study = tiny(cells={"rho": [0.8, 0.95], "seed": 0}, train={"steps": 20})
+        outcome = study.run("run.max_stack=1")
     (failure,) = outcome.failures
     assert failure.traceback.rstrip().endswith("MemoryError: no room") and len(outcome.after.missing) == 1
 
 
 def test_a_process_that_dies_leaves_half_the_stack_to_the_next(tiny):
     """Its last word says how many cells it was at: the same attempt goes on with half as many, and forgets it."""
-    study = tiny(cells={"rho": 0.9, "seed": list(range(5))}, run={"max_stack": 5})
+    study = tiny(cells={"rho": 0.9, "seed": list(range(5))}, train={"steps": 20}, run={"max_stack": 5})
     store = Store.open(study.store, create=True)
     (job,) = make_plan(study.load(), store).jobs
     store.write_progress("run-00000", {"phase": "training", "cells": 5, "pid": 1})
@@ -111,7 +113,7 @@ assert not outcome.after.missing, outcome.failures
 def test_a_real_limit_on_memory_is_lived_with(tiny):
     """The address space of a process ends before a stack of 32 cells does; all of them finish all the same."""
     study = tiny(cells={"hidden": "2000", "latents": "2-2", "rho": 0.9, "seed": list(range(32))},
-                 train={"steps": 3, "keep": "none"}, evaluation={"every": 0},
+                 train={"steps": 1, "keep": "none"}, evaluation={"every": 0, "images": 5, "validation_images": 5},
                  run={"max_stack": 32})  # fmt: skip
     one = make_plan(study.load(), None).memory_bytes / 32
     command = [sys.executable, "-c", LIMITED, str(study.path), str(study.store), str(int(26 * one))]

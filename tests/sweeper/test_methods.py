@@ -109,7 +109,7 @@ def test_diverged_cells_are_counted_and_no_part_of_a_mean(six):
 
 
 @pytest.mark.parametrize("count", [1, 6], ids=["one of them", "all"])
-def test_methods_whose_cells_all_diverged_are_rows_without_numbers(six, tmp_path, count):
+def test_methods_whose_cells_all_diverged_are_rows_without_numbers(six, blank_figures, tmp_path, count):
     lost = six.copy()
     words = named(lost, curves(lost))["method"]
     gone = words.isin(WORDS[:count])
@@ -174,7 +174,7 @@ def test_bits_per_dimension_stand_beside_the_bounds_where_there_are_any(six):
     assert not any("bits" in head for head in printed(method_table(without, curves(without), RHO))[0])
 
 
-def test_a_report_has_the_methods_as_table_figure_and_json(six, tmp_path):
+def test_a_report_has_the_methods_as_table_figure_and_json(six, blank_figures, tmp_path):
     report = analyse(six, pd.DataFrame(), study_name="planted")
     assert report.methods is not None and len(report.to_dict()["methods"]) == 6
     json.dumps(report.to_dict(), allow_nan=False)
@@ -195,7 +195,7 @@ def test_the_figure_has_a_mark_for_every_cell(six, tmp_path):
     marks = [sum(len(line.get_xdata()) for line in axes.lines) for axes in figure.axes[:2]]
     assert marks == [len(six)] * 2
     with figures.styled():
-        figures.save(figure, tmp_path, "nll")
+        figure.savefig(tmp_path / "nll.svg")
     text = (tmp_path / "nll.svg").read_text(encoding="utf-8")
     assert all(word in text for word in ["−L100 (nats)", "active units, top layer", "vae, free bits 0.5"])
     assert figures.nll_activity_figure(found, six.assign(state="diverged")) is None
@@ -244,7 +244,7 @@ def test_the_page_sorts_its_methods(six, tmp_path):
 
 def test_a_store_of_methods_reports_them_on_the_terminal(tiny, sweeper_command):
     study = tiny(
-        cells={"rho": 1, "objective": "vae", "smoothing_samples": None, "free_bits": [0, 1]}, train={"steps": 20}
+        cells={"rho": 1, "objective": "vae", "smoothing_samples": None, "free_bits": [0, 1]}, train={"steps": 5}
     )
     study.run()
     shown = sweeper_command.run(["report", str(study.store)])

@@ -185,7 +185,7 @@ def test_a_store_without_results_has_a_page(tmp_path):
     assert "No cell has a result yet." in text and "Not trained yet" in text
 
 
-def test_the_command_writes_a_page_whose_links_lead_somewhere(tiny):
+def test_the_command_writes_a_page_whose_links_lead_somewhere(tiny, blank_figures):
     """Also the pictures of the cells are in it."""
     study = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}, evaluation={"pictures": 2, "every": 0})
     study.run()

@@ -202,8 +202,14 @@ def test_the_cost_of_a_plan_reads_few_rows(tiny, monkeypatch):
 
 LIGHT = """
 import sys
+import sweeper.environment
 from sweeper import load
 from sweeper.cli import main
+def undrawn(real=sweeper.environment.load_matplotlib):  # saving figures takes longer than all the rest
+    real()
+    from sweeper.analysis import figures
+    figures.save = lambda figure, folder, name: []
+sweeper.environment.load_matplotlib = undrawn
 sys.argv = ["sweeper", *{argv!r}]
 try:
     if {argv!r} == ["load"]:
@@ -220,7 +226,7 @@ print("IMPORTED", *sorted({{"torch", "ray", "pandas", "pyarrow", "matplotlib", "
 def test_what_trains_nothing_imports_neither_torch_nor_ray(tiny, tmp_path, command):
     study = tiny(train={"steps": 60})
     if command not in ("--help", "plan"):
-        study.run()
+        study.trained()
     executor = ["--executor", "ray"] if command == "run" else []
     argv = [command] if command in ("--help", "load") else study.argv(command, *executor)
     code = LIGHT.format(argv=argv, store=str(study.store))

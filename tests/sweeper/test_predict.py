@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from sweeper import prediction
 from sweeper.analysis.curves import curves
 from sweeper.analysis.prediction import (
     MC_ERROR,
@@ -19,6 +20,7 @@ from sweeper.analysis.prediction import (
     settled,
 )
 from sweeper.prediction import predictions
+from tests.sweeper.synthetic import store
 
 U = np.geomspace(0.005, 0.2, 30)
 
@@ -38,16 +40,14 @@ def test_without_a_crossing_there_is_a_reason(lead, said):
         crossing(1 - U, np.full(30, lead))
 
 
-@pytest.fixture
-def done(tiny):
-    """A small study with all its cells finished and their states kept."""
-    study = tiny(cells={"rho": [0.8, 0.9, 0.95, 1], "seed": [0, 1, 2]}, train={"steps": 20})
-    study.run()
-    return study
+@pytest.fixture(scope="module")
+def curve():
+    """Of cells at ρ from 0.8 to 1."""
+    (found,) = curves(store()[0])
+    return found
 
 
-def test_a_prediction_is_the_mean_of_its_seeds_in_log_u(done):
-    (curve,) = curves(done.opened().cells())
+def test_a_prediction_is_the_mean_of_its_seeds_in_log_u(curve):
     rho = places(curve, 0.8)
     assert rho[0] == pytest.approx(0.999) and rho[-1] == pytest.approx(0.8)
     wanted = {0: 0.02, 1: 0.04, 2: 0.08}
@@ -93,10 +93,18 @@ def test_batches_are_added_until_the_crossing_is_known_and_no_longer():
     )
 
 
-@pytest.mark.parametrize(("seeds", "scatter"), [(2, 0.0), (3, 0.0), (3, 0.05), (5, 0.05), (3, 0.2)])
-def test_the_interval_holds_the_planted_place_whatever_the_draws(done, seeds, scatter):
+@pytest.mark.parametrize(
+    ("seeds", "scatter"),
+    [
+        (2, 0.0),
+        (5, 0.05),
+        (3, 0.2),
+        pytest.param(3, 0.0, marks=pytest.mark.slow),  # between the others
+        pytest.param(3, 0.05, marks=pytest.mark.slow),
+    ],
+)
+def test_the_interval_holds_the_planted_place_whatever_the_draws(curve, seeds, scatter):
     """250 times: seeds scatter about 0.05 in 1 − ρ, or not at all, and each is known from 30 batches of its own."""
-    (curve,) = curves(done.opened().cells())
     rng, rho = np.random.default_rng(seeds), places(curve, 0.8)
     held = again = 0
     for _ in range(250):
@@ -129,15 +137,18 @@ def test_other_draws_predict_the_same_within_the_interval(tiny):
     assert all(each.monte_carlo <= MC_ERROR for each in found)
 
 
+FEW = {"MIN_BATCHES": 2, "MAX_BATCHES": 2}  # of draws: how many settle it has tests of its own
+
+
 def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_command):
     done = tiny(cells={"rho": [0.8, 0.95, 1], "seed": 0}, train={"steps": 20})
     done.run()
-    store = str(done.store)
-    shown = sweeper_command.run(["predict", store, "--json"])
+    store, few = str(done.store), {"constants": {"sweeper.prediction": FEW}}
+    shown = sweeper_command.run(["predict", store, "--json"], faults=few)
     rows = json.loads(shown.out)
     assert shown.code == 0 and [row["method"] for row in rows] == ["objectives", "noise", "stability"], shown.err
     assert all(row["reason"] or 0.8 < row["rho"] < 1 for row in rows)
-    one = sweeper_command.run(["predict", store, "--json", "--method", "noise"])
+    one = sweeper_command.run(["predict", store, "--json", "--method", "noise"], faults=few)
     assert json.loads(one.out) == [rows[1]], one.err
     wrong = sweeper_command.run(["predict", store, "--method", "guess"])
     assert wrong.code == 2 and "'guess' is none of objectives, noise, stability" in wrong.err
@@ -154,10 +165,12 @@ def test_the_command_predicts_from_kept_states_or_says_why_not(tiny, sweeper_com
     assert without.code == 0 and "no seed has both cells with a kept state" in without.out
 
 
-def test_what_a_method_is_not_worked_out_for_has_a_reason_and_no_number(tiny):
+def test_what_a_method_is_not_worked_out_for_has_a_reason_and_no_number(tiny, monkeypatch):
     """Noise and stability know the smoothing of moments alone; the objectives of `ratio` are compared as before."""
     study = tiny(cells={"rho": [0.8, 1], "seed": 0, "smoothing": "ratio"}, train={"steps": 5})
     study.run()
+    for name, value in FEW.items():
+        monkeypatch.setattr(prediction, name, value)
     found = {each.method: each.reason or "" for each in predictions(study.load(), study.opened())}
     assert set(found) == {"objectives", "noise", "stability"}
     assert all("known of smoothing moments alone" in found[method] for method in ("noise", "stability"))

@@ -32,8 +32,7 @@ def study(tiny):
     text = json.loads(made.path.read_text())
     text["cells"] = [{k: v for k, v in (text["cells"] | block).items() if v is not None} for block in grid]
     made.path.write_text(json.dumps(text))
-    made.run()
-    return made
+    return made.trained()
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/optuna.db", "{}/journal"], ids=["sqlite", "journal"])

@@ -60,7 +60,7 @@ def test_one_curve_relates_to_nothing(found):
     assert alone.lines() == [] and alone.tables() == {} and alone.to_dict()["scaling"] == []
 
 
-def test_a_report_writes_and_says_them(rows, tmp_path):
+def test_a_report_writes_and_says_them(rows, blank_figures, tmp_path):
     """Tables as Parquet and CSV, figures, lines after the curves' own, JSON; the margin is the study's."""
     cells = rows[0][rows[0]["data"] == "mnist"]
     told = analyse(cells, pd.DataFrame(), study_name="planted", same_within=1.5)
@@ -114,8 +114,10 @@ def test_files_hold_labels_and_are_not_blank(found, related, tmp_path):
         "scaling": ["quality S = ", "m: KL of the top layer (nats)", "width"],
     }
     for name, figure in made.items():
+        png, svg = tmp_path / f"{name}.png", tmp_path / f"{name}.svg"
         with figures.styled():
-            png, svg = figures.save(figure, tmp_path, name)[:2]
+            figure.savefig(png)
+            figure.savefig(svg)
         text = svg.read_text(encoding="utf-8")
         assert all(word in text for word in written[name]), name
         pixels = imread(png)[..., :3]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PATIENCE_S, environment, on_terminal, same, table, until
+from conftest import PATIENCE_S, UNDRAWN, environment, on_terminal, same, table, until
 
 from models.cell import cell_id
 from models.data import load
@@ -65,6 +65,8 @@ def test_one_signal_writes_a_checkpoint_and_stops_and_the_same_command_goes_on(t
     steps = records[0].step + 20
     plan = make_plan(study.load(f"train.steps={steps}"), study.opened())
     assert {item.start for item in plan.missing} == {0, records[0].step}
+    if number != signal.SIGINT:
+        return  # what a store goes on with is a checkpoint, whoever asked for it
     whole = tiny(store="whole", **LONG)
     study.run(f"train.steps={steps}", "cells.rho=0.8")
     whole.run(f"train.steps={steps}", "cells.rho=0.8")
@@ -159,7 +161,7 @@ def test_a_terminal_that_closes_costs_nothing(tiny, sweeper_command):
 
 def test_under_nohup_a_terminal_may_close(tiny, sweeper_command):
     """The signal that was ignored from the start stays so: the run goes on to its end, report and all."""
-    study = tiny(cells={"rho": 0.8, "seed": 0}, train={"steps": 1500})
+    study = tiny(cells={"rho": 0.8, "seed": 0}, train={"steps": 300})
     run = on_a_terminal_that_closes(study, sweeper_command, IGNORED="SIGHUP")
     assert run.wait() == 0
     assert len(study.opened().committed()) == 1 and study.opened().paths.analysis.joinpath("report.html").exists()
@@ -182,11 +184,11 @@ def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
 
 @pytest.fixture
 def poisoned():
-    """Makes training raise at step 30 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
+    """Makes training raise at step 10 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
     raised, healed = [], []
 
     def poison(stack):
-        if stack.step == 30 and any(cell.rho == 0.95 for cell in stack.cells) and not healed:
+        if stack.step == 10 and any(cell.rho == 0.95 for cell in stack.cells) and not healed:
             raised.append([cell.rho for cell in stack.cells])
             raise RuntimeError("poison at 0.95")
 
@@ -195,7 +197,8 @@ def poisoned():
 
 
 def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
-    study, whole = tiny(cells={"seed": 0}), tiny(store="whole", cells={"seed": 0})
+    brief = {"cells": {"seed": 0}, "train": {"steps": 20, "checkpoint_s": 0.001}}
+    study, whole = tiny(**brief), tiny(store="whole", **brief)
     outcome = study.run("run.max_stack=2", "cells.rho=[0.8, 0.95]")
     assert poisoned["raised"] == [[0.8, 0.95]] * (DEFAULT.max_attempts - 1) + [[0.95]]
     (failure,) = outcome.failures
@@ -212,10 +215,10 @@ def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poi
     assert same(study.store, whole.store)
 
 
-def test_the_command_names_failed_cells_and_exits_with_1(tiny, poisoned, monkeypatch, capsys):
+def test_the_command_names_failed_cells_and_exits_with_1(tiny, poisoned, blank_figures, monkeypatch, capsys):
     from sweeper import cli
 
-    study = tiny()
+    study = tiny(train={"steps": 20})
     monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -233,8 +236,9 @@ def test_the_command_names_failed_cells_and_exits_with_1(tiny, poisoned, monkeyp
 def test_a_diverging_cell_is_committed_as_such_and_the_others_are_unaffected(tiny, sweeper_command):
     """A learning rate of 1,000 makes the loss overflow."""
     rates = {"learning_rate": [1e-3, 1e3], "activation": "relu", "rho": [0.8, 1], "seed": [0, 1]}
-    study, calm = tiny(cells=rates), tiny(store="calm", cells=rates | {"learning_rate": 1e-3})
-    run = sweeper_command.run(study.argv("run", "--set", "run.max_stack=12"))
+    brief = {"train": {"steps": 20}}
+    study, calm = tiny(cells=rates, **brief), tiny(store="calm", cells=rates | {"learning_rate": 1e-3}, **brief)
+    run = sweeper_command.run(study.argv("run", "--set", "run.max_stack=12"), faults={"unreported": None})
     assert run.code == 0, run.err
     calm.run()
     rows = table(study.store)
@@ -242,12 +246,12 @@ def test_a_diverging_cell_is_committed_as_such_and_the_others_are_unaffected(tin
     assert good == table(calm.store)
     bad = [row for row in rows if row["learning_rate"] == (1e3).hex()]
     assert len(bad) == 4 and {row["state"] for row in bad} == {"diverged"}
-    assert all(0 < row["diverged_at"] == row["step"] < 60 and row["elbo"] is None for row in bad)
+    assert all(0 < row["diverged_at"] == row["step"] < 20 and row["elbo"] is None for row in bad)
     status = sweeper_command.run(study.argv("status"))
     assert "8 cells committed, 4 of them diverged" in status.out
-    again = study.run("train.steps=80")  # more steps cannot mend it
+    again = study.run("train.steps=30")  # more steps cannot mend it
     assert again.before.counts == {"diverged": 4, "continue": 4}
-    alone = tiny(store="alone", cells=rates | {"learning_rate": 1e3})
+    alone = tiny(store="alone", cells=rates | {"learning_rate": 1e3}, **brief)
     alone.run("run.max_stack=1")
     assert table(alone.store) == bad
 
@@ -337,14 +341,14 @@ def test_a_stack_whose_process_is_gone_is_not_shown_as_running(tiny):
 
 def test_a_stack_that_failed_on_the_way_leaves_no_note(tiny, poisoned):
     """Also where its cells stood at different steps, and so had folders of their own."""
-    study = tiny(cells={"seed": 0}, evaluation={"every": 0})
-    study.run("cells.rho=0.8", "train.steps=20")
+    study = tiny(cells={"seed": 0}, train={"steps": 20}, evaluation={"every": 0})
+    study.run("cells.rho=0.8", "train.steps=15")
     study.run("cells.rho=[0.8, 0.95]", "run.max_stack=2")
     assert poisoned["raised"] and study.opened().progress() == []
 
 
 def test_bars_are_drawn_on_a_terminal_and_leave_no_colour_with_no_color(tiny, sweeper_command):
-    study = tiny(cells={"seed": 0}, train={"steps": 400})
+    study = tiny(cells={"seed": 0}, train={"steps": 100})
     code, text = on_terminal(sweeper_command, study.argv("run"), 120, {"NO_COLOR": "1", "TERM": "xterm"})
     assert code == 0 and "all cells" in text and "digits mlp 3-2 (8)" in text
     assert "\x1b[3" not in text.replace("\x1b[?25h", "") and "Traceback" not in text
@@ -357,7 +361,7 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
         raise ValueError("no figure today")
 
     monkeypatch.setattr("sweeper.report.write_report", broken)
-    study = tiny(cells={"seed": 0})
+    study = tiny(cells={"seed": 0}, train={"steps": 20})
     for code, heal in ((1, True), (1, False)):
         monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
         with pytest.raises(SystemExit) as ended:
@@ -377,7 +381,7 @@ def test_ctrl_c_while_the_report_is_made_says_that_the_results_are_whole(tiny, m
         time.sleep(PATIENCE_S)
 
     monkeypatch.setattr("sweeper.analysis.report.analyse", interrupted)
-    study = tiny(cells={"seed": 0})
+    study = tiny(cells={"seed": 0}, train={"steps": 20})
     monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -410,9 +414,9 @@ def test_a_compilation_is_shown_while_it_lasts(tiny, tmp_path):
     slow, cache = tmp_path / "cc", tmp_path / "cache"
     slow.write_text(f'#!/bin/sh\n[ "$1" = --version ] || sleep 3\nexec {compiler()} "$@"\n')
     slow.chmod(0o755)
-    study = tiny()
+    study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 5})
     with subprocess.Popen(
-        [sys.executable, "-m", "sweeper", *study.argv("run")],
+        [sys.executable, "-c", UNDRAWN, *study.argv("run")],
         env=environment(SWEEPER_CC=str(slow), SWEEPER_CACHE=str(cache)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as run:  # fmt: skip
         (note,) = until(lambda: [note for note in study.notes() if note["phase"] == "compiling"])
@@ -427,7 +431,8 @@ def test_a_compilation_is_shown_while_it_lasts(tiny, tmp_path):
 
 def test_a_run_trains_each_cell_in_its_own_precision(tiny):
     """The kept weights are bitwise those of the cell's stack trained without a run; no two precisions have the same."""
-    study = tiny(cells={"rho": 0.8, "seed": 0, "precision": ["float32", "tf32", "bfloat16", "float64"]})
+    study = tiny(cells={"rho": 0.8, "seed": 0, "precision": ["float32", "tf32", "bfloat16", "float64"]},
+                 train={"steps": 20})  # fmt: skip
     study.run()
     found = set()
     for cell in study.load().cells:

@@ -15,6 +15,14 @@ from sweeper.study.tree import parse
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    """Of the schema, which is one itself."""
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def test_the_committed_schema_is_current() -> None:
     """If not: `sweeper schema > studies/study.schema.json`."""
     assert json.loads((STUDIES / "study.schema.json").read_text(encoding="utf-8")) == json_schema()
@@ -29,10 +37,8 @@ def test_every_field_of_a_cell_is_there_and_described() -> None:
 @pytest.mark.parametrize(
     "path", sorted([*STUDIES.glob("*.yaml"), *STUDIES.glob("paper/*.yaml")]), ids=lambda path: path.stem
 )
-def test_the_shipped_studies_are_valid_under_the_schema(path: Path) -> None:
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(parse(path.read_text(encoding="utf-8"), str(path)).plain(), schema)
+def test_the_shipped_studies_are_valid_under_the_schema(path: Path, validator: Any) -> None:
+    validator.validate(parse(path.read_text(encoding="utf-8"), str(path)).plain())
 
 
 @pytest.mark.parametrize(
@@ -48,8 +54,8 @@ def test_the_shipped_studies_are_valid_under_the_schema(path: Path) -> None:
         {"name": "../x"},
     ],
 )
-def test_an_editor_marks_what_the_loader_refuses(change: dict[str, Any]) -> None:
+def test_an_editor_marks_what_the_loader_refuses(change: dict[str, Any], validator: Any) -> None:
     study = {"name": "s", "cells": {"data": "digits", "latents": "5", "seed": 0}, "train": {"steps": 1}}
-    jsonschema.validate(study, json_schema())
+    validator.validate(study)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**study, **change}, json_schema())
+        validator.validate({**study, **change})

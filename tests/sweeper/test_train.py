@@ -36,7 +36,7 @@ def handlers():
 
 def test_a_file_a_text_a_mapping_and_a_study_train_alike(tiny, tmp_path, handlers, monkeypatch, capsys):
     """And as the command does; the second call finds nothing to do. Progress is on stderr, nothing on stdout."""
-    study = tiny(cells={"rho": [0.9, 1], "seed": 0})
+    study = tiny(cells={"rho": [0.9, 1], "seed": 0}, train={"steps": 5}, evaluation={"every": 0})
     study.run()
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -49,18 +49,18 @@ def test_a_file_a_text_a_mapping_and_a_study_train_alike(tiny, tmp_path, handler
         assert (result.asked, result.done, result.trained, result.missing, result.diverged) == (2, 2, 2, 0, 0)
     torch.set_num_threads(threads)
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.count("2 cells asked for (60 steps each), 0 already done, 2 to train") == 5
+    assert shown.out == "" and shown.err.count("2 cells asked for (5 steps each), 0 already done, 2 to train") == 5
     monkeypatch.chdir(tmp_path)
     grown = mapping | {"cells": mapping["cells"] | {"rho": np.array([0.9, 0.95, 1]), "seed": range(1)}}
     result = sweeper.train(grown, "store 0", progress=False)
     assert (result.asked, result.done, result.trained) == (3, 3, 1) and capsys.readouterr().err == ""
     assert result.store == str(tmp_path / "store 0")
     assert repr(result) == f"<tiny: 3 of 3 cells done, 1 of them by this run; results in {result.store}>"
-    assert sweeper.train(mapping, overrides=["train.steps=70"], progress=False).store == str(tmp_path / "results/tiny")
+    assert sweeper.train(mapping, overrides=["train.steps=6"], progress=False).store == str(tmp_path / "results/tiny")
 
 
 def test_the_result_reads_the_cells_that_the_study_asks_for(tiny):
-    study = tiny(cells={"rho": [0.8, 0.9, 0.95, 0.98, 1], "seed": [0, 1, 2]}, train={"steps": 20})
+    study = tiny(cells={"rho": [0.8, 0.9, 0.95, 0.98, 1], "seed": [0, 1, 2]}, train={"steps": 5})
     sweeper.train(study.path, study.store, progress=False)
     result = sweeper.train(study.path, study.store, overrides=["cells.seed=[0, 1]"], progress=False)
     assert result.trained == 0 and sorted(set(result.cells["seed"])) == [0, 1] and len(result.cells) == 10
@@ -70,9 +70,9 @@ def test_the_result_reads_the_cells_that_the_study_asks_for(tiny):
     assert list(critical["kind"]) == ["onset", "midpoint"] and "fewer than 3 usable seeds" in critical["reason"][0]
 
 
-def test_the_result_has_the_report_that_the_command_prints(tiny, sweeper_command, capsys):
+def test_the_result_has_the_report_that_the_command_prints(tiny, sweeper_command, blank_figures, capsys):
     """Of the cells that its study asks for, with tables, figures and the page in the store; nothing is printed."""
-    study = tiny(cells={"rho": [0.8, 0.9, 1], "seed": [0, 1, 2]}, train={"steps": 20})
+    study = tiny(cells={"rho": [0.8, 0.9, 1], "seed": [0, 1, 2]}, train={"steps": 5})
     result = sweeper.train(study.path, study.store, progress=False)
     found = result.report()
     assert capsys.readouterr() == ("", "") and found.unwritten is None
@@ -208,7 +208,7 @@ except KeyboardInterrupt as error:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_second_interrupt_is_raised_at_once_and_ends_no_process(tiny, number):
     """Where the checkpoint takes long: the process is a notebook's, and not ours to end."""
     from sweeper.run import ECHO_S
