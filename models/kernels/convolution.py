@@ -111,10 +111,31 @@ def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: b
     more = groups - cells
     rows, filters = _with_more(x, more * inputs, 1), _with_more(weight, more).flatten(0, 1)
     if x.device.type == "cpu":
-        rows, filters = (each.contiguous(memory_format=torch.channels_last) for each in (rows, filters))
+        rows, filters = laid(rows), laid(filters)
     zeros = _zeros(weight, around)
     out = torch.conv2d(rows, filters, _with_more(bias, more).flatten(), stride, zeros, groups=groups)
+    if x.device.type == "cpu":
+        out = laid(out)
     return _first(out, cells * maps)
+
+
+class _Laid(torch.autograd.Function):
+    """Itself, in the layout of all maps here, and so its gradient, and the gradient of that: libraries add up numbers
+    of other layouts in another order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return laid(grad)
+
+
+def laid(x: Tensor) -> Tensor:
+    """x, (·, ·, H, W), in the order of its numbers that all maps have, whatever becomes of it."""
+    found: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _zeros(weight: Tensor, around: bool) -> list[int]:

@@ -161,7 +161,7 @@ class PixelDecoder:
         for number, (conv, z) in enumerate(zip(layers, maps, strict=False)):
             a = conv["vertical"](params, _beside(cells, v, z, conv["vertical"].shape))
             c = conv["horizontal"](params, _beside(cells, h, z, conv["horizontal"].shape))
-            c = c + conv["link"](params, F.pad(a, (0, 0, 1, -1)))  # what stands above, without its own row
+            c = c + conv["link"](params, _down(a))
             found = conv["residual"](params, gated_maps(c, cells))
             h = found + h if number else found
             if number + 1 < len(layers):
@@ -169,6 +169,11 @@ class PixelDecoder:
         logits = last["last"](params, _beside(cells, elu(h), maps[-1], last["last"].shape))
         bias = params["generative.bias"].view(cells, self.shape.height, -1)
         return logits + bias[:, first : first + x.shape[2]]
+
+
+def _down(a: Tensor) -> Tensor:
+    """Maps one row further down, so that what a row is given lies above it."""
+    return F.pad(a, (0, 0, 1, -1))
 
 
 def _beside(cells: int, h: Tensor, z: Tensor | None, kernel: Kernel) -> Tensor:
