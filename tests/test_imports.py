@@ -72,7 +72,8 @@ _BELOW_PARTS = ("models.cell", "models.draws", "models.kernels", "models.paramet
 LAYERS = {
     "models": (),
     "models.cell": ("models.likelihoods.spec", "models.networks.biva_spec", "models.networks.ladder_resnet_spec",
-                    "models.networks.ladder_spec", "models.networks.lstm_spec", "models.networks.mlp_spec",
+                    "models.networks.ladder_spec", "models.networks.lstm_spec", "models.networks.mlp_decoder_spec",
+                    "models.networks.mlp_spec",
                     "models.networks.pixelcnn_spec", "models.networks.resnet_spec", "models.networks.two_level_spec",
                     "models.objectives.spec", "models.posteriors.spec", "models.priors.spec", "models.procedures.spec",
                     "models.stack.spec"),
@@ -131,6 +132,7 @@ WITHOUT_TORCH = (
     "models.networks.ladder_resnet_spec",
     "models.networks.ladder_spec",
     "models.networks.lstm_spec",
+    "models.networks.mlp_decoder_spec",
     "models.networks.mlp_spec",
     "models.networks.pixelcnn_spec",
     "models.networks.resnet_spec",

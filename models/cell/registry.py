@@ -32,6 +32,7 @@ from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.lstm_spec import UNSMOOTHABLE as LSTM_UNSMOOTHABLE
 from models.networks.lstm_spec import LanguageModelOptions, LstmOptions, language_model_size, lstm_size
+from models.networks.mlp_decoder_spec import MlpDecoderOptions, mlp_decoder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
 from models.networks.pixelcnn_spec import KINDS as BITS
 from models.networks.pixelcnn_spec import UNSMOOTHABLE as PIXELCNN_UNSMOOTHABLE
@@ -192,6 +193,7 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+    "mlp_decoder": Entry("models.networks.mlp_decoder:MlpDecoder", MlpDecoderOptions, size=mlp_decoder_size),
     "ladder": Entry(
         "models.networks.ladder:Ladder",
         LadderOptions,

@@ -28,6 +28,7 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     "network": {
         "mlp": {"latents": "5-3", "hidden": "13-9/11"},
         "null_mlp": {"latents": "5-3", "hidden": "13-9/11"},
+        "mlp_decoder": {"latents": "3", "hidden": "13-9", "decoder_layers": 3, "skip": "all"},
         "ladder": {"latents": "5-3", "hidden": "13-9/11"},
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
