@@ -25,7 +25,7 @@ from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, evaluated_images
-from models.networks.network import Network, Terms, network_of, output_of
+from models.networks.network import Network, Terms, image_of, network_of, output_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -177,7 +177,8 @@ class TrainedModel:
         """The mean of p(x|z₁) at the end of a way down from `z` of a layer, (…, units of it) to (…, features).
 
         layer: 1 … L; seed: of the noise of the layers below it, of which layer 1 has none. Bernoulli means are
-        probabilities. Raises ValueError on a wrong layer or shape.
+        probabilities; of a PixelCNN those of each pixel given the ones before it, which the seed draws.
+        Raises ValueError on a wrong layer or shape.
         """
         if not 1 <= layer <= len(self.latents):
             raise ValueError(f"layer should be in 1 … {len(self.latents)}, got {layer}")
@@ -188,18 +189,22 @@ class TrainedModel:
         flat = given.reshape(1, 1, -1, units)
         with torch.no_grad():
             noise = self._down(Purpose.PICTURE_DOWN, layer - 1, flat.shape[2], seed)
-            image = self._network.image(self._params, noise, flat)
+            pixels = partial(self._pixels, Purpose.DECODE_PIXELS, flat.shape[2], seed)
+            image = image_of(self._network, self._params, noise, flat, uniform=pixels)
         decoded: Values = _as(z, image.reshape(*given.shape[:-1], self.features))
         return decoded
 
     def sample(self, images: int, seed: int = 0, pixels: bool = False) -> npt.NDArray[Any]:
-        """Images from the prior, (images, features): the means of p(x|z₁), or with `pixels` draws from it."""
+        """Images from the prior, (images, features): the means of p(x|z₁), or with `pixels` draws from it.
+
+        A PixelCNN draws pixel by pixel: its means are those given the pixels before, as drawn with `pixels`.
+        """
         if images < 1:
             raise ValueError(f"images should be at least 1, got {images}")
         with torch.no_grad():
-            out = output_of(
-                self._network, self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
-            )
+            noise = self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
+            given = partial(self._pixels, Purpose.SAMPLE_PIXELS, images, seed)  # the numbers of the draws below
+            out = output_of(self._network, self._params, noise, uniform=given)
             source, likelihood = self._draws(seed), self._network.likelihood
             drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
             seen = likelihood.sample(out, *drawn) if pixels else likelihood.mean(out)
@@ -254,6 +259,10 @@ class TrainedModel:
             raise ValueError(f"seed should be in [0, 2^63 - 1], got {seed}")
         return draws_on(self.device, [seed], self.dtype)
 
+    def _pixels(self, purpose: Purpose, images: int, seed: int) -> Tensor:
+        """Numbers on [0, 1) by which pixels are drawn, (1, 1, images, features)."""
+        return self._draws(seed).uniform(purpose, (1, images, self.features))
+
     def _down(self, purpose: Purpose, layers: int, count: int, seed: int) -> Sequence[Tensor]:
         """Noise of layers 1 … `layers`, each (1, 1, count, units)."""
         source = self._draws(seed)
@@ -275,7 +284,7 @@ def _encoded(found: list[Values], depth: int) -> Encoded[Values]:
 
 def _of_the_bound(terms: Terms) -> list[Tensor]:
     """log p(x|z₁), the top layer's KL by unit where it is analytic, then log q, log p and the term of every layer."""
-    layers, top = terms.layers, terms.layers[-1].kl
+    layers, top = terms.layers, terms.layers[-1].kl if terms.layers else None
     log_q, log_p = [layer.log_q for layer in layers], [layer.log_p for layer in layers]
     return [terms.log_px, *([] if top is None else [top]), *log_q, *log_p, *(layer.term() for layer in layers)]
 

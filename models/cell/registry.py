@@ -32,7 +32,16 @@ from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
 from models.networks.lstm_spec import UNSMOOTHABLE as LSTM_UNSMOOTHABLE
 from models.networks.lstm_spec import LanguageModelOptions, LstmOptions, language_model_size, lstm_size
+from models.networks.mlp_decoder_spec import MlpDecoderOptions, mlp_decoder_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.networks.pixelcnn_spec import KINDS as BITS
+from models.networks.pixelcnn_spec import UNSMOOTHABLE as PIXELCNN_UNSMOOTHABLE
+from models.networks.pixelcnn_spec import (
+    PixelcnnAloneOptions,
+    PixelcnnOptions,
+    pixelcnn_alone_size,
+    pixelcnn_size,
+)
 from models.networks.resnet_spec import ResnetOptions, resnet_size
 from models.networks.two_level_spec import UNSMOOTHABLE as TWO_LEVEL_UNSMOOTHABLE
 from models.networks.two_level_spec import TwoLevelOptions, two_level_size
@@ -184,6 +193,7 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
+    "mlp_decoder": Entry("models.networks.mlp_decoder:MlpDecoder", MlpDecoderOptions, size=mlp_decoder_size),
     "ladder": Entry(
         "models.networks.ladder:Ladder",
         LadderOptions,
@@ -204,6 +214,20 @@ NETWORKS: dict[str, Entry] = {
         unsmoothable=LADDER_UNSMOOTHABLE,
     ),
     "biva": Entry("models.networks.biva:Biva", BivaOptions, size=biva_size, unsmoothable=BIVA_UNSMOOTHABLE),
+    "pixelcnn": Entry(
+        "models.networks.pixelcnn:PixelCnn",
+        PixelcnnOptions,
+        kinds=BITS,
+        size=pixelcnn_size,
+        unsmoothable=PIXELCNN_UNSMOOTHABLE,
+    ),
+    "pixelcnn_alone": Entry(
+        "models.networks.pixelcnn_alone:PixelCnnAlone",
+        PixelcnnAloneOptions,
+        kinds=BITS,
+        size=pixelcnn_alone_size,
+        unsmoothable=PIXELCNN_UNSMOOTHABLE,
+    ),
     "lstm": Entry(
         "models.networks.lstm:Lstm",
         LstmOptions,

@@ -75,6 +75,8 @@ class Purpose(IntEnum):
     EVALUATE_REFINE = 88  # the same in evaluation
     DROPOUT_INPUT = 100  # which inputs of a decoder are dropped (inner = inner update or refinement step)
     DROPOUT_OUTPUT = 101  # which of its outputs (the same)
+    PICTURE_PIXELS = 110  # pixels of pictures of a network that draws one after the other
+    DECODE_PIXELS = 111  # the same at the end of a way down from given latent variables
 
 
 OF_EVERY_STEP = frozenset(

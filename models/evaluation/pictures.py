@@ -7,6 +7,8 @@ seed of the evaluation alone: all cells draw the same images, binarised as they 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from models.draws.draws import Purpose, draws_on
 from models.evaluation.inputs import binarised
 from models.evaluation.settings import Evaluation
+from models.networks.network import image_of
 from models.stack.stack import Stack
 
 Pictures = dict[str, npt.NDArray[np.uint8]]
@@ -25,8 +28,9 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
     (count, channels, height, width) in colour.
 
     `images`: the first ones of the evaluated split, as the network sees them; `from z1`, `from zL` (L > 1): the mean of
-    p(x|z₁) after a way up to that layer and down again; `samples`: the same from the prior. Real values are shown from
-    0 (black) to 1 (white). `count` is cut to the images that the split has.
+    p(x|z₁) after a way up to that layer and down again; `samples`: the same from the prior. Of a network that draws an
+    image pixel by pixel the mean of each given those drawn before it, by the same numbers in all pictures. Real values
+    are shown from 0 (black) to 1 (white). `count` is cut to the images that the split has.
     """
     network, features = stack.network, stack.dataset.features
     source = draws_on(stack.device, [settings.seed], stack.dtype)
@@ -38,12 +42,20 @@ def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictur
         made = (source.normal(purpose, (1, n, units), layer=layer) for layer, units in sizes)
         return [each.expand(len(stack.cells), -1, -1, -1) for each in made]
 
+    def image(*way_down: Any) -> Tensor:
+        return image_of(network, stack.params, *way_down, uniform=pixels)
+
+    def pixels() -> Tensor:
+        return source.uniform(Purpose.PICTURE_PIXELS, (1, n, features)).expand(len(stack.cells), -1, -1, -1)
+
     with torch.no_grad():
         up = network.terms(stack.params, x, noise(Purpose.PICTURE_UP, top)).layers
-        drawn = {"images": x, "from z1": network.image(stack.params, [], up[0].z, [each.z for each in up[1:]])}
+        drawn = {"images": x}
+        if top:
+            drawn["from z1"] = image([], up[0].z, [each.z for each in up[1:]])
         if top > 1:
-            drawn[f"from z{top}"] = network.image(stack.params, noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)
-        drawn["samples"] = network.image(stack.params, noise(Purpose.PICTURE_SAMPLE, top))
+            drawn[f"from z{top}"] = image(noise(Purpose.PICTURE_DOWN, top - 1), up[-1].z)
+        drawn["samples"] = image(noise(Purpose.PICTURE_SAMPLE, top))
     shape = (n, *stack.dataset.shape.array)
     grey = {
         name: (images.reshape(len(stack.cells), n, features).clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,7 +1,8 @@
 """Convolutions of a stack: one grouped convolution, a group for each cell.
 
-Shapes: C cells, R rows (samples × batch), I and O maps, H × W positions, kernels K × K with K odd. Inside a network the
-maps of all cells lie side by side, (R, C I, H, W); `stacked` and `unstacked` are the ways in and out, one copy each.
+Shapes: C cells, R rows (samples × batch), I and O maps, H × W positions, kernels K × K with K odd, or of any height and
+width where the caller has put the zeros around the maps. Inside a network the maps of all cells lie side by side,
+(R, C I, H, W); `stacked` and `unstacked` are the ways in and out, one copy each.
 
 - On a CPU a cell has the same bits in every stack. With one group libraries take other kernels than with several, which
   differ in the last bit, so a cell alone is computed as two groups, itself twice, and the second is dropped
@@ -35,14 +36,16 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True) -> Tensor:
     """Each cell's own convolution of its own maps, with zeros around them.
 
     x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H / stride, W / stride), rounded up.
+
+    around: false for no zeros around: weight (C, O, I, K, L) → (R, C O, H − K + 1, W − L + 1) at stride 1.
     """
     if twice():
-        return _by_autograd(x, weight, bias, stride)
-    out: Tensor = _Convolution.apply(x, weight, bias, stride)  # type: ignore[no-untyped-call]
+        return _by_autograd(x, weight, bias, stride, around)
+    out: Tensor = _Convolution.apply(x, weight, bias, stride, around)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -72,10 +75,10 @@ def unstacked(h: Tensor, cells: int, samples: int, parts: int = 1) -> tuple[Tens
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-        cells, maps, inputs, size, _ = weight.shape
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:
+        cells, maps, inputs, *_ = weight.shape
         ctx.shape, ctx.groups = weight.shape, _groups(cells, inputs, x.device)
-        ctx.numbers = [stride] * 2, [size // 2] * 2, [1, 1], False, [0, 0]
+        ctx.numbers = [stride] * 2, _zeros(weight, around), [1, 1], False, [0, 0]
         more = ctx.groups - cells
         operands = _operand(_with_more(x, more * inputs, 1)), _operand(_with_more(weight, more).flatten(0, 1))
         ctx.save_for_backward(*operands)
@@ -97,19 +100,47 @@ class _Convolution(torch.autograd.Function):
             None if of_weight is None else of_weight[: cells * maps].reshape(ctx.shape),
             None if of_bias is None else of_bias[: cells * maps].reshape(cells, maps),
             None,
+            None,
         )
 
 
-def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:
     """`convolve` in torch's own operations, at full precision, where gradients are differentiated again."""
-    cells, maps, inputs, size, _ = weight.shape
+    cells, maps, inputs, *_ = weight.shape
     groups = _groups(cells, inputs, x.device)
     more = groups - cells
     rows, filters = _with_more(x, more * inputs, 1), _with_more(weight, more).flatten(0, 1)
     if x.device.type == "cpu":
-        rows, filters = (each.contiguous(memory_format=torch.channels_last) for each in (rows, filters))
-    out = torch.conv2d(rows, filters, _with_more(bias, more).flatten(), stride, size // 2, groups=groups)
+        rows, filters = laid(rows), laid(filters)
+    zeros = _zeros(weight, around)
+    out = torch.conv2d(rows, filters, _with_more(bias, more).flatten(), stride, zeros, groups=groups)
+    if x.device.type == "cpu":
+        out = laid(out)
     return _first(out, cells * maps)
+
+
+class _Laid(torch.autograd.Function):
+    """Itself, in the layout of all maps here, and so its gradient, and the gradient of that: libraries add up numbers
+    of other layouts in another order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return laid(grad)
+
+
+def laid(x: Tensor) -> Tensor:
+    """x, (·, ·, H, W), in the order of its numbers that all maps have, whatever becomes of it."""
+    found: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _zeros(weight: Tensor, around: bool) -> list[int]:
+    """Above and below a map, left and right of it."""
+    return [size // 2 if around else 0 for size in weight.shape[3:]]
 
 
 def _groups(cells: int, inputs: int, device: torch.device) -> int:

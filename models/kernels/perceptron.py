@@ -131,7 +131,8 @@ class _Map(torch.autograd.Function):
         of_weights = [gradient_buffer(weight) for weight in weights if trained]
         of_biases = [*map(gradient_buffer, biases)]
         back = [weight.mT for weight in weights]
-        heads = [grad.reshape(len(grad), -1, grad.shape[-1]) for grad in grads]
+        # In one order of memory, or the sums over rows would be taken in another one in a stack than alone.
+        heads = [grad.reshape(len(grad), -1, grad.shape[-1]).contiguous() for grad in grads]
         for i, head in enumerate(heads, start=hidden):
             if trained:
                 product(rows[i].mT, head, out=of_weights[i])

@@ -65,10 +65,18 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     return divergence
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
-    """`convolution.convolve`: x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H', W')."""
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True) -> Tensor:
+    """`convolution.convolve`: x (R, C I, H, W), weight (C, O, I, K, L), bias (C, O) → (R, C O, H', W')."""
     each = zip(x.chunk(len(weight), 1), weight, bias, strict=True)
-    return torch.cat([F.conv2d(own, w, b, stride, padding=w.shape[-1] // 2) for own, w, b in each], 1)
+    zeros = [size // 2 * around for size in weight.shape[3:]]
+    return torch.cat([F.conv2d(own, w, b, stride, padding=zeros) for own, w, b in each], 1)
+
+
+def gated_maps(h: Tensor, cells: int) -> Tensor:
+    """`gated_maps.gated_maps`: tanh(a) σ(b) of a cell's maps, the first half a and the second b: (R, C 2M, H, W)."""
+    a, b = h.reshape(len(h), cells, 2, -1, *h.shape[2:]).unbind(2)
+    gated: Tensor = a.tanh() * b.sigmoid()
+    return gated.flatten(1, 2)
 
 
 def level_log_prob(level: Tensor, location: Tensor, log_scale: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -93,6 +93,14 @@ def gated(x: Tensor, weight: Tensor, bias: Tensor, gate_weight: Tensor, gate_bia
     return (affine(rows, weight, bias) * gate).view(*x.shape[:-1], -1)
 
 
+def gated_maps(h: Tensor, cells: int) -> Tensor:
+    """`gated_maps.gated_maps`: (R, C 2M, H, W) → (R, C M, H, W)."""
+    each = h.permute(0, 2, 3, 1)  # (R, H, W, C 2M)
+    a, b = (part.contiguous() for part in each.reshape(*each.shape[:3], cells, 2, -1).unbind(-2))
+    gated: Tensor = a.tanh() * (0.5 + 0.5 * (0.5 * b).tanh())
+    return gated.flatten(-2).permute(0, 3, 1, 2)
+
+
 def deviation(raw: Tensor, average: bool, shift: float, floor: float) -> Tensor:
     """`densities.sigma`."""
     found = softplus(raw + shift) + floor

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.fields import option, options_of, parse_sizes
+from models.cell.fields import option, parse_sizes
 from models.cell.sequence_shape import SequenceShape
 from models.cell.size import Affine, Size
 from models.networks.mlp_spec import HiddenOptions, SizeOptions
 from models.networks.skip_spec import skip_option
-from models.objectives.spec import VaeOptions
+from models.networks.without_latents_spec import conflicts_of_none, idle_of_none
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -108,17 +108,11 @@ class LanguageModelOptions(RecurrentOptions, HiddenOptions):
 
     def conflicts(self, cell: Cell) -> dict[str, str]:
         """A sentence for each field of the cell that does not go with this network."""
-        without = f"with network {cell.network}, which has no latent variables"
-        alone = {"prior": "normal", "posterior": "gaussian", "objective": "vae", "procedure": "joint"}
-        return sequence_conflicts(cell) | {
-            role: f"{role} should be {name} {without}, got {getattr(cell, role)}"
-            for role, name in alone.items()
-            if getattr(cell, role) != name and not (role == "objective" and cell.smoothed)  # which is refused anyway
-        }
+        return sequence_conflicts(cell) | conflicts_of_none(cell)
 
     def idle(self, cell: Cell) -> dict[str, Any]:
         """Options of the objective that weigh layers and chains, of which there are none."""
-        return {name: each.default for name, each in options_of(VaeOptions).items() if cell.has(name)}
+        return idle_of_none(cell)
 
     def words(self, network: str) -> str:
         """`lstm_lm (512-1024)`."""

@@ -105,6 +105,10 @@ class Network(Protocol):
     of the cells' own first minibatch and noise, as for `terms`, through which it goes once, before step 0. So they are
     a function of seed, data, batch size and architecture alone.
 
+    `draws_pixels`, true of a network that draws an image pixel by pixel: `image` then takes a further argument,
+    `uniform`, (cells, samples, batch, features), by which it draws them, and what it puts out is of each pixel the
+    mean given those drawn before it (`image_of`).
+
     `widest`, of a network whose activations are larger than its parameters: numbers of the largest, of one row.
     """
 
@@ -173,16 +177,24 @@ class Network(Protocol):
         ...
 
 
-def output_of(network: Network, *way_down: Any) -> Tensor:
-    """What the likelihood is given at the end of the way down of `Network.image`, whose arguments these are after the
-    network: (cells, samples, batch, maps × positions).
+def image_of(network: Network, *way_down: Any, uniform: Callable[[], Tensor] | None = None) -> Tensor:
+    """`Network.image`, whose arguments `way_down` are, also of a network that draws pixel by pixel: by `uniform()`,
+    numbers on [0, 1), (cells, samples, batch, features)."""
+    if uniform is None or not getattr(network, "draws_pixels", False):
+        return network.image(*way_down)
+    return network.image(*way_down, uniform=uniform())  # type: ignore[call-arg]
+
+
+def output_of(network: Network, *way_down: Any, uniform: Callable[[], Tensor] | None = None) -> Tensor:
+    """What the likelihood is given at the end of the way down of `image_of`, whose arguments these are:
+    (cells, samples, batch, maps × positions).
 
     `image` ends with the likelihood's mean, which cannot be undone where an output holds more than means.
     """
     seen = copy(network)
     seen.likelihood = copy(network.likelihood)
     seen.likelihood.mean = lambda out: out  # type: ignore[method-assign]
-    return seen.image(*way_down)
+    return image_of(seen, *way_down, uniform=uniform)
 
 
 def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmoothable: str) -> None:

@@ -69,17 +69,28 @@ def map_convs(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks: 
 
 
 @dataclass(frozen=True)
-class ResnetOptions(LatentOptions):
-    """Latent maps, and the convolutions between them."""
+class MapOptions:
+    """How wide convolutions are."""
 
     maps: int = option(
         16, "maps of the hidden convolutions", unit="maps", low=1, high=4096, shape=True, since=5, symbol="maps",
         label="maps",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BlockOptions(MapOptions):
+    """The same, and how many there are."""
+
     blocks: int = option(
         1, "residual blocks between stochastic layers", unit="blocks", low=1, high=100, shape=True, since=5,
         symbol="blocks", label="residual blocks between layers",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ResnetOptions(BlockOptions, LatentOptions):
+    """Latent maps, and the convolutions between them."""
 
     skip: str = skip_option()
 

@@ -11,5 +11,6 @@ def skip_option() -> Any:
     """A field `skip` of a network's options."""
     return option(
         "none", "which latent variables every generative map sees: `none`, those directly before it, or `all` that it "
-        "can; of `lstm`, z at the logits too (Dieng et al. 2019)", choices=("none", "all"), shape=True, since=5,
+        "can; of `lstm`, z at the logits too, of `pixelcnn` and `mlp_decoder` at every layer (Dieng et al. 2019)",
+        choices=("none", "all"), shape=True, since=5,
     )  # fmt: skip

@@ -26,6 +26,7 @@ LSTM = {
     "network": "lstm", "latents": "3", "hidden": "9", "data": "synthetic_text", "likelihood": "categorical",
     "objective": "vae",
 }  # fmt: skip
+PIXELCNN = {"network": "pixelcnn", "latents": "3", "objective": "vae"}
 # Another value for each field, and what else must be set for the field to have an effect.
 OTHER = {
     "data": ("mnist", {}),
@@ -45,6 +46,10 @@ OTHER = {
     "blocks": (2, RESNET),
     "skip": ("all", RESNET),
     "normalization": ("weight", RESNET),
+    "decoder_layers": (5, PIXELCNN),
+    "kernel": ("5", PIXELCNN),
+    "latent_maps": (2, PIXELCNN),
+    "encoder": ("mlp", PIXELCNN),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
     "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
     "bottom_up_maps": ("3", RESNET | {"network": "biva", "objective": "vae"}),
@@ -274,6 +279,7 @@ def test_the_ends_of_every_range_are_allowed():
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
     parts |= {"components": {"data": "cifar10", "likelihood": "logistic_mixture"}}
     parts |= dict.fromkeys(("maps", "blocks"), RESNET)
+    parts |= dict.fromkeys(("decoder_layers", "latent_maps"), PIXELCNN)
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
     parts |= {name: {"procedure": "aggressive"} for name in ("inner_updates", "aggressive_steps")}
     parts |= {name: {"procedure": "semi_amortized"} for name in ("svi_steps", "svi_rate", "svi_momentum")}

@@ -28,11 +28,22 @@ EXAMPLES: dict[str, dict[str, dict[str, object]]] = {
     "network": {
         "mlp": {"latents": "5-3", "hidden": "13-9/11"},
         "null_mlp": {"latents": "5-3", "hidden": "13-9/11"},
+        "mlp_decoder": {"latents": "3", "hidden": "13-9", "decoder_layers": 3, "skip": "all"},
         "ladder": {"latents": "5-3", "hidden": "13-9/11"},
         "two_level": {"latents": "5-3", "hidden": "13-9/11-8"},
         "resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "ladder_resnet": {"latents": "2x4x4-3x2x2", "maps": 4},
         "biva": {"latents": "2x4x4-3x2x2", "maps": 4, "bottom_up_maps": "1"},
+        "pixelcnn": {
+            "latents": "3",
+            "hidden": "11",
+            "maps": 4,
+            "decoder_layers": 3,
+            "kernel": "5-3-3",
+            "latent_maps": 2,
+            "skip": "all",
+        },
+        "pixelcnn_alone": {"maps": 4, "decoder_layers": 2},
         "lstm": {
             "data": "synthetic_text",
             "likelihood": "categorical",
@@ -80,12 +91,13 @@ EXAMPLES["network"]["lstm_lm"] = {
     for name, value in EXAMPLES["network"]["lstm"].items()
     if name not in ("latents", "skip", "initial_state")
 }
+WITHOUT_LATENTS = ("lstm_lm", "pixelcnn_alone")
 EXAMPLES["likelihood"]["categorical"] = EXAMPLES["network"]["lstm"] | {"network": "lstm"}
 TRAINABLE = [  # networks with the objectives that train them
     (network, objective)
     for network, entry in NETWORKS.items()
     for objective, each in OBJECTIVES.items()
-    if not (entry.unsmoothable and each.smooths) and (network, objective) != ("lstm_lm", "iwae")
+    if not (entry.unsmoothable and each.smooths) and not (network in WITHOUT_LATENTS and objective == "iwae")
 ]
 USUAL = ("ladder", "ladder_resnet", "biva")  # networks with the usual prior and posterior alone
 TOP_DOWN = ("ladder", "two_level", "ladder_resnet")  # networks whose q draws the top layer first
@@ -130,7 +142,7 @@ def seen(network: str, images: Dataset, count: int) -> torch.Tensor:
 def cells_of(role: str, name: str, count: int = 3, **more: object) -> list[Cell]:
     """Cells that name the part, of several seeds."""
     base: dict[str, object] = {"data": "digits", "batch_size": 10} | EXAMPLES["network"]["mlp"]
-    if "lstm_lm" in (name, more.get("network")):
+    if {name, more.get("network")} & set(WITHOUT_LATENTS):
         del base["latents"]
     return [Cell.of(base | {role: name} | EXAMPLES[role][name] | {"seed": i} | more) for i in range(count)]
 
@@ -274,7 +286,7 @@ def test_what_cannot_be_smoothed_is_refused_when_the_cell_is_made(network, objec
 @pytest.mark.usefixtures("one_by_one")
 def test_the_size_counts_prior_and_posterior(network, role, name):
     """In every network, with several chains; under a mixture also of the one layer whose q is given images."""
-    if (network, name) in (("lstm", "vamp"), ("lstm_lm", "vamp"), ("lstm_lm", "planar")):
+    if (network, name) == ("lstm", "vamp") or (network in WITHOUT_LATENTS and name in ("vamp", "planar")):
         pytest.skip("refused")
     if network in CONVOLUTIONAL and name == "planar":
         with pytest.raises(ValueError, match="no outputs for a flow"):

@@ -314,11 +314,11 @@ def test_components_start_apart_and_go_on_apart(colour):
 
 # --- in networks ---
 
-OF_IMAGES = [name for name, entry in NETWORKS.items() if "tokens" not in entry.kinds]
+OF_LEVELS = [name for name, entry in NETWORKS.items() if "levels" in entry.reads]
 
 
 @pytest.mark.parametrize("likelihood", ["logistic", "logistic_mixture"])
-@pytest.mark.parametrize("network", OF_IMAGES)
+@pytest.mark.parametrize("network", OF_LEVELS)
 @pytest.mark.usefixtures("one_by_one")
 def test_sizes_count_what_the_likelihood_is_given(network, likelihood):
     """Parameters and operations of a step, which torch counts, on images in colour."""
@@ -334,7 +334,7 @@ def test_sizes_count_what_the_likelihood_is_given(network, likelihood):
     assert cell_size(cell).parameters == stack.parameters_per_cell
 
 
-@pytest.mark.parametrize("network", OF_IMAGES)
+@pytest.mark.parametrize("network", OF_LEVELS)
 def test_the_output_at_the_end_of_the_way_down_is_what_the_image_is_the_mean_of(network, colour):
     """So that samples are drawn from the whole of it."""
     cell = Cell.of({"data": "cifar10", "seed": 0, "likelihood": "logistic", "network": network, "batch_size": 10}

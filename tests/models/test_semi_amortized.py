@@ -18,7 +18,7 @@ from models.evaluation.settings import Evaluation
 from models.procedures.semi_amortized import refined
 from models.stack.stack import Stack
 from tests.models.planted import LinearGaussian, stack_of
-from tests.models.test_contract import EXAMPLES, cells_of
+from tests.models.test_contract import EXAMPLES, WITHOUT_LATENTS, cells_of
 
 MODEL = LinearGaussian(a=1.2, gamma=0.5, b=(0.0,), s=(1.0,))
 X = torch.tensor([1.3, -0.4, 2.0], dtype=torch.float64).view(1, 1, 3, 1)
@@ -103,7 +103,7 @@ def test_the_gradient_goes_through_all_steps(steps, of_a, at_fixed, of_mean):
             torch.testing.assert_close(of_first, there)
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in ("null_mlp", "lstm_lm")])  # no q(z₁|x)
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in ("null_mlp", *WITHOUT_LATENTS)])
 @pytest.mark.parametrize("more", [{}, {"chains": 2, "kl_weight": 0.5}])
 def test_the_gradient_of_a_training_step_is_that_of_differences(network, more, fitting):
     """Of every kind of map: along a random direction of all parameters, in float64."""
