@@ -70,8 +70,8 @@ def fill(store: Store, cells: Sequence[tuple[str, Cell]], evaluation_id: str = "
         finished, history = row(own_id, cell, evaluation_id, rng)
         name, columns = row_table(finished)
         histories = encode(history_table(history, finished), "history", name)
-        write_bytes(store.paths.history / name, histories, durable=False)
-        write_bytes(store.paths.cells / name, encode(columns, "cells", name), durable=False)
+        write_bytes(store.paths.new_row("history", name), histories, durable=False)
+        write_bytes(store.paths.new_row("cells", name), encode(columns, "cells", name), durable=False)
 
 
 def row(

@@ -7,6 +7,7 @@ last does. The folder is flushed after that. (Pillai et al., OSDI 2014, for why 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -71,6 +72,39 @@ def move(source: Path, target: Path) -> None:
             return
         sync_folder(target.parent)
         sync_folder(source.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file of the store a further name, unless that name is taken. Raises StoreUnwritable."""
+    with reported(target), suppress(FileExistsError):
+        os.link(source, target)
+        sync_folder(target.parent)
+
+
+def exchange(first: Path, second: Path, aside: Path) -> None:
+    """Exchange two folders of one file system, by one call where the system has it (Linux: renameat2).
+
+    Elsewhere the first becomes `aside`, and then `second` the first: whoever looks between the two finds no folder.
+    Raises StoreUnwritable.
+    """
+    with reported(first):
+        sync_folder(second)
+        if not _exchanged(first, second):
+            os.rename(first, aside)
+            os.rename(second, first)
+            os.rename(aside, second)
+        sync_folder(first.parent)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Whether the system exchanged the names of two folders at once."""
+    try:
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here = -100  # AT_FDCWD: paths are as for this process
+    at_once = 2  # RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(first), here, os.fsencode(second), at_once) == 0)
 
 
 def remove(path: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from models.cell import FIELDS, ROLES, options_of_role
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.sweeper.faulty_procedure import planted
 
 def files(store):
     """Every row and history file, with what changes when it is written anew."""
-    paths = [*store.paths.cells.iterdir(), *store.paths.history.iterdir()]
+    paths = [*store.paths.rows("cells").iterdir(), *store.paths.rows("history").iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
@@ -248,7 +248,7 @@ def test_a_torn_row_is_quarantined_named_and_only_its_cell_is_done_again(tiny, t
     study, whole = tiny(train={"keep": "none"}), tiny(store="whole")
     study.run()
     whole.run()
-    torn = sorted(study.opened().paths.cells.iterdir())[2]
+    torn = sorted(study.opened().paths.rows("cells").iterdir())[2]
     torn.write_bytes(torn.read_bytes()[:-100])
     trained.clear()
     outcome = study.run()

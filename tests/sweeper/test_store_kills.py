@@ -116,7 +116,7 @@ def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
             store.commit(row(1, 1000), history(1, 1000))
         assert store.read("cells")[0].to_pylist() == [row(1, 1000), row(2)]
         assert len(pandas.read_parquet(store.paths.cells)) == 2
-        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+        assert sorted(os.listdir(store.paths.rows("cells"))) == sorted(os.listdir(store.paths.rows("history")))
         assert temporary_files(store) == []
 
     act = lambda store: store.commit(row(1, 1000), history(1, 1000))  # noqa: E731
@@ -162,7 +162,7 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
             store.commit(row(number), history(number))
         path = store.committed()[cell_id(1)][0].path
         path.write_bytes(path.read_bytes()[:-1])
-        for each in store.paths.history.iterdir():
+        for each in store.paths.rows("history").iterdir():
             os.utime(each, (time.time() - 3600,) * 2)  # no worker is about to commit it
         return store
 
@@ -171,7 +171,7 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
         store.repair()
         assert store.check() == [] and sorted(store.committed()) == [cell_id(0), cell_id(2)]
         assert "cells" in {fault.path.parent.name for fault in store.quarantined()}
-        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+        assert sorted(os.listdir(store.paths.rows("cells"))) == sorted(os.listdir(store.paths.rows("history")))
 
     assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check) >= 5
 
@@ -184,8 +184,8 @@ def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_heal
     real = module.write_bytes
 
     def write(path, data, **options):
-        if path.parent == store.paths.cells:
-            (half,) = store.paths.history.iterdir()
+        if path.parent == store.paths.rows("cells"):
+            (half,) = store.paths.rows("history").iterdir()
             os.utime(half, (time.time() - stopped_s,) * 2)
             with Store.open(store.paths.root).lock():
                 assert Store.open(store.paths.root).repair() == []
@@ -204,7 +204,7 @@ def test_the_history_of_a_commit_that_was_killed_long_ago_is_removed(store, monk
         patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(5, "killed here")))
         with pytest.raises(StoreUnwritable):
             store.commit(row(1), history(1))
-    (half,) = store.paths.history.iterdir()
+    (half,) = store.paths.rows("history").iterdir()
     assert store.repair() == [] and half.exists()
     os.utime(half, (time.time() - 3600,) * 2)
     assert store.repair() == [] and not half.exists()
