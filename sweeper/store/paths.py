@@ -137,6 +137,7 @@ class StorePaths:
         self.verified = self.cache / "verified.json"
         self.clock = self.cache / "clock"
         self.mirror = self.cache / "mirror.json"
+        self.drawn = self.cache / "drawn.json"
 
     @property
     def folders(self) -> list[Path]:
