@@ -245,6 +245,7 @@ def test_many_files_of_an_earlier_version_become_parts(old, monkeypatch, at_once
     assert old.commit(row(1, 1000), history(1, 1000)) and plain(old) == committed(old)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_crash_at_any_call_of_that_loses_nothing(old, monkeypatch, tmp_path, injected, at_once):
     if not at_once:
