@@ -60,7 +60,7 @@ def run(args: Namespace) -> None:
         whole = sum(number * statistics.median(each[kind]) for kind, (_, number) in kinds.items())
         on_all = TEST_IMAGES * k * statistics.median(each["K"])
         trained = statistics.median(times["step"].cpu) * STEPS / args.cells
-        maps = mlp_maps(block, find("data", block.data).shape.features, chains=CHAINS)
+        maps = mlp_maps(block, find("data", block.data).shape, chains=CHAINS)
         operations = sum(2 * m.rows * m.inputs * m.outputs for m in maps) / (IMAGES * CHAINS)
         rows.append(
             [

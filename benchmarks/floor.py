@@ -31,9 +31,9 @@ class Products:
         def operand(*shape: int) -> Tensor:
             return torch.randn(cells, *shape, device=device)
 
-        features = find("data", cell.data).shape.features
+        shape = find("data", cell.data).shape
         self.calls: list[tuple[Tensor, Tensor, Tensor]] = []
-        maps = MAPS[cell.network](cell, features, chains=samples)
+        maps = MAPS[cell.network](cell, shape, chains=samples)
         self.flops = sum(each.flops for each in maps)  # of a cell's step
         for each in maps:
             x, weight = operand(each.rows, each.inputs), operand(each.inputs, each.outputs)

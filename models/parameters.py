@@ -19,7 +19,7 @@ class Parameter:
     """A parameter of a network: its name, its shape without the cells, and where its first value comes from.
 
     Weights are (inputs, outputs) and start Glorot-uniform, or normal with the mean and deviation of `normal`; biases
-    start at `value` (0, or one number per unit).
+    start at `value` (0, or one number per unit). Either starts uniform on ±`uniform` where that is given.
     `layer` and `place` address its draws, so that no other layer's depend on them. `group` says what it is part of:
     optimisers can update one group of a stack and leave the others as they are.
     """
@@ -31,10 +31,13 @@ class Parameter:
     value: np.ndarray | None = None
     group: Group = "generative"
     normal: tuple[float, float] | None = None
+    uniform: float | None = None
 
     def first(self, uniform: Callable[..., Tensor]) -> Tensor:
         """First value, (cells, *shape); `uniform(shape, layer=, inner=)` gives numbers on [0, 1), (cells, *shape)."""
         draws = uniform(self.shape, layer=self.layer, inner=self.place)
+        if self.uniform is not None:
+            return (draws * 2.0 - 1.0) * self.uniform
         if len(self.shape) == 1:
             first = torch.zeros_like(draws)
             return first if self.value is None else first + torch.tensor(self.value).to(first)

@@ -20,11 +20,12 @@ from torch import Tensor
 import models.data
 from models.cell import Cell, find
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape, Shape
 from models.data.dataset import SPLITS, Dataset
 from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, evaluated_images
-from models.networks.network import Network, Terms, network_of
+from models.networks.network import Network, Terms, network_of, output_of
 
 Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
@@ -33,7 +34,8 @@ Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 class Encoded(Generic[Values]):
     """An ancestral pass through q, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it,
     each (S, n, units). Bottom-up layer i is encoded from the sample of layer i − 1: above layer 1 means differ from
-    chain to chain. Top-down (`ladder`) it is encoded from the image and the sample of layer i + 1: below layer L.
+    chain to chain. Top-down (`ladder`, `ladder_resnet`) it is encoded from the image and the sample of layer i + 1:
+    below layer L. Of `biva` layers are its variables, in the order of its module.
     Where q is a flow, `mean` is the sample itself and `deviation` None (`models.networks.network.Layer`)."""
 
     mean: tuple[Values, ...]
@@ -48,7 +50,7 @@ class BoundTerms(Generic[Values]):
     - `log_px`: log p(x|z₁), (S, n).
     - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
     - `kl`: each layer's term of the ELBO, (S, n): their difference, or the analytic KL where the network has one (of
-      the top layer, and of every layer with `ladder`).
+      the top layer; of every layer with `ladder` and `ladder_resnet`; with `biva` of all but bottom-up variables).
     - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
     """
 
@@ -97,9 +99,10 @@ class TrainedModel:
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
         entry = find("data", cell.data)
-        shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
-        self.features = shape.features
-        like, begun = torch.empty((), dtype=self.dtype, device=self.device), np.full(self.features, 0.5)
+        shape: Shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
+        self._shape, self.features = shape, shape.features
+        like = torch.empty((), dtype=self.dtype, device=self.device)
+        begun = np.full(shape.vocabulary if isinstance(shape, SequenceShape) else self.features, 0.5)
         self._network: Network = network_of([cell], shape, begun, like)  # where biases began is over
         self.latents = self._network.latents
         self._params: dict[str, Tensor] = {}
@@ -128,8 +131,8 @@ class TrainedModel:
     ) -> npt.NDArray[Any]:
         """`images` [0: all] of a split as the evaluation sees them, (n, features), spread over the split or its first.
 
-        Grey pixels are binarised by `seed`, that of the evaluation [0]; real values are as they are. `image_choice` is
-        that of the evaluation: `spread` or `first`.
+        Grey pixels are binarised by `seed`, that of the evaluation [0]; of 256 levels it is level / 255; real values
+        are as they are. `image_choice` is that of the evaluation: `spread` or `first`.
         """
         if split not in SPLITS:
             raise ValueError(f"split should be one of {', '.join(SPLITS)}, got {split!r}")
@@ -154,7 +157,8 @@ class TrainedModel:
         return seen
 
     def encode(self, x: Values, samples: int = 1, seed: int = 0) -> Encoded[Values]:
-        """An ancestral pass through q from images, (n, features) or (n, height, width), Bernoulli pixels in [0, 1].
+        """An ancestral pass through q from images: (n, features), (n, height, width), or in colour (n, channels,
+        height, width); pixels and levels / 255 in [0, 1].
 
         samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
         Raises ValueError where `x` has another shape or values that no image has.
@@ -193,14 +197,13 @@ class TrainedModel:
         if images < 1:
             raise ValueError(f"images should be at least 1, got {images}")
         with torch.no_grad():
-            mean = self._network.image(
-                self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
+            out = output_of(
+                self._network, self._params, self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
             )
-            if pixels:
-                source = self._draws(seed)
-                drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
-                mean = self._network.likelihood.sample(mean, *drawn)
-        made: npt.NDArray[Any] = _as(None, mean.reshape(images, self.features))
+            source, likelihood = self._draws(seed), self._network.likelihood
+            drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))
+            seen = likelihood.sample(out, *drawn) if pixels else likelihood.mean(out)
+        made: npt.NDArray[Any] = _as(None, seen.reshape(images, self.features))
         return made
 
     def _up(self, x: Values, samples: int, seed: int, pick: Callable[[Terms], list[Tensor]]) -> list[Values]:
@@ -227,13 +230,15 @@ class TrainedModel:
     def _images(self, x: Any) -> Tensor:
         """(n, features), checked."""
         images = self._taken(x)
-        if images.ndim == 3:
+        given, one = tuple(images.shape), self._shape.array
+        if images.ndim == 3 == len(one) + 1 or (images.ndim == 4 and given[1:] == one):
             images = images.flatten(1)
         if images.ndim != 2 or images.shape[1] != self.features or len(images) == 0:
-            shape = tuple(np.shape(x))
-            raise ValueError(f"images should have shape (n, {self.features}) or (n, height, width), got {shape}")
+            wanted = "height, width" if len(one) == 2 else ", ".join(map(str, one))
+            raise ValueError(f"images should have shape (n, {self.features}) or (n, {wanted}), got {given}")
         low, high = float(images.min()), float(images.max())
-        if self.cell.likelihood == "bernoulli" and not (low >= 0 and high <= 1):
+        pixels = not isinstance(self._shape, SequenceShape) and not find("likelihood", self.cell.likelihood).density
+        if pixels and not (low >= 0 and high <= 1):
             raise ValueError(
                 f"pixels should be in [0, 1], got {low:g} … {high:g}: `data` has images as the network sees them"
             )

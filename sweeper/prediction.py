@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.stack.stack import Stack
 
 Told = Callable[[str, int, int], object]  # of a curve's label, a seed and its batches of draws
-_UNPREDICTED = {"ou_iwae": ("objective",), "yes": ("smooth_posterior", "smooth_output")}  # fields of other objectives
+_UNPREDICTED = {"ou_iwae": ("objective",), "yes": ("smooth_posterior", "smooth_output"), "all": ("skip",)}  # of others
 _TOP_LAYER_ONLY = {"smoothing": "moments", "prior": "normal"}  # what noise and stability are worked out for
 GROWTH = 1.2  # of the batches, from one look at what they leave open to the next
 COST_POINTS = 5  # ρ at which the noise of the gradient is measured: it hardly varies, and is interpolated

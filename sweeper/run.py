@@ -207,9 +207,10 @@ def run_study(
 
 
 def _finished(store: Store) -> dict[str, float]:
-    """Committed steps by cell; a diverged cell has no use for a checkpoint."""
+    """Committed steps by cell; one that diverged, or whose schedule ended, has no use for a checkpoint."""
     return {
-        name: math.inf if rows[0].state == "diverged" else rows[0].steps for name, rows in store.committed().items()
+        name: math.inf if rows[0].state == "diverged" or rows[0].ended else rows[0].steps
+        for name, rows in store.committed().items()
     }
 
 
@@ -218,6 +219,7 @@ def fetch_data(plan: Plan) -> None:
 
     Raises DataMissing, or StudyError where cells ask of a data set what it does not have.
     """
+    from models.cell import unfit
     from models.data import DataCorrupt, load
     from models.data import DataMissing as Missing
 
@@ -230,11 +232,9 @@ def fetch_data(plan: Plan) -> None:
         largest = max(cell.batch_size for cell in cells)
         if largest > len(data.train):
             raise StudyError(f"batch_size {largest}: {name} has {len(data.train)} training images")
-        fitting = "bernoulli" if data.levels else "gaussian"
-        for likelihood in {cell.likelihood for cell in cells} - {fitting}:
-            raise StudyError(
-                f"likelihood {likelihood}: {name} has {'pixels' if data.levels else 'real values'}, for {fitting}"
-            )
+        for likelihood in sorted({cell.likelihood for cell in cells}):
+            if why := unfit(likelihood, name, data.kind):
+                raise StudyError(why)
 
 
 def default_store(study: Study) -> Path:

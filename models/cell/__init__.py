@@ -1,9 +1,10 @@
 """Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
 
-from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError
+from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError, unfit
 from models.cell.declared import FIELDS, RANGES, options_of_role, owners
 from models.cell.fields import Option, option, parse_sizes
 from models.cell.identity import cell_id, cell_size
+from models.cell.latents import latent_units
 from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
 from models.cell.values import canonical_json, nine_digits
 
@@ -24,9 +25,11 @@ __all__ = [
     "cell_id",
     "cell_size",
     "find",
+    "latent_units",
     "nine_digits",
     "option",
     "options_of_role",
     "owners",
     "parse_sizes",
+    "unfit",
 ]

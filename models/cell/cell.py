@@ -17,9 +17,11 @@ from dataclasses import asdict, field, make_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.declared import FIELDS, OPTIONS, SHAPING, Layout, entry_of, layout_of, owners, role_of
+from models.cell.declared import FIELDS, OPTIONS, PACING, SHAPING, Layout, entry_of, layout_of, owners, role_of
 from models.cell.fields import options_of
-from models.cell.registry import REGISTRIES, ROLES, find
+from models.cell.image_shape import ImageShape
+from models.cell.registry import KINDS, REGISTRIES, ROLES, find
+from models.cell.sequence_shape import Shape
 from models.cell.values import canonical_json, checked
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
@@ -33,6 +35,16 @@ class CellError(ValueError):
     def __init__(self, faults: Mapping[str, str]):
         super().__init__("; ".join(faults.values()))
         self.faults = dict(faults)
+
+
+def unfit(likelihood: str, data: str, kind: str) -> str:
+    """A sentence where a likelihood is no distribution of a data set's values, of that kind; else "", as where it is
+    not known what it is a distribution of."""
+    kinds = find("likelihood", likelihood).kinds
+    if not kinds or kind in kinds:
+        return ""
+    fitting = [name for name, entry in REGISTRIES["likelihood"].items() if kind in entry.kinds]
+    return f"likelihood {likelihood}: {data} has {KINDS[kind]}, for {' or '.join(fitting)}"
 
 
 class _Cell:
@@ -79,6 +91,8 @@ class _Cell:
                 faults |= self.options(role).faults()
             if not faults and entry is not None and hasattr(entry.options, "conflicts"):
                 faults |= self.options(role).conflicts(self)
+        if not faults:
+            faults = self._unfit()
         if not faults and self.smoothed:
             faults = self._unsmoothable()
         if faults:
@@ -120,6 +134,22 @@ class _Cell:
                 return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
         return {}
 
+    def _unfit(self) -> dict[str, str]:
+        """A sentence for a network that does not read what the data set is known to have, and for a likelihood that is
+        no distribution of it.
+
+        Any numbers have a density: of those that have no use for one the data set says it, when it is loaded.
+        """
+        data, likelihood, network = (self._layout.entries.get(role) for role in ("data", "likelihood", "network"))
+        if data is not None and data.kind and network is not None and data.kind not in network.reads:
+            reading = [name for name, entry in REGISTRIES["network"].items() if data.kind in entry.reads]
+            why = f"{self.data} has {KINDS[data.kind]}, for {' or '.join(reading)}"
+            return {"network": f"network {self.network}: {why}"}
+        if data is None or likelihood is None or not data.kind or likelihood.density:
+            return {}
+        why = unfit(self.likelihood, self.data, data.kind)
+        return {"likelihood": why} if why else {}
+
     def _named(self, name: str) -> str:
         """What this cell has in the role whose parts have the option `name`: `objective vae`."""
         role = role_of(name)
@@ -152,6 +182,10 @@ class _Cell:
         """Whether the cell has the field `name`: its parts have such an option, or it is no part's."""
         return name in self._layout.present or name in ROLES
 
+    def output_maps(self, shape: Shape) -> int:
+        """Numbers that a network puts out per position, height × width, of an image of that shape: the likelihood's."""
+        return find("likelihood", self.likelihood).maps(self, shape)
+
     @property
     def depth(self) -> int:
         """Number of stochastic layers, L."""
@@ -162,6 +196,12 @@ class _Cell:
         """Units of layers 1 … L."""
         sizes: tuple[int, ...] = self.options("network").latent_sizes
         return sizes
+
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """Of its data set's images; None where that is not known, or the data are no images."""
+        entry = entry_of("data", self.data)
+        return entry.shape if entry is not None and isinstance(entry.shape, ImageShape) else None
 
     @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
@@ -254,6 +294,11 @@ class _Cell:
     def shape(self) -> tuple[Any, ...]:
         """What cells of one stack must share: all that decides the shape of a tensor or the code that runs."""
         return self._shape
+
+    def timing(self) -> tuple[Any, ...]:
+        """What cells share whose steps take equally long: their shape, and what sets the pace of cells of one shape."""
+        cell = self.canonical()
+        return (*self._shape, *(getattr(cell, name) for name in PACING if cell.has(name)))
 
     @cached_property
     def _shape(self) -> tuple[Any, ...]:

@@ -44,6 +44,7 @@ def _declared() -> dict[str, Option]:
 FIELDS = _declared()
 OPTIONS = {name: each for name, each in FIELDS.items() if name not in ROLES}  # the others name the parts
 SHAPING = [name for name, each in FIELDS.items() if each.shape]
+PACING = [name for name, each in FIELDS.items() if each.pace]
 RANGES = {
     name: (each.low, each.high, each.range)
     for name, each in OPTIONS.items()

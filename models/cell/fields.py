@@ -31,6 +31,7 @@ class Option:
     - `choices`: of a name, all there are; `check`: of another text, raises ValueError; `pattern`: its regular
       expression, for editors.
     - `shape`: it decides the shape of a tensor or the code that runs, so cells of one stack share it.
+    - `pace`: it decides how long a step takes, so that planning stacks cells that share it.
     - `needs`: the option of the same part without which (at 0) it has no effect; `one or another`: without both.
     - `since`: the version of the results' columns that has it; from 3 on it is null in rows of cells without it.
     - As a control parameter: `symbol` in formulas; `label` on axes; `collapses`: the end, `low` or `high`, at which the
@@ -50,6 +51,7 @@ class Option:
     check: Callable[[str], Any] | None = None
     pattern: str = ""
     shape: bool = False
+    pace: bool = False
     needs: str = ""
     since: int = 1
     symbol: str = ""

@@ -24,7 +24,7 @@ def cell_id(cell: Cell) -> str:
 
 def cell_size(cell: Cell) -> Size:
     """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
-    shape, network = cell.shape(), find("network", cell.network)
+    shape, network = cell.timing(), find("network", cell.network)
     if shape not in _SIZES:  # of ten thousand cells a few shapes are measured
         find("objective", cell.objective)
         if network.size is None:
@@ -33,7 +33,8 @@ def cell_size(cell: Cell) -> Size:
         size = network.size(cell, images)
         for part in (find("prior", cell.prior), find("posterior", cell.posterior)):
             size += part.size(cell, images) if part.size is not None else Size(0, 0, 0)
-        _SIZES[shape] = size
+        options = cell.options("procedure")
+        _SIZES[shape] = options.size(size) if hasattr(options, "size") else size
     return _SIZES[shape]
 
 

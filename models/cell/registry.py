@@ -15,18 +15,32 @@ from typing import Any
 
 from models.cell.fields import Option, options_of
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import SequenceShape, Shape
 from models.cell.size import Size
-from models.likelihoods.spec import GaussianOptions
+from models.likelihoods.spec import (
+    GaussianOptions,
+    LogisticMixtureOptions,
+    logistic_maps,
+    logistic_mixture_maps,
+    one_per_channel,
+    one_per_symbol,
+)
+from models.networks.biva_spec import UNSMOOTHABLE as BIVA_UNSMOOTHABLE
+from models.networks.biva_spec import BivaOptions, biva_size
+from models.networks.ladder_resnet_spec import LadderResnetOptions, ladder_resnet_size
 from models.networks.ladder_spec import UNSMOOTHABLE as LADDER_UNSMOOTHABLE
 from models.networks.ladder_spec import LadderOptions, ladder_size
+from models.networks.lstm_spec import UNSMOOTHABLE as LSTM_UNSMOOTHABLE
+from models.networks.lstm_spec import LanguageModelOptions, LstmOptions, language_model_size, lstm_size
 from models.networks.mlp_spec import MlpOptions, NullMlpOptions, mlp_size, null_mlp_size
+from models.networks.resnet_spec import ResnetOptions, resnet_size
 from models.networks.two_level_spec import UNSMOOTHABLE as TWO_LEVEL_UNSMOOTHABLE
 from models.networks.two_level_spec import TwoLevelOptions, two_level_size
 from models.objectives.spec import IwaeOptions, OuIwaeOptions, OuOptions, VaeOptions
 from models.posteriors.spec import PlanarOptions, planar_size
 from models.priors.spec import VampOptions, vamp_size
-from models.procedures.spec import JointOptions
-from models.stack.spec import AdamOptions
+from models.procedures.spec import AggressiveOptions, ContinueOptions, JointOptions, SemiAmortizedOptions
+from models.stack.spec import AdamOptions, SgdOptions
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,12 @@ class Entry:
       others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
       and `refused`, by name why it has not an option that other parts of its role have.
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
-    - `shape`: of a data set's images; `validation`, `test`: images in these splits (None, 0: not known).
+    - `shape`: of a data set's images; `kind`: of its values, `models.data.dataset.Dataset.kind`; `validation`, `test`:
+      images in these splits (None, "", 0: not known).
+    - `kinds`: of a likelihood, the kinds of values that it is for. A cell with data of another kind is refused when it
+      is made; with a density, when the data are loaded. Of a network the same, where it is not for images (`reads`).
+    - `maps`: of a likelihood, a function of (cell, shape of an image) to the numbers that a network puts out per
+      position of an image (`Cell.output_maps`).
     - `size`: of a network, a function of (cell, shape of an image) → `models.cell.size.Size`, from a module without
       torch; of a prior or posterior, the same for what it adds; `max_stack`: of a network, most cells it can train in
       one stack (0: no limit of its own).
@@ -56,10 +75,13 @@ class Entry:
     options: type = NoOptions
     semantics: int = 1
     digest: str = ""
-    shape: ImageShape | None = None
+    shape: Shape | None = None
+    kind: str = ""
     validation: int = 0
     test: int = 0
-    size: Callable[[Any, ImageShape], Size] | None = None
+    kinds: tuple[str, ...] = ()
+    maps: Callable[[Any, Any], int] = one_per_channel
+    size: Callable[[Any, Any], Size] | None = None
     max_stack: int = 0
     smooths: str = ""
     unsmoothable: str = ""
@@ -69,16 +91,35 @@ class Entry:
         module, attribute = self.target.split(":")
         return getattr(import_module(module), attribute)
 
+    @property
+    def density(self) -> bool:
+        """Of a likelihood: whether it is one, of real values, and not a probability of discrete ones."""
+        return "real" in self.kinds
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Of a network: the kinds of values that it is for, those of images where it does not say."""
+        return self.kinds or tuple(kind for kind in KINDS if kind != "tokens")
+
     def declared(self) -> Mapping[str, Option]:
         """The options of its cells, in order."""
         return options_of(self.options)
 
+
+KINDS = {  # of a data set's values, in words
+    "binary": "pixels",
+    "probability": "pixels",
+    "levels": "256 levels",
+    "real": "real values",
+    "tokens": "sequences of symbols",
+}
 
 DATASETS: dict[str, Entry] = {
     "digits": Entry(
         "models.data.digits:load",
         digest="0998bebc977cdae47428355719d6dc51ab5fc1ead7306301b2e4529e5500a206",
         shape=ImageShape(1, 8, 8),
+        kind="probability",
         validation=200,
         test=300,
     ),
@@ -86,6 +127,7 @@ DATASETS: dict[str, Entry] = {
         "models.data.mnist:load",
         digest="2c57f75e2a0bb380faec0951536566f4b11aa664cfe42a62cc64043e9d886436",
         shape=ImageShape(1, 28, 28),
+        kind="probability",
         validation=10_000,
         test=10_000,
     ),
@@ -93,6 +135,7 @@ DATASETS: dict[str, Entry] = {
         "models.data.mnist:load_static",
         digest="69ea9e1ec13b9c1a3f2416b1f6e5a51a7d1bbb05a94839a90211251e03e0a644",
         shape=ImageShape(1, 28, 28),
+        kind="binary",
         validation=10_000,
         test=10_000,
     ),
@@ -100,8 +143,41 @@ DATASETS: dict[str, Entry] = {
         "models.data.omniglot:load",
         digest="8fca64fffe20f0d6f2095163cd3f8dd85dd3e329133a70859a7e9d3770fc09e7",
         shape=ImageShape(1, 28, 28),
+        kind="probability",
         validation=1_345,
         test=8_115,
+    ),
+    "cifar10": Entry(
+        "models.data.cifar10:load",
+        digest="b65413cfa1a7de4529cd618752242ead4516f64a283b6952bbcdcf444af1c2b6",
+        shape=ImageShape(3, 32, 32),
+        kind="levels",
+        validation=5_000,
+        test=10_000,
+    ),
+    "synthetic_text": Entry(
+        "models.data.synthetic_text:load",
+        digest="dc3eb9cac04865e3774dd9f3d0228572b6eab137067872e9d93ad298bb9bb3b2",
+        shape=SequenceShape(11, 201),
+        kind="tokens",
+        validation=2_000,
+        test=2_000,
+    ),
+    "cmudict": Entry(
+        "models.data.cmudict:load",
+        digest="d50c026b1ad6645098db89e5bed34e8003458472f7f0ddac4e0b01589a142f12",
+        shape=SequenceShape(17, 40),
+        kind="tokens",
+        validation=5_410,
+        test=5_432,
+    ),
+    "ud_ewt": Entry(
+        "models.data.ud_ewt:load",
+        digest="e886cc749fb0464526d68335b115d39a1505e3ab1c17129a6892e7b69182bdda",
+        shape=SequenceShape(41, 6_268),
+        kind="tokens",
+        validation=1_959,
+        test=2_024,
     ),
 }
 
@@ -120,6 +196,28 @@ NETWORKS: dict[str, Entry] = {
         size=two_level_size,
         unsmoothable=TWO_LEVEL_UNSMOOTHABLE,
     ),
+    "resnet": Entry("models.networks.resnet:ResNet", ResnetOptions, size=resnet_size),
+    "ladder_resnet": Entry(
+        "models.networks.ladder_resnet:LadderResNet",
+        LadderResnetOptions,
+        size=ladder_resnet_size,
+        unsmoothable=LADDER_UNSMOOTHABLE,
+    ),
+    "biva": Entry("models.networks.biva:Biva", BivaOptions, size=biva_size, unsmoothable=BIVA_UNSMOOTHABLE),
+    "lstm": Entry(
+        "models.networks.lstm:Lstm",
+        LstmOptions,
+        kinds=("tokens",),
+        size=lstm_size,
+        unsmoothable=LSTM_UNSMOOTHABLE,
+    ),
+    "lstm_lm": Entry(
+        "models.networks.lstm_lm:LanguageModel",
+        LanguageModelOptions,
+        kinds=("tokens",),
+        size=language_model_size,
+        unsmoothable=LSTM_UNSMOOTHABLE,
+    ),
 }
 
 PRIORS: dict[str, Entry] = {
@@ -133,8 +231,16 @@ POSTERIORS: dict[str, Entry] = {
 }
 
 LIKELIHOODS: dict[str, Entry] = {
-    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli"),
-    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions),
+    "bernoulli": Entry("models.likelihoods.bernoulli:Bernoulli", kinds=("binary", "probability")),
+    "gaussian": Entry("models.likelihoods.gaussian:Gaussian", GaussianOptions, kinds=("levels", "real")),
+    "logistic": Entry("models.likelihoods.logistic:Logistic", kinds=("levels",), maps=logistic_maps),
+    "logistic_mixture": Entry(
+        "models.likelihoods.logistic_mixture:LogisticMixture",
+        LogisticMixtureOptions,
+        kinds=("levels",),
+        maps=logistic_mixture_maps,
+    ),
+    "categorical": Entry("models.likelihoods.categorical:Categorical", kinds=("tokens",), maps=one_per_symbol),
 }
 
 OBJECTIVES: dict[str, Entry] = {
@@ -146,10 +252,15 @@ OBJECTIVES: dict[str, Entry] = {
 
 PROCEDURES: dict[str, Entry] = {
     "joint": Entry("models.procedures.joint:Joint", JointOptions),
-    "continue": Entry("models.procedures.joint:Joint", JointOptions),  # from another cell's weights: `continuation.py`
+    "continue": Entry("models.procedures.joint:Joint", ContinueOptions),  # from another's weights: `continuation.py`
+    "aggressive": Entry("models.procedures.aggressive:Aggressive", AggressiveOptions),
+    "semi_amortized": Entry("models.procedures.semi_amortized:SemiAmortized", SemiAmortizedOptions),
 }
 
-OPTIMIZERS: dict[str, Entry] = {"adam": Entry("models.stack.adam:Adam", AdamOptions)}
+OPTIMIZERS: dict[str, Entry] = {
+    "adam": Entry("models.stack.adam:Adam", AdamOptions),
+    "sgd": Entry("models.stack.sgd:Sgd", SgdOptions),
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +278,12 @@ class Role:
 
 ROLES: dict[str, Role] = {
     "data": Role(DATASETS, "data set"),
-    "likelihood": Role(LIKELIHOODS, "distribution of an image given z₁: `bernoulli`, or `gaussian`", "bernoulli"),
+    "likelihood": Role(
+        LIKELIHOODS,
+        "distribution of an image given z₁: of pixels `bernoulli`; of 256 levels `logistic` or `logistic_mixture`; "
+        "`gaussian` of real values, or of levels / 255 as if they were; of symbols `categorical`",
+        "bernoulli",
+    ),
     "network": Role(NETWORKS, "registered network", "mlp"),
     "prior": Role(
         PRIORS,
@@ -189,7 +305,7 @@ ROLES: dict[str, Role] = {
         "vae",
     ),
     "procedure": Role(PROCEDURES, "registered training procedure", "joint"),
-    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`", "adam", since=3),
+    "optimizer": Role(OPTIMIZERS, "optimiser: `adam`, or `sgd`", "adam", since=3),
 }
 
 REGISTRIES = {name: role.parts for name, role in ROLES.items()}

@@ -29,6 +29,8 @@ def _load(name: str, entry: Entry) -> Dataset:
             f"data set {name}: the images read have digest {digest}, registered is {entry.digest or 'none'}: "
             "replace the files by the published ones, or register other images under another name"
         )
+    if entry.kind not in ("", data.kind):
+        raise DataCorrupt(f"data set {name}: its values are of kind {data.kind}, registered is {entry.kind}")
     counted = {"validation": (entry.validation, len(data.validation)), "test": (entry.test, len(data.test))}
     for split, (registered, found) in counted.items():
         if registered not in (0, found):

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cell import canonical_json
-from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import Shape
 
 SPLITS = ("train", "validation", "test")
+LEVELS = 255  # the largest of 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +24,11 @@ class Dataset:
 
     - `train`, `validation`, `test`: arrays (images, features); uint8 in 0 … `levels`, or float32 where `levels` is 0.
       They are read-only, as one copy serves the whole process (`torch.tensor` copies them to where it is wanted).
-    - `levels`: the probability of a pixel is value / levels; 1: the images are binary already; 0: real values, used
-      as they are.
+    - `levels`: the largest value that there may be; 0: real values, used as they are. Of 1 the images are binary, else
+      a pixel's value / levels is the probability that it is 1.
     - `shape`: of the image that a row holds.
+    - `probabilities`: False where the values are no probabilities but the data themselves, of 256 levels: networks see
+      value / 255.
 
     Raises ValueError where the arrays do not fit together.
     """
@@ -35,13 +38,16 @@ class Dataset:
     validation: npt.NDArray[Any]
     test: npt.NDArray[Any]
     levels: int
-    shape: ImageShape
+    shape: Shape
+    probabilities: bool = True
 
     def __post_init__(self) -> None:
         """Check types, shapes and values, and make the arrays read-only."""
         features, kind = self.features, np.dtype(np.uint8 if self.levels else np.float32)
         if not 0 <= self.levels <= 255:
             raise ValueError(f"data set {self.name}: levels should be in 0 … 255, got {self.levels}")
+        if not self.probabilities and self.levels != LEVELS:
+            raise ValueError(f"data set {self.name}: levels that are values should be {LEVELS}, got {self.levels}")
         for split, array in self.splits():
             where = f"data set {self.name}, {split}"
             if array.dtype != kind or array.ndim != 2 or array.shape[1] != features or not len(array):
@@ -60,13 +66,21 @@ class Dataset:
         return ((split, getattr(self, split)) for split in SPLITS)
 
     @property
+    def kind(self) -> str:
+        """`binary`; `probability`: of a pixel, drawn anew at every use; `levels`: 256 of them; `real`; of
+        `models.data.sequences.Sequences` `tokens`."""
+        if not self.probabilities:
+            return "levels"
+        return {0: "real", 1: "binary"}.get(self.levels, "probability")
+
+    @property
     def features(self) -> int:
         """Numbers an image has."""
         return self.shape.features
 
     @cached_property
     def mean_pixel(self) -> npt.NDArray[np.float64]:
-        """Mean training image as probabilities (real values where `levels` is 0), float64 of shape (features,)."""
+        """Mean training image in [0, 1] (real values where `levels` is 0), float64 of shape (features,)."""
         mean: npt.NDArray[np.float64] = self.train.mean(axis=0, dtype=np.float64) / (self.levels or 1)
         mean.setflags(write=False)
         return mean
@@ -76,21 +90,29 @@ class Dataset:
 
         rows: images as the data set has them, (…, features), an array or a tensor; uniform: makes as many numbers on
         [0, 1) where they are needed, of the same kind. Returns pixels that are on (booleans), where a pixel's value is
-        its probability; else `rows` as they are.
+        its probability; of 256 levels value / 255, which times 255 is rounded to the level again; else `rows` as they
+        are.
         """
+        if not self.probabilities:
+            return rows / LEVELS
         return uniform() * self.levels < rows if self.levels > 1 else rows
 
     def digest(self) -> str:
-        """SHA-256, 64 hexadecimal digits, of levels, image shape, and each split's name, type, shape and bytes.
+        """SHA-256, 64 hexadecimal digits, of levels (and that they are no probabilities), image shape, and each split's
+        name, type, shape and bytes.
 
         Part of every cell's id; the name is not part of the digest.
         """
         described = [[split, array.dtype.newbyteorder("<").str, array.shape] for split, array in self.splits()]
-        header = canonical_json({"levels": self.levels, "image_shape": self.shape.array, "splits": described})
-        digest = hashlib.sha256(header.encode())
+        digest = hashlib.sha256(canonical_json(self._header() | {"splits": described}).encode())
         for _, array in self.splits():
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
         return digest.hexdigest()
+
+    def _header(self) -> dict[str, Any]:
+        """What the digest has beside the arrays."""
+        header: dict[str, Any] = {"levels": self.levels, "image_shape": self.shape.array}
+        return header if self.probabilities else header | {"probabilities": False}
 
 
 def shuffled(key: str, count: int) -> npt.NDArray[np.int64]:

@@ -10,7 +10,9 @@ https, so these files are never downloaded; which copy of them is meant, the reg
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,9 +34,20 @@ SIZES_STATIC = {"train": 50_000, "valid": 10_000, "test": 10_000}
 
 def load() -> Dataset:
     """Grey MNIST, 255 levels."""
-    training = _images("train-images-idx3-ubyte.gz", 60_000)
-    test = _images("t10k-images-idx3-ubyte.gz", 10_000)
-    return Dataset("mnist", training[:50_000], training[50_000:], test, levels=255, shape=SHAPE)
+    return load_like("mnist", MIRROR, SHA256)
+
+
+def load_like(name: str, mirror: str = "", sha256: Mapping[str, str] = MappingProxyType({})) -> Dataset:
+    """The same of another data set with the files, sizes and splits of MNIST, in the folder `name` (docs/adding.md).
+
+    mirror: the address of the files, ending in a slash; "": they are not downloaded; sha256: of the files there.
+    """
+    counts = {"train-images-idx3-ubyte.gz": 60_000, "t10k-images-idx3-ubyte.gz": 10_000}
+    training, test = (
+        _images(locate(name, file, mirror and mirror + file, sha256.get(file, "")), count)
+        for file, count in counts.items()
+    )
+    return Dataset(name, training[:50_000], training[50_000:], test, levels=255, shape=SHAPE)
 
 
 def load_static() -> Dataset:
@@ -56,9 +69,8 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
     return values.reshape(shape)
 
 
-def _images(file: str, count: int) -> npt.NDArray[Any]:
-    """`count` images of an IDX file as rows, uint8 (count, 784). Raises DataMissing, DataCorrupt."""
-    path = locate("mnist", file, MIRROR + file, SHA256[file])
+def _images(path: Path, count: int) -> npt.NDArray[Any]:
+    """`count` images of an IDX file as rows, uint8 (count, 784). Raises DataCorrupt."""
     images = read_idx(path)
     if images.shape != (count, *SHAPE.array):
         raise corrupt(path, f"it should have {count} × 28 × 28 values, got {' × '.join(map(str, images.shape))}")

@@ -11,23 +11,19 @@ with published numbers.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import secrets
 import struct
 import zipfile
 import zlib
-from contextlib import suppress
 from math import gcd
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset, shuffled
-from models.data.sources import cache_folder, corrupt, locate
+from models.data.kept import keep, kept
+from models.data.sources import corrupt, locate
 
 SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 DRAWINGS = {"images_background": 19_280, "images_evaluation": 13_180}
@@ -37,6 +33,7 @@ SHA256 = {
 }
 DRAWN, SIDE = 105, 28  # pixels per side, as published and here
 CHUNK = 128  # drawings shrunk at a time: 6 MB, which a processor's cache holds
+SHRUNK = f"shrunk_{SIDE}.npy"
 SHRUNK_SHA256 = "8167dffec9d3ee72541f00f4f120b260f19aebf40a2a4c142dfc5a700a187882"
 
 # What zipfile and Pillow raise for damaged archives and images; Pillow has a SyntaxError for a bad PNG.
@@ -47,10 +44,10 @@ Grey = npt.NDArray[np.uint8]
 
 def load() -> Dataset:
     """OMNIGLOT at 28×28, 255 levels. Raises DataMissing, DataCorrupt."""
-    images = _cached()
+    images = kept("omniglot", SHRUNK, SHRUNK_SHA256)
     if images is None:
         images = np.concatenate([_archive(folder, count) for folder, count in DRAWINGS.items()])
-        _keep(images)
+        keep("omniglot", SHRUNK, images)
     images = images[shuffled("omniglot", len(images))]
     return Dataset("omniglot", images[:23_000], images[23_000:24_345], images[24_345:], 255, ImageShape(1, SIDE, SIDE))
 
@@ -102,39 +99,3 @@ def _ink(png: bytes) -> npt.NDArray[np.bool_]:
         if image.mode != "1" or image.size != (DRAWN, DRAWN):
             raise ValueError(f"a drawing should have 105 × 105 pixels of 1 bit, got {image.size} of mode {image.mode}")
         return np.logical_not(np.asarray(image, dtype=np.bool_))
-
-
-def _cache_file() -> Path:
-    return cache_folder() / "omniglot" / f"shrunk_{SIDE}.npy"
-
-
-def _cached() -> Grey | None:
-    """The shrunk drawings if an earlier run kept them; a file with other content is dropped."""
-    path = _cache_file()
-    try:
-        with path.open("rb") as file:
-            images: Grey = np.lib.format.read_array(file, allow_pickle=False)
-        if hashlib.sha256(np.ascontiguousarray(images).data).hexdigest() == SHRUNK_SHA256:
-            return images.reshape(-1, SIDE * SIDE)
-    except (FileNotFoundError, PermissionError):
-        return None
-    except (ValueError, OSError, EOFError):
-        pass  # not an array, or a torn one: the same as an array of other content
-    with suppress(OSError):
-        path.unlink()
-    return None
-
-
-def _keep(images: Grey) -> None:
-    """Keep the shrunk drawings for the next process, whole or not at all; an unwritable cache is no error."""
-    path = _cache_file()
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        try:
-            with open(temporary, "xb") as file:  # others may read it, where the umask lets them
-                np.save(file, images, allow_pickle=False)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise

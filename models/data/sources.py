@@ -1,8 +1,8 @@
 """Where files of data come from: `$SWEEPER_DATA`, else the cache folder, else a download into it.
 
-Each has one folder per source (`mnist/`, `binarized_mnist/`, `omniglot/`) with the files as they are distributed. What
-is downloaded must have the published bytes; a file that a user puts there need not (archives differ from copy to copy),
-as the digest of the decoded images is what counts.
+Each has one folder per source (`mnist/`, `binarized_mnist/`, `omniglot/`, `cifar10/`) with the files as they are
+distributed. What is downloaded must have the published bytes; a file that a user puts there need not (archives differ
+from copy to copy), as the digest of the decoded images is what counts.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     NOISE_BINARISE = 21  # its pixels
     NOISE_LATENT = 22  # noise of z_layer
     NOISE_SMOOTH = 23  # noise of the smoothing of the map from z_layer
+    FIRST_PASS = 60  # noise of z_layer in the pass that weight normalisation starts from
     INFORMATION_BINARISE = 70  # pixels of images behind a mutual information (step = first image of the chunk)
     INFORMATION_LATENT = 71  # noise of z_layer (the same, inner = block of chains)
     GRADIENT_BINARISE = 72  # pixels of the batch whose gradients' variance is measured
@@ -63,6 +64,22 @@ class Purpose(IntEnum):
     SPECTRUM_BINARISE = 75  # pixels of images at whose q a map is expanded (step = first image of the chunk)
     SPECTRUM_LATENT = 76  # noise of z_layer of the chain that leads there (the same)
     SPECTRUM_CIRCLE = 77  # the two points that span a circle around q(z_layer|·) (the same)
+    INNER_IMAGES = 80  # which images the minibatch of an inner update has (inner = its number, from 2), as the next
+    INNER_BINARISE = 81  # its pixels
+    INNER_LATENT = 82  # noise of z_layer in an inner update (inner = its number, from 1)
+    INNER_SMOOTH = 83  # noise of its smoothing (inner = its number, and that of the draw within it)
+    REFINE_LATENT = 84  # noise of z_layer behind numbers of q that are refined (inner = refinement step, from 0)
+    VALIDATE_BINARISE = 85  # pixels of the images of a validation in training (step = first image of the chunk)
+    VALIDATE_LATENT = 86  # noise of z_layer (the same)
+    VALIDATE_REFINE = 87  # noise of z_layer behind refined numbers (the same, inner = refinement step)
+    EVALUATE_REFINE = 88  # the same in evaluation
+    DROPOUT_INPUT = 100  # which inputs of a decoder are dropped (inner = inner update or refinement step)
+    DROPOUT_OUTPUT = 101  # which of its outputs (the same)
+
+
+OF_EVERY_STEP = frozenset(
+    (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH, Purpose.DROPOUT_INPUT, Purpose.DROPOUT_OUTPUT)
+)
 
 
 def generator(seed: int, purpose: Purpose, step: int = 0, layer: int = 0, inner: int = 0) -> np.random.Generator:
@@ -183,7 +200,7 @@ class DeviceDraws(Draws):
     def _numbers(self, law: Law, shape: Sequence[int], step: int | Tensor, address: tuple[Purpose, int, int]) -> Tensor:
         count = math.prod(shape)
         asked = (law, *address, count)
-        if address[0] not in (Purpose.BINARISE, Purpose.LATENT, Purpose.SMOOTH):  # not of every step
+        if address[0] not in OF_EVERY_STEP:
             made = self._make({asked: count}, step)
         else:
             if asked not in self._known:

@@ -52,9 +52,14 @@ class ChainBlock:
         return [layer.term().double().expand(-1, len(self.chains), -1) for layer in self.terms.layers]
 
     @cached_property
+    def log_px(self) -> Tensor:
+        """log p(x|·), (cells, chains, images), float64."""
+        return self.terms.log_px.double().expand(-1, len(self.chains), -1)
+
+    @cached_property
     def elbo(self) -> Tensor:
         """log p(x|·) less the layers' terms, (cells, chains, images), float64."""
-        elbo = self.terms.log_px.double()
+        elbo = self.log_px
         for term in self.layer_terms:
             elbo = elbo - term
         return elbo
@@ -62,7 +67,7 @@ class ChainBlock:
     @cached_property
     def log_weight(self) -> Tensor:
         """log p(x, z) − log q(z|x) at the samples, (cells, chains, images), float64: no analytic KL is in it."""
-        log_w = self.terms.log_px.double()
+        log_w = self.log_px
         for layer in self.terms.layers:
             log_w = log_w + layer.log_p.double() - layer.log_q.double()
         return log_w

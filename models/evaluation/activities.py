@@ -12,6 +12,7 @@ variance of q in it, and one chain calls every unit active.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class Activities(Accumulator):
         if block.again:
             return
         for own, layer in zip(self.layers, block.terms.layers, strict=True):
+            own.positions = layer.positions
             own.add(layer.q_mean.double().expand(-1, len(block.chains), -1, -1), block)
 
     def end_of_images(self, images: ImageBlock) -> None:
@@ -45,9 +47,10 @@ class Activities(Accumulator):
     def row(self, cell: int) -> dict[str, Any]:
         """`active_units` and what they follow from; of a single chain per image only the one-pass count is known."""
         known, threshold = self.fewest > 1, self.threshold
-        variances, noises, one_pass = zip(*(own.activity(cell) for own in self.layers), strict=True)
+        found = [own.activity(cell) for own in self.layers]
+        variances, noises, one_pass = ([each[i] for each in found] for i in range(3))
         units = [int((v > threshold).sum()) for v in variances] if known else None
-        return {
+        row: dict[str, Any] = {
             "active_units": units,
             "active_units_one_pass": [int((t > threshold).sum()) for t in one_pass],
             "relative_activity": units and [u / size for u, size in zip(units, self.latents, strict=True)],
@@ -56,13 +59,23 @@ class Activities(Accumulator):
             "activity_passes": self.fewest,
             "active_threshold": threshold,
         }
+        return row | self._maps(variances) if known else row
+
+    def _maps(self, variances: Sequence[Tensor]) -> dict[str, list[int]]:
+        """`active_maps`: of each layer those whose V, averaged over positions, exceeds the threshold; none without
+        grids."""
+        positions = [own.positions for own in self.layers]
+        if not positions or not all(positions):
+            return {}
+        means = [v.view(-1, n).mean(1) for v, n in zip(variances, positions, strict=True)]
+        return {"active_maps": [int((each > self.threshold).sum()) for each in means]}
 
 
 class _LayerActivity:
     """Running sums of q's mean, unit by unit of a layer."""
 
     def __init__(self, sizes: Sizes, units: int):
-        self.images = sizes.images
+        self.images, self.positions = sizes.images, 0
         # Σ over chains for the images of the block, and the first chain of these
         self.mean, self.squared, self.first_pass = (sizes.zeros(sizes.largest_block, units) for _ in range(3))
         # Σ over images of W and of W / R

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
@@ -27,14 +26,14 @@ class Means(Accumulator):
 
     def __init__(self, sizes: Sizes):
         self.reconstruction, self.variance = sizes.zeros(sizes.images), sizes.zeros(sizes.images)
-        self.terms = torch.stack([sizes.zeros(sizes.images) for _ in sizes.latents])
+        self.terms = sizes.zeros(len(sizes.latents), sizes.images).transpose(0, 1).contiguous()
 
     def add(self, block: ChainBlock) -> None:
         """Sums over chains; `variance` holds that of the squares of the ELBO."""
         if not block.averaged:
             return
         here = block.images.here
-        self.reconstruction[:, here] += block.terms.log_px.double().sum(1)
+        self.reconstruction[:, here] += block.log_px.sum(1)
         for i, term in enumerate(block.layer_terms):
             self.terms[i, :, here] += term.sum(1)
         self.variance[:, here] += block.elbo.square().sum(1)
@@ -111,6 +110,7 @@ class Reconstruction(Accumulator):
 @dataclass
 class LayerTerms(Accumulator):
     """The layers' terms of the ELBO, each, summed from the top, and all; the top layer's with its error over images.
+    Those of the top layer are 0 where there are no layers.
 
     Where a layer has an analytic KL its term is that, else the mean of log q − log p at the samples.
     """
@@ -125,8 +125,8 @@ class LayerTerms(Accumulator):
             "kl_total": float(layers.sum()),
             "kl_per_layer": layers.tolist(),
             "kl_cumulative": layers.flip(0).cumsum(0).flip(0).tolist(),
-            "kl_top": float(layers[-1]),
-            "kl_top_se": standard_error(terms[-1]),
+            "kl_top": float(layers[-1]) if len(layers) else 0.0,
+            "kl_top_se": standard_error(terms[-1]) if len(layers) else 0.0,
         }
 
 
@@ -134,7 +134,7 @@ class TopUnits(Accumulator):
     """The analytic KL of the top layer unit by unit; None where that layer has no analytic KL."""
 
     def __init__(self, sizes: Sizes):
-        self.images, units = sizes.images, sizes.latents[-1]
+        self.images, units = sizes.images, sizes.latents[-1] if sizes.latents else 0
         self.of_block, self.total = sizes.zeros(units), sizes.zeros(units)  # Σ over chains, means over chains
         self.analytic = True
 
@@ -142,7 +142,7 @@ class TopUnits(Accumulator):
         """Sums over chains and images."""
         if not block.averaged:
             return
-        kl = block.terms.layers[-1].kl
+        kl = block.terms.layers[-1].kl if block.terms.layers else None
         if kl is None:
             self.analytic = False
         else:

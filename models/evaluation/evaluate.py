@@ -21,18 +21,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.draws.draws import Purpose, draws_on
+from models.cell import find
+from models.data.sequences import scored
+from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
+from models.evaluation.bits import BitsPerDim
 from models.evaluation.bound import Bound
 from models.evaluation.elbo import BinarisationError, Elbo, LayerTerms, Means, Reconstruction, TopUnits
 from models.evaluation.gradient_variance import gradient_variance
 from models.evaluation.hermite_spectrum import hermite_spectrum
 from models.evaluation.inputs import binarised, noise_of
 from models.evaluation.mutual_information import mutual_information
+from models.evaluation.perplexity import Perplexity
+from models.evaluation.refined import AGAIN, BOUNDS, refined
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
-from models.networks.network import Network
+from models.networks.network import Network, Numbers
 from models.stack.stack import Stack
 
 NUMBERS = {"cpu": 1 << 19, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
@@ -64,24 +69,27 @@ def evaluate(
     """
     images = evaluated_images(stack.dataset, settings)
     blocks = image_blocks(len(images), settings, quick)
-    again = not quick and stack.dataset.levels > 1
+    again = not quick and stack.dataset.kind == "probability"
     places = _places(stack)
-    parts = _parts(stack, places, blocks, settings, again)
+    tokens = scored(images) if stack.dataset.kind == "tokens" else 0
+    parts = _parts(stack, places, blocks, settings, again, tokens)
     source = draws_on(stack.device, [settings.seed], stack.dtype)
     with torch.no_grad():
         for block in blocks:
             x = binarised(stack, images[block.here], source, block.first)
+            given = [part.given(stack, x, source, block.first, BOUNDS) for part in parts]
             for number, chains in enumerate(block.chain_blocks()):
                 between()
                 noise = noise_of(stack, source, Purpose.EVALUATE_LATENT, block, chains, number)
-                for part in parts:
-                    part.add(x, noise, block, chains)
+                for part, own in zip(parts, given, strict=True):
+                    part.add(x, noise, block, chains, own)
             if again:
                 between()
                 x = binarised(stack, images[block.here], source, block.first, Purpose.EVALUATE_BINARISE_AGAIN)
                 noise = noise_of(stack, source, Purpose.EVALUATE_LATENT_AGAIN, block, range(1))
                 for part in parts:
-                    part.add(x, noise, block, range(1), again=True)
+                    own = part.given(stack, x, source, block.first, AGAIN)
+                    part.add(x, noise, block, range(1), own, again=True)
             for part in parts:
                 part.end_of_images(block)
     some = len(images) < len(getattr(stack.dataset, settings.split))
@@ -95,18 +103,27 @@ def evaluate(
     return rows
 
 
-def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Accumulator]:
-    """One per metric, in the order of the columns. again: the images are binarised a second time."""
+def accumulators_of(
+    sizes: Sizes, settings: Evaluation, again: bool, levels: int = 0, tokens: int = 0
+) -> list[Accumulator]:
+    """One per metric, in the order of the columns.
+
+    again: the images are binarised a second time; levels: values of an image that are levels and have a probability;
+    tokens: of sequences, the symbols that are scored.
+    """
     means, k = Means(sizes), settings.importance_samples
+    elbo, bound = Elbo(means), Bound(sizes, means, k)
     return [
         means,
-        Elbo(means),
+        elbo,
         BinarisationError(sizes, means, known=again and k > 1),
         Reconstruction(means),
         LayerTerms(means),
         TopUnits(sizes),
         Activities(sizes, settings.active_threshold),
-        Bound(sizes, means, k),
+        bound,
+        *([BitsPerDim(elbo, bound, levels)] if levels else []),
+        *([Perplexity(bound, tokens)] if tokens else []),
     ]
 
 
@@ -114,14 +131,29 @@ def accumulators_of(sizes: Sizes, settings: Evaluation, again: bool) -> list[Acc
 class _Part:
     """Cells that are evaluated at a time, and what is gathered of them."""
 
+    here: slice
     network: Network
     params: dict[str, Tensor]
     cells: int
     accumulators: list[Accumulator]
 
-    def add(self, x: Tensor, noise: Sequence[Tensor], images: ImageBlock, chains: range, again: bool = False) -> None:
+    def given(self, stack: Stack, x: Tensor, source: Draws, first: int, use: int) -> list[Numbers] | None:
+        """Numbers of q for the images of a block where they are refined: see `models.evaluation.refined`."""
+        return refined(stack, self.here, self.network, self.params, x[: self.cells], source, first, use)
+
+    def add(
+        self,
+        x: Tensor,
+        noise: Sequence[Tensor],
+        images: ImageBlock,
+        chains: range,
+        given: list[Numbers] | None,
+        again: bool = False,
+    ) -> None:
         """Some chains of the images of a block, for every metric."""
-        block = ChainBlock(self.network.terms(self.params, x[: self.cells], noise), images, chains, again)
+        refined_numbers: dict[str, Any] = {} if given is None else {"given": given}
+        terms = self.network.terms(self.params, x[: self.cells], noise, **refined_numbers)
+        block = ChainBlock(terms, images, chains, again)
         for each in self.accumulators:
             each.add(block)
 
@@ -139,16 +171,24 @@ class _Part:
 
 def _places(stack: Stack) -> list[slice]:
     """The stack's cells in order, as many at a time as `NUMBERS` allows."""
-    widest = max(param.shape[-1] for param in stack.params.values())
+    widest = getattr(stack.network, "widest", 0) or max(param.shape[-1] for param in stack.params.values())
     few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
     return [slice(first, first + few) for first in range(0, len(stack.cells), few)]
 
 
 def _parts(
-    stack: Stack, places: Sequence[slice], blocks: Sequence[ImageBlock], settings: Evaluation, again: bool
+    stack: Stack,
+    places: Sequence[slice],
+    blocks: Sequence[ImageBlock],
+    settings: Evaluation,
+    again: bool,
+    tokens: int,
 ) -> list[_Part]:
-    parts = []
+    parts, levels = [], 0
+    if stack.dataset.kind == "levels" and not find("likelihood", stack.cells[0].likelihood).density:
+        levels = stack.dataset.features
     for here in places:
         sizes = Sizes(len(stack.cells[here]), stack.network.latents, tuple(blocks), stack.device)
-        parts.append(_Part(*stack.part(here), sizes.cells, accumulators_of(sizes, settings, again)))
+        accumulators = accumulators_of(sizes, settings, again, levels, tokens)
+        parts.append(_Part(here, *stack.part(here), sizes.cells, accumulators))
     return parts

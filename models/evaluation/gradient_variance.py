@@ -93,6 +93,8 @@ class _Batch:
 
     def first_numbers(self) -> Numbers | None:
         """Mean and deviation of q(z₁|x), each (cells, 1, batch, units); None where they are not what x alone gives."""
+        if not self.stack.network.latents:
+            return None
         with torch.no_grad():
             found = [self.stack.network.terms(self.params, self.x, self.noise(draw)).layers[0] for draw in range(2)]
         mean, deviation = found[0].q_mean, found[0].q_deviation

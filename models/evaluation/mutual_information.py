@@ -35,8 +35,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.draws.draws import Purpose, draws_on
+from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.inputs import binarised, noise_of
+from models.evaluation.refined import INFORMATION, refined
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import ImageBlock, spread
 from models.networks.network import Layer
@@ -60,28 +61,69 @@ def mutual_information(
     wanted = min(settings.mutual_information, len(images))
     chosen = images[spread(len(images), wanted)]
     source = draws_on(stack.device, [settings.seed], stack.dtype)
-    latents = stack.network.latents
-    chains = CHAINS if len(latents) > 1 else 1  # q(z₁|x) of a single layer is known from any
+
+    def observed(first: int, count: int) -> Tensor:
+        return binarised(stack, chosen[first : first + count], source, first, Purpose.INFORMATION_BINARISE)
+
+    found = _gather(stack, wanted, observed, source, Purpose.INFORMATION_LATENT, places, between)
+    chains = _chains(stack)
+    rows = []
+    for layers, here in zip(found, places, strict=True):
+        for cell in range(len(stack.cells[here])):
+            between()
+            rows.append(_row([own.found(cell, chains) for own in layers], wanted))
+    return rows
+
+
+def information_of_top(
+    stack: Stack, images: int, observed: Callable[[int, int], Tensor], source: Draws, purpose: Purpose
+) -> Tensor:
+    """Mutual information between so many images and the top layer, of every cell, (cells,) float64, nats.
+
+    observed: of the number of the first and how many, these images as each cell sees them, (cells, 1, images,
+    features); source, purpose: of the noise, of each cell its own. NaN where there is no density at other samples.
+    """
+    (layers,) = _gather(stack, images, observed, source, purpose, [slice(None)], lambda: None, Purpose.VALIDATE_REFINE)
+    found = [layers[-1].found(cell, _chains(stack)) for cell in range(len(stack.cells))]
+    values = [math.nan if each is None else float(each.terms.mean()) for each in found]
+    return torch.tensor(values, dtype=torch.float64, device=stack.device)
+
+
+def _chains(stack: Stack) -> int:
+    """Of an image behind q̃: q(z₁|x) of a single layer is known from any."""
+    return CHAINS if len(stack.network.latents) > 1 else 1
+
+
+def _gather(
+    stack: Stack,
+    images: int,
+    observed: Callable[[int, int], Tensor],
+    source: Draws,
+    purpose: Purpose,
+    places: Sequence[slice],
+    between: Callable[[], object],
+    refining: Purpose = Purpose.EVALUATE_REFINE,
+) -> list[list[_Gathered]]:
+    """What is kept of each layer, for the cells of each of `places`; other arguments as of `information_of_top`."""
     parts = [stack.part(here) for here in places]
-    gathered = [[_Gathered() for _ in latents] for _ in places]
+    gathered = [[_Gathered() for _ in stack.network.latents] for _ in places]
     with torch.no_grad():
-        for first in range(0, wanted, IMAGES):
-            some = chosen[first : first + IMAGES]
-            block = ImageBlock(first, len(some), 1 + chains, 1, False)
-            x = binarised(stack, some, source, first, Purpose.INFORMATION_BINARISE)
+        for first in range(0, images, IMAGES):
+            block = ImageBlock(first, min(IMAGES, images - first), 1 + _chains(stack), 1, False)
+            x = observed(first, block.count)
+            given = [
+                refined(stack, here, *part, x[here], source, first, INFORMATION, refining)
+                for part, here in zip(parts, places, strict=True)
+            ]
             for number, these in enumerate(block.chain_blocks()):
                 between()
-                noise = noise_of(stack, source, Purpose.INFORMATION_LATENT, block, these, number)
-                for (network, params), layers, here in zip(parts, gathered, places, strict=True):
-                    terms = network.terms(params, x[: len(stack.cells[here])], noise)
-                    for own, layer in zip(layers, terms.layers, strict=True):
-                        own.add(layer, len(these), is_sample=number == 0)
-        rows = []
-        for layers, here in zip(gathered, places, strict=True):
-            for cell in range(len(stack.cells[here])):
-                between()
-                rows.append(_row([own.found(cell, chains) for own in layers], wanted))
-    return rows
+                noise = noise_of(stack, source, purpose, block, these, number)
+                for (network, params), layers, here, numbers in zip(parts, gathered, places, given, strict=True):
+                    own = [each if len(each) == 1 else each[here] for each in noise]
+                    terms = network.terms(params, x[here], own, given=numbers)
+                    for kept, layer in zip(layers, terms.layers, strict=True):
+                        kept.add(layer, len(these), is_sample=number == 0)
+    return gathered
 
 
 @dataclass(frozen=True)
@@ -95,7 +137,7 @@ class _Found:
 def _row(layers: Sequence[_Found | None], images: int) -> dict[str, Any]:
     known = any(found is not None for found in layers)
     values = [(float(f.terms.mean()), _error(f.terms)) if f is not None else (math.nan, math.nan) for f in layers]
-    top = layers[-1]
+    top = layers[-1] if layers else None
     return {
         "mutual_information": [value for value, _ in values] if known else None,
         "mi_se": [error for _, error in values] if known else None,

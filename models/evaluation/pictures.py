@@ -21,7 +21,8 @@ Pictures = dict[str, npt.NDArray[np.uint8]]
 
 
 def draw_pictures(stack: Stack, settings: Evaluation, count: int) -> list[Pictures]:
-    """Pictures of every cell of a stack as it stands, each by what it shows, uint8 of shape (count, height, width).
+    """Pictures of every cell of a stack as it stands, each by what it shows, uint8 of shape (count, height, width), or
+    (count, channels, height, width) in colour.
 
     `images`: the first ones of the evaluated split, as the network sees them; `from z1`, `from zL` (L > 1): the mean of
     p(x|z₁) after a way up to that layer and down again; `samples`: the same from the prior. Real values are shown from

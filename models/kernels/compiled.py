@@ -37,6 +37,8 @@ FUNCTIONS = {
     "sum_rows": [c_void_p] * 2 + [c_int64] * 4,
     "mean_softplus": [c_void_p] * 3 + [c_int64] * 3 + [c_float] * 2,
     "bernoulli": [c_void_p] * 4 + [c_int64] * 5,
+    "lstm_step": [c_void_p] * 5 + [c_int64] * 2,
+    "lstm_step_gradient": [c_void_p] * 6 + [c_int64] * 2,
 }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import twice
 from models.kernels.elementwise import bernoulli, mean_softplus
 
 SIGMA_FLOOR = 1e-6
@@ -71,17 +72,23 @@ def sigma(raw: Tensor, average: bool = False) -> Tensor:
 
     `average`: its mean over samples, (C, 1, B, O).
     """
+    if twice.twice():
+        return twice.deviation(raw, average, _SIGMA_SHIFT, SIGMA_FLOOR)
     deviation: Tensor = _Sigma.apply(raw, average)  # type: ignore[no-untyped-call]
     return deviation
 
 
 def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """log p(x) of independent pixels: logits (C, S, B, O) and x (C, 1, B, O) in [0, 1] → (C, S, B)."""
+    if twice.twice():
+        return twice.bernoulli_log_prob(x, logits)
     return _BernoulliLogits.apply(logits, x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def normal_log_prob(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """log N(x; mean, deviation²) of independent units summed over the last axis."""
+    if twice.twice():
+        return twice.normal_log_prob(x, mean, deviation)
     return _NormalLogProb.apply(x, mean, deviation)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -161,3 +161,46 @@ void bernoulli(const float *restrict l, const float *restrict x, float *restrict
             *out++ = total;
         }
 }
+
+/* sigma(x) = 1/2 + 1/2 tanh(x / 2) */
+static inline float sigmoid(float x) { return FMA(0.5f, tanh_of(0.5f * x), 0.5f); }
+
+/* A step of an LSTM. The gates i, f, o, g of each row, before their functions -> after them; c, tanh c and h after the
+ * step, from c before it (none: 0) */
+void lstm_step(float *restrict gates, const float *restrict before, float *restrict c, float *restrict squashed,
+               float *restrict h, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++, gates += 4 * n, c += n, squashed += n, h += n) {
+        float *restrict i = gates, *restrict f = gates + n, *restrict o = gates + 2 * n, *restrict g = gates + 3 * n;
+        for (int64_t j = 0; j < 3 * n; j++) gates[j] = sigmoid(gates[j]);
+        for (int64_t j = 0; j < n; j++) g[j] = tanh_of(g[j]);
+        if (before) {
+            for (int64_t j = 0; j < n; j++) c[j] = FMA(f[j], before[j], i[j] * g[j]);
+            before += n;
+        } else
+            for (int64_t j = 0; j < n; j++) c[j] = i[j] * g[j];
+        for (int64_t j = 0; j < n; j++) {
+            squashed[j] = tanh_of(c[j]);
+            h[j] = o[j] * squashed[j];
+        }
+    }
+}
+
+/* Its gradient: of h and of c after the step -> of the gates before their functions, and, over that of c, of c before */
+void lstm_step_gradient(const float *restrict gates, const float *restrict before, const float *restrict squashed,
+                        const float *restrict of_h, float *restrict of_c, float *restrict of_gates, int64_t rows,
+                        int64_t n) {
+    for (int64_t r = 0; r < rows; r++, gates += 4 * n, squashed += n, of_h += n, of_c += n, of_gates += 4 * n) {
+        const float *restrict i = gates, *restrict f = gates + n, *restrict o = gates + 2 * n,
+                    *restrict g = gates + 3 * n;
+        for (int64_t j = 0; j < n; j++) {
+            float slope = FMA(-squashed[j], squashed[j], 1.0f);
+            float of = FMA(o[j] * slope, of_h[j], of_c[j]);
+            of_gates[j] = of * g[j] * (i[j] * (1.0f - i[j]));
+            of_gates[n + j] = before ? of * before[j] * (f[j] * (1.0f - f[j])) : 0.0f;
+            of_gates[2 * n + j] = of_h[j] * squashed[j] * (o[j] * (1.0f - o[j]));
+            of_gates[3 * n + j] = of * i[j] * FMA(-g[j], g[j], 1.0f);
+            of_c[j] = of * f[j];
+        }
+        if (before) before += n;
+    }
+}

@@ -151,6 +151,48 @@ def bernoulli(x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     return log_off.addcmul_(x, against, value=-1.0).sum(-1), torch.sub(x, p, out=p)
 
 
+def lstm_step(gates: Tensor, before: Tensor | None, c: Tensor, squashed: Tensor, h: Tensor) -> None:
+    """A step of an LSTM: replace what the gates i, f, o, g are given, (C, R, 4 N), by their values; from c before the
+    step, (C, R, N) or None for 0, fill c, tanh c and h after it."""
+    library = _library(gates, *(each for each in (before, c, squashed, h) if each is not None))
+    if library is not None:
+        addresses = [None if each is None else each.data_ptr() for each in (gates, before, c, squashed, h)]
+        library.lstm_step(*addresses, c.numel() // c.shape[-1], c.shape[-1])
+        return
+    switches = gates[..., : 3 * c.shape[-1]].mul_(0.5)  # σ(a) = ½ + ½ tanh(a / 2)
+    gates.tanh_()
+    switches.mul_(0.5).add_(0.5)
+    i, f, o, g = gates.chunk(4, -1)
+    torch.mul(i, g, out=c)
+    if before is not None:
+        c.addcmul_(f, before)
+    torch.mul(o, torch.tanh(c, out=squashed), out=h)
+
+
+def lstm_step_gradient(
+    gates: Tensor, before: Tensor | None, squashed: Tensor, of_h: Tensor, of_c: Tensor, of_gates: Tensor
+) -> None:
+    """The gradient of `lstm_step`: from those of h and c after the step, fill that of what the gates were given, and
+    replace that of c by that of c before the step."""
+    library = _library(*(each for each in (gates, before, squashed, of_h, of_c, of_gates) if each is not None))
+    if library is not None:
+        given = gates, before, squashed, of_h, of_c, of_gates
+        addresses = [None if each is None else each.data_ptr() for each in given]
+        library.lstm_step_gradient(*addresses, of_c.numel() // of_c.shape[-1], of_c.shape[-1])
+        return
+    i, f, o, g = gates.chunk(4, -1)
+    of_i, of_f, of_o, of_g = of_gates.chunk(4, -1)
+    of_c.add_(squashed.square().neg_().add_(1.0).mul_(o).mul_(of_h))
+    torch.mul(of_h, squashed, out=of_o)
+    torch.mul(of_c, g, out=of_i)
+    torch.mul(of_c, i, out=of_g)
+    of_f.zero_() if before is None else torch.mul(of_c, before, out=of_f)
+    switches = gates[..., : 3 * of_c.shape[-1]]
+    of_gates[..., : 3 * of_c.shape[-1]].mul_(switches).mul_(1.0 - switches)
+    of_g.mul_(g.square().neg_().add_(1.0))
+    of_c.mul_(f)
+
+
 def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
     """log σ(x) = −softplus(−x), and σ(−x), which is minus its slope in −x."""
     log, kept = _aten.log_sigmoid_forward(x)

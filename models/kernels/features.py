@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.elementwise import activation_gradient, affine_activation
 from models.kernels.perceptron import Perceptron
@@ -26,6 +27,8 @@ class FeaturePerceptron(Perceptron):
         """The last hidden layer: x (C, S, B, I) → (C, S, B, H)."""
         names = [f"{self.name}.{i}" for i in range(len(self.sizes) - 2)]
         tensors = [params[f"{name}.{kind}"] for name in names for kind in ("weight", "bias")]
+        if twice.twice():
+            return twice.hidden(x, tensors, self.activation).view(*x.shape[:-1], -1)
         found: Tensor = _Hidden.apply(x, self.activation, *tensors)  # type: ignore[no-untyped-call]
         return found
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.elementwise import affine, sum_rows
 from models.kernels.products import add_product, product
@@ -46,6 +47,8 @@ class Gated:
     def __call__(self, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """(C, S, B, I) → (C, S, B, O)."""
         tensors = [params[f"{self.name}.{part}.{kind}"] for part in ("value", "gate") for kind in ("weight", "bias")]
+        if twice.twice():
+            return twice.gated(x, *tensors)
         y: Tensor = _Gated.apply(x, *tensors)  # type: ignore[no-untyped-call]
         return y
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import twice
+
 
 class _Merged(torch.autograd.Function):
     @staticmethod
@@ -69,9 +71,13 @@ def merged(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviation: Tensor)
     1/σ² = 1/deviation² + 1/p_deviation², and the mean weighed so, by the ratio of the two deviations: it may be up to
     1e19 in float32, of which no single precision needs to be finite.
     """
+    if twice.twice():
+        return twice.merged(mean, deviation, p_mean, p_deviation)
     return _Merged.apply(mean, deviation, p_mean, p_deviation)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviation: Tensor) -> Tensor:
     """KL(N(mean, deviation²) ‖ N(p_mean, p_deviation²)) of each unit, nats; not summed."""
+    if twice.twice():
+        return twice.normal_kl_between(mean, deviation, p_mean, p_deviation)
     return _NormalKl.apply(mean, deviation, p_mean, p_deviation)  # type: ignore[no-any-return, no-untyped-call]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.densities import sigma
 from models.kernels.elementwise import (
@@ -89,6 +90,8 @@ class Perceptron:
     ) -> tuple[Tensor, ...]:
         names = [*map(str, range(len(self.sizes) - 2)), *heads]
         tensors = [params[f"{self.name}.{name}.{kind}"] for name in names for kind in ("weight", "bias")]
+        if twice.twice():
+            return twice.perceptron(x, self.activation, len(heads), average, tensors)
         outputs: tuple[Tensor, ...] = _Map.apply(x, self.activation, len(heads), average, *tensors)  # type: ignore[no-untyped-call]
         return outputs
 

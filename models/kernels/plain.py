@@ -63,3 +63,43 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     of = Normal(mean, deviation, validate_args=False), Normal(p_mean, p_deviation, validate_args=False)
     divergence: Tensor = kl_divergence(*of)
     return divergence
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """`convolution.convolve`: x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H', W')."""
+    each = zip(x.chunk(len(weight), 1), weight, bias, strict=True)
+    return torch.cat([F.conv2d(own, w, b, stride, padding=w.shape[-1] // 2) for own, w, b in each], 1)
+
+
+def level_log_prob(level: Tensor, location: Tensor, log_scale: Tensor, ends: tuple[float, float]) -> Tensor:
+    """`levels.level_log_prob`: log P(0) = log σ(a), log P(255) = log σ(−b), else log σ(a) σ(−b) (1 − e^{b−a})."""
+    precision = (-log_scale.clamp(*ends)).exp()
+    apart = level * (2.0 / 255.0) - 1.0 - location
+    below_top = F.logsigmoid((apart + 1.0 / 255.0) * precision)  # log σ(a): of all levels up to this one
+    above_bottom = F.logsigmoid((1.0 / 255.0 - apart) * precision)  # log σ(−b): of this one and all above
+    width = (-torch.expm1(precision * (-2.0 / 255.0))).log()
+    zero = torch.zeros((), dtype=location.dtype, device=location.device)
+    outer = torch.where(level < 255, below_top, zero) + torch.where(level > 0, above_bottom, zero)
+    return outer + torch.where((level > 0) & (level < 255), width, zero)
+
+
+def lstm_step(gates: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    """h and c after a step, each (…, H), of what its gates are given, (…, 4 H), and c before it (None: 0).
+
+    Gates lie in the order i, f, o, g. σ(a) is ½ + ½ tanh(a / 2), whose bits do not depend on its place in memory.
+    """
+    units = gates.shape[-1] // 4
+    i, f, o = (0.5 * (0.5 * gates[..., : 3 * units]).tanh() + 0.5).chunk(3, -1)
+    g = gates[..., 3 * units :].tanh()
+    c = i * g if c is None else f * c + i * g
+    return o * c.tanh(), c
+
+
+def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
+    """`recurrent.lstm`: (C, R, T, 4 H), (C, H, 4 H), (C, R, H) twice → (C, R, T, H)."""
+    states = []
+    for t in range(inputs.shape[2]):
+        gates = inputs[:, :, t]
+        h, c = lstm_step(gates if h is None else torch.baddbmm(gates, h, recurrent), c)
+        states.append(h)
+    return torch.stack(states, 2)

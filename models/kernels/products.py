@@ -25,20 +25,25 @@ _TF32 = -1 << 13  # mask of the bits of a float32 that TF32 reads
 def precision(name: str) -> Iterator[None]:
     """Products as `name` says (`models.cell.Cell.precision`), in all of this process, until the end of the block."""
     global _precision
-    switch = torch.backends.cuda.matmul
-    before = _precision, switch.allow_tf32
-    _precision, switch.allow_tf32 = name, name == "tf32"
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = _precision, products.allow_tf32, convolutions.allow_tf32
+    _precision, products.allow_tf32, convolutions.allow_tf32 = name, name == "tf32", name == "tf32"
     try:
         yield
     finally:
-        _precision, switch.allow_tf32 = before
+        _precision, products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def in_bfloat16() -> bool:
+    """Whether operands are asked for in bfloat16."""
+    return _precision == "bfloat16"
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a b for each cell: a (C, I, J), b (C, J, K) → (C, I, K), written to `out` if given."""
     if _precision == "bfloat16" and a.device.type != "cpu":
         return torch.bmm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32, out=out)
-    return torch.bmm(_cut(a), _cut(b), out=out)
+    return torch.bmm(cut(a), cut(b), out=out)
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
@@ -46,10 +51,10 @@ def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
     if _precision == "bfloat16" and a.device.type != "cpu":
         out.add_(product(a, b))
     else:
-        torch.baddbmm(out, _cut(a), _cut(b), out=out)
+        torch.baddbmm(out, cut(a), cut(b), out=out)
 
 
-def _cut(operand: Tensor) -> Tensor:
+def cut(operand: Tensor) -> Tensor:
     """What a product reads of an operand; itself where the device does the cutting, or none is asked for."""
     if operand.device.type == "cpu" and _precision == "tf32":
         return operand.view(torch.int32).bitwise_and(_TF32).view(torch.float32)

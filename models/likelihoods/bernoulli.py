@@ -39,6 +39,6 @@ class Bernoulli:
         """Probabilities."""
         return out.sigmoid()
 
-    def sample(self, mean: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
+    def sample(self, out: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
         """Zeros and ones."""
-        return (uniform(mean.shape[1:]) < mean).to(mean.dtype)
+        return (uniform(out.shape[1:]) < self.mean(out)).to(out.dtype)

@@ -34,6 +34,6 @@ class Gaussian:
         """What the network puts out."""
         return out
 
-    def sample(self, mean: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
+    def sample(self, out: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
         """Real values."""
-        return mean + normal(mean.shape[1:]) * self.deviation
+        return out + normal(out.shape[1:]) * self.deviation

@@ -43,6 +43,9 @@ class Likelihood(Protocol):
         """The mean image, (cells, samples, batch, features)."""
         ...
 
-    def sample(self, mean: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
-        """Images drawn with that mean, of its shape; `uniform`, `normal`: where their randomness comes from."""
+    def sample(self, out: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
+        """Images drawn from it, (cells, samples, batch, features).
+
+        `uniform`, `normal`: where their randomness comes from: each is called once, as two calls give the same numbers.
+        """
         ...

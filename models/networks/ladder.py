@@ -27,34 +27,29 @@ Shapes: C cells, S samples, B batch, D features of an image, H_i of d_i, N_i uni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from models.cell.image_shape import ImageShape
-from models.kernels.densities import normal_log_prob
 from models.kernels.features import FeaturePerceptron
-from models.kernels.merge import merged, normal_kl_between
+from models.kernels.merge import merged
 from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
-from models.networks.ladder_spec import UNSMOOTHABLE, LadderOptions
+from models.networks.ladder_spec import LadderOptions
 from models.networks.mlp import HierarchicalMLP
-from models.networks.network import Layer, Numbers, Params, Terms, refuse
+from models.networks.network import Numbers, Params
+from models.networks.top_down import TopDown
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
-if TYPE_CHECKING:
-    from models.objectives.paths import Paths
-    from models.objectives.smoothing import Smoothing
-
 _UP, _DOWN_OF_Q = 0, 1 << 17  # places of parameters' draws: never renumbered
 
 
-class Ladder(HierarchicalMLP):
+class Ladder(TopDown[Numbers], HierarchicalMLP):
     """p is that of the hierarchical MLP, maps and parameters; see `models.networks.network.Network`."""
 
     def __init__(
@@ -91,43 +86,6 @@ class Ladder(HierarchicalMLP):
         found = [parameter for each in maps for parameter in each.parameters()]
         return found + self.prior.parameters(self.shape.features, images=True)
 
-    def terms(
-        self,
-        params: Params,
-        x: Tensor,
-        noise: Sequence[Tensor],
-        smoothing: Smoothing | None = None,
-        given: Sequence[Numbers | None] | None = None,
-        paths: Paths | None = None,
-    ) -> Terms:
-        """One way up, and one ancestral pass down. What is `given` takes the place of q's merged numbers.
-
-        Raises ValueError where smoothing, or a gradient along `paths`, is asked for.
-        """
-        refuse("a ladder", smoothing, paths, UNSMOOTHABLE)
-        given = given or [None] * len(noise)
-        from_below = self._way_up(params, x)  # each (C, 1, B, N_i)
-
-        layers: list[Layer] = []  # from the top down
-        for i in reversed(range(len(noise))):
-            numbers, p = given[i], None
-            if layers:
-                above = layers[-1].z  # (C, S, B, N_{i+1})
-                p = self.generative[i + 1].gaussian(params, above)  # (C, S, B, N_i)
-                if numbers is None:
-                    shared = self.down_of_q[i] is self.generative[i + 1]
-                    numbers = merged(*from_below[i], *(p if shared else self.down_of_q[i].gaussian(params, above)))
-            kl: Tensor | None
-            drawn = self.posterior.draw(*(from_below[i] if numbers is None else numbers), noise[i])
-            if p is not None:
-                log_p = normal_log_prob(drawn.z, *p)  # (C, S, B)
-                kl = normal_kl_between(drawn.mean, drawn.deviation, *p)  # (C, S, B, N_i)
-            else:
-                log_p = self.prior.log_prob(params, drawn.z, self._top(params))
-                kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, 1, B, N_L)
-            layers.append(Layer(drawn.z, drawn.mean, self.posterior.log_prob(drawn), log_p, kl, drawn.deviation))
-        return Terms(self._log_px(params, x, layers[-1].z), tuple(layers[::-1]))
-
     def _way_up(self, params: Params, x: Tensor) -> list[Numbers]:
         """μ̂ and σ̂ of layers 1 … L, each (C, S, B, N_i), of images (C, S, B, D)."""
         d, found = x, []
@@ -136,6 +94,18 @@ class Ladder(HierarchicalMLP):
             found.append(each.heads(params, d))
         return found
 
-    def _top(self, params: Params) -> Callable[[Tensor], Numbers]:
-        """q(z_L|·), of images, as a prior that looks at it is given it."""
-        return lambda images: self._way_up(params, images)[-1]
+    def _top_numbers(self, params: Params, from_below: Numbers) -> Numbers:
+        """Those of layer L as they are."""
+        return from_below
+
+    def _given_above(
+        self, params: Params, i: int, from_below: Numbers, above: Tensor
+    ) -> tuple[Numbers, Callable[[], Numbers]]:
+        """p's numbers, and those of q, merged."""
+        p = self.generative[i + 1].gaussian(params, above)  # (C, S, B, N_i)
+        shared = self.down_of_q[i] is self.generative[i + 1]
+
+        def q() -> Numbers:
+            return merged(*from_below, *(p if shared else self.down_of_q[i].gaussian(params, above)))
+
+        return p, q

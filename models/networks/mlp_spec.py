@@ -7,8 +7,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from models.cell.fields import REQUIRED, option, parse_sizes
+from models.cell.fields import option, parse_sizes
 from models.cell.image_shape import ImageShape
+from models.cell.latents import LatentOptions
 from models.cell.size import Affine, Size
 
 if TYPE_CHECKING:
@@ -34,21 +35,22 @@ def _each_size(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class SizeOptions:
-    """Sizes of the layers and maps."""
+class HiddenOptions:
+    """Sizes of the maps."""
 
-    latents: str = option(
-        REQUIRED, "units of the stochastic layers from the data up, `40-40-40-40`", check=parse_sizes, shape=True,
-        pattern=r"^[1-9][0-9]{0,6}(-[1-9][0-9]{0,6})*$",
-    )  # fmt: skip
     hidden: str = option(
         "200-200", "hidden sizes of every map; `512-512/256-256` layer by layer, from the data up", check=_each_size,
         shape=True, pattern=r"^[1-9][0-9]{0,6}([-/][1-9][0-9]{0,6})*$",
     )  # fmt: skip
 
+
+@dataclass(frozen=True)
+class SizeOptions(HiddenOptions, LatentOptions):
+    """Sizes of the layers and maps."""
+
     @cached_property
     def latent_sizes(self) -> tuple[int, ...]:
-        """Units of layers 1 … L."""
+        """Units of layers 1 … L. Raises ValueError where they are maps on a grid."""
         return parse_sizes(self.latents, "latents: sizes")
 
     @cached_property
@@ -92,10 +94,10 @@ class MlpOptions(SizeOptions):
         """Whether these are the image, which is the same for all chains."""
         return len(self.latent_sizes) == 1
 
-    def top_maps(self, rows: int, features: int) -> list[Affine]:
+    def top_maps(self, rows: int, shape: ImageShape) -> list[Affine]:
         """The affine maps of one more pass of so many rows through that map, with a gradient for them."""
         units, hidden = self.latent_sizes[-1], self.hidden_sizes[-1]
-        sizes = [*pairwise((self.top_inputs(features), *hidden)), (hidden[-1], units), (hidden[-1], units)]
+        sizes = [*pairwise((self.top_inputs(shape.features), *hidden)), (hidden[-1], units), (hidden[-1], units)]
         return [Affine(rows, *each) for each in sizes]
 
     def words(self, network: str) -> str:
@@ -118,11 +120,14 @@ class NullMlpOptions(MlpOptions):
         """There is no map to the image that could be smoothed."""
         if cell.has("smooth_output") and cell.smooth_output == "yes":
             return {"smooth_output": "smooth_output: null_mlp has no p(x|z₁) to smooth, got yes"}
+        if cell.procedure == "semi_amortized":
+            why = "procedure semi_amortized refines q for each image, and with null_mlp q(z₁|x) is N(0, I) for all"
+            return {"procedure": f"{why}: train it with procedure joint"}
         return {}
 
 
 @dataclass(frozen=True)
-class _Smoothed:
+class Smoothed:
     """S where a canonical cell smooths a map, else 1: inference maps of layers 2 … L, generative maps above p(x|z₁),
     and that to the image."""
 
@@ -131,39 +136,40 @@ class _Smoothed:
     output: int
 
     @classmethod
-    def of(cls, cell: Cell) -> _Smoothed:
+    def of(cls, cell: Cell) -> Smoothed:
         samples = cell.smoothing_samples if cell.smoothed else 1
         return cls(
             *(samples if on else 1 for on in (cell.smooth_posterior == "yes", True, cell.smooth_output == "yes"))
         )
 
 
-def mlp_maps(cell: Cell, features: int, lowest: int = 1, chains: int = 0) -> list[Affine]:
+def mlp_maps(cell: Cell, shape: ImageShape, lowest: int = 1, chains: int = 0) -> list[Affine]:
     """Every affine map of a training step of the hierarchical MLP, once for each time it is applied.
 
-    features: numbers in an image; lowest: the first layer that has maps; chains: per image [the cell's in training].
+    shape: of an image; lowest: the first layer that has maps; chains: per image [the cell's in training].
     """
     cell = cell.canonical()
-    samples, ratio = _Smoothed.of(cell), cell.smoothing == "ratio"
+    samples, ratio = Smoothed.of(cell), cell.smoothing == "ratio"
     rows = cell.batch_size * (chains or cell.training_chains)
-    below = (features, *cell.latent_sizes[:-1])
+    below = (shape.features, *cell.latent_sizes[:-1])
+    outputs = (cell.output_maps(shape) * shape.positions, *below[1:])
     maps = []
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         if i + 1 < lowest:
             continue
-        up, down = (below[i], *hidden, units), (units, *hidden[::-1], below[i])
+        up, down = (below[i], *hidden, units), (units, *hidden[::-1], outputs[i])
         if i:
             maps += _map(up, rows * samples.up, rows, ratio, of_data=i + 1 == lowest)
             maps += _map(down, rows * samples.down, rows, ratio)
         else:  # the first map sees the image once for all chains; the last has one head
             maps += _map(up, cell.batch_size, cell.batch_size, of_data=True)
             maps += _map(down, rows * samples.output, rows, heads=1)
-        for fixed in _passes_again(cell) if i + 1 > lowest else ():
+        for fixed in passes_again(cell) if i + 1 > lowest else ():
             maps += _map(up, rows * samples.up, rows, ratio, again=True, fixed=fixed)
     return maps
 
 
-def _passes_again(cell: Cell) -> tuple[bool, ...]:
+def passes_again(cell: Cell) -> tuple[bool, ...]:
     """How often the inference maps are applied once more at the same samples (`models.objectives.paths`), and whether
     their parameters are then fixed: for log q, and for the mean and deviation of smoothing whose path is weighed."""
     if cell.gradient_estimator in (None, "plain"):
@@ -187,12 +193,12 @@ def _map(
 
 def mlp_size(cell: Cell, shape: ImageShape, lowest: int = 1) -> Size:
     """What one cell of the hierarchical MLP needs; arguments as of `mlp_maps`."""
-    maps = mlp_maps(cell, shape.features, lowest)
+    maps = mlp_maps(cell, shape, lowest)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps if not each.again)
     number_bytes = 8 if cell.precision == "float64" else 4
     # Weights, gradient and two moments. On top, during a step, what it keeps for its gradient; during a checkpoint,
     # a copy of weights and moments. (An evaluation takes a few cells at a time, whatever the stack.)
-    numbers = 4 * parameters + max(_kept(cell, shape.features), 3 * parameters)
+    numbers = 4 * parameters + max(_kept(cell, shape), 3 * parameters)
     return Size(parameters, sum(each.flops for each in maps), number_bytes * numbers)
 
 
@@ -201,12 +207,12 @@ def null_mlp_size(cell: Cell, shape: ImageShape) -> Size:
     return mlp_size(cell, shape, lowest=2)
 
 
-def _kept(cell: Cell, features: int) -> int:
+def _kept(cell: Cell, shape: ImageShape) -> int:
     """Numbers that live at once in a training step of a cell beside its state, as measured: `benchmarks memory`."""
     cell = cell.canonical()
-    samples, again = _Smoothed.of(cell), len(_passes_again(cell))
+    samples, again = Smoothed.of(cell), len(passes_again(cell))
     rows: int = cell.batch_size * cell.training_chains
-    kept, widest = 2 * rows * features, 0  # logits, and their slope
+    kept, widest = 2 * rows * cell.output_maps(shape) * shape.positions, 0  # logits, and their slope
     for i, (units, hidden) in enumerate(zip(cell.latent_sizes, cell.hidden_sizes, strict=True)):
         below, up, down = cell.latent_sizes[i - 1], rows * samples.up, rows * (samples.down if i else samples.output)
         kept += rows * 5 * units  # z, its noise, mean, deviation and its slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from models.cell import Cell, find
 from models.cell.image_shape import ImageShape
+from models.cell.sequence_shape import Shape
+from models.draws.draws import Draws
 from models.likelihoods.likelihood import Likelihood
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior
@@ -37,6 +40,7 @@ class Layer:
     - `q_deviation`: the deviation of that q, of the shape of `q_mean`; None where q is no diagonal Gaussian.
     - `p_mean`, `p_deviation`: of p(z_i|z_{i+1}), smoothed where training smooths it; None where it is no diagonal
       Gaussian, or has no maps, as the prior of the top layer.
+    - `positions`: height × width of the layer's maps, whose units lie one map after the other; 0: they lie on no grid.
     - `q_density`: where it is none, `models.posteriors.posterior.Posterior.density` of the layer.
     """
 
@@ -49,6 +53,7 @@ class Layer:
     p_mean: Tensor | None = None
     p_deviation: Tensor | None = None
     q_density: Callable[[Tensor], Tensor] | None = None
+    positions: int = 0
 
     def term(self) -> Tensor:
         """The layer's term of the ELBO, (cells, samples, batch): the analytic KL where there is one."""
@@ -92,6 +97,15 @@ class Network(Protocol):
         latents: units of layers 1 … L.
         analytic_kl: the layers at which an analytic KL is the expectation of log q − log p given what q is given.
         likelihood, prior, posterior: as given.
+
+    A network some of whose first values follow from data also has `starts_from_data`, true, and
+
+        first_pass(params, x, noise) → these values by name, each (cells, …)
+
+    of the cells' own first minibatch and noise, as for `terms`, through which it goes once, before step 0. So they are
+    a function of seed, data, batch size and architecture alone.
+
+    `widest`, of a network whose activations are larger than its parameters: numbers of the largest, of one row.
     """
 
     latents: tuple[int, ...]
@@ -125,8 +139,11 @@ class Network(Protocol):
     ) -> Terms:
         """The terms of a batch.
 
+        A network with dropout has `dropout(draws, step, batch, inner)`, its masks in training, which `terms` then takes
+        as a further argument of that name (`masks_of`).
+
         Args:
-            x: (cells, 1, batch, features).
+            x: (cells, 1, batch, features); symbols as their numbers.
             noise: of each layer, (cells, samples, batch, units).
             smoothing: of the generative maps, and of what else it has noise for; None: they are as they are.
             given: for each layer numbers of q that take the place of the inference network's; None: its own. Of a flow
@@ -156,6 +173,18 @@ class Network(Protocol):
         ...
 
 
+def output_of(network: Network, *way_down: Any) -> Tensor:
+    """What the likelihood is given at the end of the way down of `Network.image`, whose arguments these are after the
+    network: (cells, samples, batch, maps × positions).
+
+    `image` ends with the likelihood's mean, which cannot be undone where an output holds more than means.
+    """
+    seen = copy(network)
+    seen.likelihood = copy(network.likelihood)
+    seen.likelihood.mean = lambda out: out  # type: ignore[method-assign]
+    return seen.image(*way_down)
+
+
 def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmoothable: str) -> None:
     """Raise ValueError where `what`, a network that has neither, is asked for smoothing or for a gradient along paths.
 
@@ -167,7 +196,16 @@ def refuse(what: str, smoothing: Smoothing | None, paths: Paths | None, unsmooth
         raise ValueError(f"{what} has the plain gradient estimator alone")
 
 
-def network_of(cells: Sequence[Cell], shape: ImageShape, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
+def masks_of(network: Network, draws: Draws, step: int | Tensor, batch: int, inner: int = 0) -> dict[str, Any]:
+    """What `terms` is given in training for dropout: `{"dropout": masks}`, or nothing of a network that has none.
+
+    inner: the number of an inner update or refinement step within the training step, whose masks are its own.
+    """
+    made = network.dropout(draws, step, batch, inner) if hasattr(network, "dropout") else None
+    return {} if made is None else {"dropout": made}
+
+
+def network_of(cells: Sequence[Cell], shape: Shape, mean_pixel: npt.NDArray[np.float64], like: Tensor) -> Network:
     """The network of cells of one shape, with the parts that they name; their numbers are tensors such as `like`."""
     first = cells[0]
     likelihood = find("likelihood", first.likelihood).load()(cells, shape, like)

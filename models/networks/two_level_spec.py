@@ -31,11 +31,11 @@ class TwoLevelOptions(SizeOptions):
         """q(z₂|x) is."""
         return True
 
-    def top_maps(self, rows: int, features: int) -> list[Affine]:
+    def top_maps(self, rows: int, shape: ImageShape) -> list[Affine]:
         """Those of q(z₂|x)."""
         first, second = self.hidden_sizes[1]
         heads = [Affine(rows, second, self.latent_sizes[1])] * 2
-        return [*_gated(rows, features, first), *_gated(rows, first, second), *heads]
+        return [*_gated(rows, shape.features, first), *_gated(rows, first, second), *heads]
 
     def faults(self) -> dict[str, str]:
         """See `SizeOptions`."""
@@ -61,22 +61,23 @@ def _gated(rows: int, inputs: int, outputs: int, of_data: bool = False) -> list[
     return [Affine(rows, inputs, outputs, of_data)] * 2  # the value and the gate
 
 
-def two_level_maps(cell: Cell, features: int) -> list[Affine]:
+def two_level_maps(cell: Cell, shape: ImageShape) -> list[Affine]:
     """Every affine map of a training step."""
     (one, two), images, rows = cell.latent_sizes, cell.batch_size, cell.batch_size * cell.training_chains
     (a1, b1), (a2, b2) = cell.hidden_sizes
+    features, outputs = shape.features, cell.output_maps(shape) * shape.positions
     return [
         *_gated(images, features, a2, of_data=True), *_gated(images, a2, b2), *[Affine(images, b2, two)] * 2,
         *_gated(images, features, a1, of_data=True), *_gated(rows, two, a1), *_gated(rows, 2 * a1, b1),
         *[Affine(rows, b1, one)] * 2,
         *_gated(rows, two, b2), *_gated(rows, b2, a2), *[Affine(rows, a2, one)] * 2,
-        *_gated(rows, one, b1), *_gated(rows, two, b1), *_gated(rows, 2 * b1, a1), Affine(rows, a1, features),
+        *_gated(rows, one, b1), *_gated(rows, two, b1), *_gated(rows, 2 * b1, a1), Affine(rows, a1, outputs),
     ]  # fmt: skip
 
 
 def two_level_size(cell: Cell, shape: ImageShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
-    maps = two_level_maps(cell, shape.features)
+    maps = two_level_maps(cell, shape)
     parameters = sum((each.inputs + 1) * each.outputs for each in maps)
     kept = 2 * sum(each.rows * each.outputs for each in maps)
     number_bytes = 8 if cell.precision == "float64" else 4

@@ -10,6 +10,12 @@ S = 1 is the plain VAE in law, ρ = 1 the plain VAE. Smoothed are the generative
 paper smooth more: the inference maps from layer 1 upward (`smooth_posterior`), and what p(x|z₁) is given
 (`smooth_output`), whose likelihood then is that of averaged logits, not an average of likelihoods.
 
+Where a map sees all layers above, as with skip connections, z' of the nearest one alone is smoothed about its own mean;
+those above it are drawn anew along the chain, each from q given the smoothed sample below it, with the noise
+ρ e + √(1 − ρ²) ε for the e that z itself was drawn with: the operator on the space of (e_{i+1}, …, e_L), of which
+(z_{i+1}, …, z_L) is a function. Smoothing every layer about the mean that it had, or
+the nearest alone, is not the plain model at S = 1.
+
 Several chains per image have their samples side by side: the axis of samples is that of S, so the chains lie one after
 the other along the batch, K batch rows in all.
 """
@@ -27,6 +33,7 @@ from models.draws.draws import Draws, Purpose
 from models.parameters import column
 
 _UPWARD = 1  # `inner` of the draws for inference maps
+_CHAIN = 2  # … for a layer further above a map, plus the layer from which the map begins
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Smoothing:
         ratio: average μ/σ and σ instead of μ and σ (the paper's alternative parameterisation).
         output: the same of the map from layer 1 to the image; None: that is not smoothed.
         upward: for layers 1 … L − 1 the ε of the inference map from that layer; None: these are not smoothed.
+        above: of maps that see all layers above, for layers 2 … L the ε of the layers above that one, in order.
     """
 
     rho: Tensor
@@ -46,6 +54,7 @@ class Smoothing:
     ratio: bool = False
     output: Tensor | None = None
     upward: Sequence[Tensor] | None = None
+    above: Sequence[Sequence[Tensor]] | None = None
 
     def samples(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """z' for the generative map from `layer`, (cells, S, chains × batch, features).
@@ -57,6 +66,22 @@ class Smoothing:
         if noise is None:
             raise ValueError("the map from layer 1 is not smoothed: there is no noise for it")
         return self._perturbed(z, mean, deviation, noise)
+
+    def chain(
+        self, layer: int, first: Tensor, noise: Sequence[Tensor], q: Sequence[Callable[[Tensor], tuple[Tensor, Tensor]]]
+    ) -> list[Tensor]:
+        """Samples z' of `layer` … L for a map that sees them all, each (cells, S, chains × batch, features).
+
+        first: those of `layer`, as of `samples`; noise: behind the layers above it, (cells, chains, batch, features);
+        q: mean and deviation of these given the sample below. Raises ValueError where there is no noise for them.
+        """
+        if self.above is None:
+            raise ValueError("there is no noise to smooth several layers above a map with")
+        found, rest = [first], (1.0 - self.rho.square()).sqrt()
+        for e, fresh, numbers in zip(noise, self.above[layer - 2], q, strict=True):
+            mean, deviation = numbers(found[-1])
+            found.append(torch.addcmul(mean, deviation, self.rho * e.flatten(1, 2).unsqueeze(1) + rest * fresh))
+        return found
 
     def samples_upward(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         """The same for the inference map from `layer`, of which `upward` has the noise."""
@@ -122,6 +147,7 @@ class Smoother:
             first.smoothing == "ratio",
         )
         self.output, self.posterior = first.smooth_output == "yes", first.smooth_posterior == "yes"
+        self.chain = first.skip == "all"
 
     def at(self, draws: Draws, step: int | Tensor, latents: Sequence[int], batch: int) -> Smoothing:
         """Of one step. The map from a layer has the same noise whatever else is smoothed."""
@@ -137,4 +163,7 @@ class Smoother:
             self.ratio,
             noise(1) if self.output else None,
             [noise(layer, _UPWARD) for layer in range(1, depth)] if self.posterior else None,
+            [[noise(above, _CHAIN + layer) for above in range(layer + 1, depth + 1)] for layer in range(2, depth + 1)]
+            if self.chain
+            else None,
         )

@@ -42,7 +42,7 @@ def vamp_size(cell: Cell, shape: ImageShape) -> Size:
     """What the prior adds: its pseudo-inputs, their way through q(z_L|·), and the products behind their densities."""
     network, components, units = cell.options("network"), cell.pseudo_inputs, cell.latent_sizes[-1]
     rows = cell.batch_size * cell.training_chains
-    maps = [*network.top_maps(components, shape.features), Affine(rows, 2 * units, components)]
+    maps = [*network.top_maps(components, shape), Affine(rows, 2 * units, components)]
     parameters = components * network.top_inputs(shape.features)
     kept = sum(each.rows * each.outputs for each in maps) + 6 * rows * components + 12 * components * units
     number_bytes = 8 if cell.precision == "float64" else 4

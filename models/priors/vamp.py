@@ -4,7 +4,7 @@
 
 q's top map is used and trained by both. u_k is what that map is given: an image, where z_L is inferred from x itself,
 as with one layer or in the two-level network of the paper; else, on top of a bottom-up chain, a z_{L−1}. Images start
-at N(0.05, 0.01²) and, where pixels are binary, are cut to [0, 1] (Hardtanh), both as in the published code; z start at
+at N(0.05, 0.01²) and, but under a density, are cut to [0, 1] (Hardtanh), both as in the published code; z start at
 N(0, 1) and are not cut. The KL of a layer to a mixture has no closed form: the top term is log q − log p at the sample,
 of which a batch's mean may be negative. Samples take a component with equal probabilities, not the first ones.
 """
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.cell import Cell
+from models.cell import Cell, find
 from models.parameters import Parameter
 from models.priors.mixture import mixture_log_prob, split_noise
 from models.priors.prior import Params, Posterior
@@ -31,7 +31,8 @@ class Vamp:
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         first = cells[0]
-        self.count, self.layer, self.binary = first.pseudo_inputs, first.depth, first.likelihood == "bernoulli"
+        self.count, self.layer = first.pseudo_inputs, first.depth
+        self.bounded = not find("likelihood", first.likelihood).density
 
     def parameters(self, inputs: int, images: bool) -> list[Parameter]:
         """The pseudo-inputs, (K, inputs)."""
@@ -57,6 +58,6 @@ class Vamp:
         """Means and deviations, each (C, K, D)."""
         inputs = params.get(_INPUTS)
         if inputs is None:
-            inputs = params[_IMAGES].clamp(0.0, 1.0) if self.binary else params[_IMAGES]
+            inputs = params[_IMAGES].clamp(0.0, 1.0) if self.bounded else params[_IMAGES]
         mean, deviation = posterior(inputs.unsqueeze(1))
         return mean.squeeze(1), deviation.squeeze(1)

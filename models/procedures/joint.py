@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from models.cell import Cell
 from models.draws.draws import Purpose
+from models.networks.network import Numbers
+from models.procedures import halving
 from models.stack.cuda_graph import Captured
 
 if TYPE_CHECKING:
@@ -23,9 +27,17 @@ class Joint:
     def __init__(self) -> None:
         self._captured: Captured | None = None
 
-    def state(self, cells: int, device: torch.device) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
+    def state(self, cells: Sequence[Cell], device: torch.device) -> dict[str, Tensor]:
+        """What halving its rate needs."""
+        return halving.state(cells, device)
+
+    def refine(self, *_: Any) -> list[Numbers] | None:
+        """None: q's numbers are the inference network's."""
+        return None
+
+    def _given(self, stack: Stack, x: Tensor, step: int | Tensor) -> list[Numbers] | None:
+        """Numbers of q for a training step, which take the place of the inference network's; None: its own."""
+        return None
 
     def step(self, stack: Stack) -> None:
         """One minibatch; on a GPU as one captured graph."""
@@ -35,6 +47,7 @@ class Joint:
         else:
             captured.run(stack)
         stack.step += 1
+        halving.after_step(stack)
 
     def _graph(self, stack: Stack) -> Captured | None:
         """The graph of the stack's step, recorded if its tensors are others than before; None where that fails."""
@@ -65,6 +78,9 @@ class Joint:
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         paths = stack.objective.paths()
         along: dict[str, Any] = {} if paths is None else {"paths": paths}
+        if given := self._given(stack, x, step):
+            along["given"] = given
+        along |= stack.masks(step)
         terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())

@@ -15,55 +15,34 @@ from torch import Tensor
 from models.cell import Cell
 from models.parameters import column
 from models.stack.block import Block
+from models.stack.optimizer import EVERYTHING, Optimizer
 
-EVERYTHING = [slice(None)]  # columns
 
-
-class Adam:
-    """Moments and update of all cells of a stack.
-
-    Args:
-        cells: their learning rates, schedules, betas, epsilon and clipping.
-        block: the trained numbers, (cells, P), updated in place, and the columns of each group.
+class Adam(Optimizer):
+    """Moments and update of all cells of a stack: see `models.stack.optimizer.Optimizer`.
 
     Attributes:
         first, second: moments, (cells, P).
-        updates: (cells, groups) int64, in the order of `block.ranges`.
     """
 
     def __init__(self, cells: Sequence[Cell], block: Block):
-        self.cells, self.block, values = tuple(cells), block, block.values
+        super().__init__(cells, block)
+        values = block.values
         self.first, self.second = torch.zeros_like(values), torch.zeros_like(values)
-        self.groups = list(block.ranges)
-        self.updates = torch.zeros(len(cells), len(self.groups), dtype=torch.int64, device=values.device)
         self._rows = [*zip(values, self.first, self.second, strict=True)]
         self.share1 = column([1.0 - c.adam_beta1 for c in cells], values, 2)  # of a new gradient in the moment
         self.share2 = column([1.0 - c.adam_beta2 for c in cells], values, 2)
         self.epsilon = column([c.adam_epsilon for c in cells], values, 2)
-        self.clip = column([c.gradient_clip or float("inf") for c in cells], values, 2)
-        self.clips = any(c.gradient_clip > 0 for c in cells)
         double = torch.empty((), dtype=torch.float64, device=values.device)
         self._beta1 = column([c.adam_beta1 for c in cells], double, 2)
         self._beta2 = column([c.adam_beta2 for c in cells], double, 2)
-        self._rate = column([c.learning_rate for c in cells], double, 2)
-        self._decays = any(c.learning_rate_decay_steps > 0 for c in cells)
-        decay = [(c.learning_rate_end / c.learning_rate, c.learning_rate_decay_steps) for c in cells]
-        self._decay = column([ratio for ratio, _ in decay], double, 2)
-        self._decay_steps = column([steps for _, steps in decay], double, 2)
-
-    def learning_rate(self, step: int | Tensor) -> Tensor:
-        """Each cell's learning rate for the update after absolute step `step`, (cells, 1), float64."""
-        if not self._decays:
-            return self._rate
-        share = torch.where(self._decay_steps > 0, step / self._decay_steps.clamp_min(1.0), 0.0).clamp_max(1.0)
-        return self._rate * self._decay**share
 
     def state(self) -> dict[str, Tensor]:
-        """What it remembers besides its moments, by name: tensors (cells, …)."""
+        """See `Optimizer.state`."""
         return {"adam.updates": self.updates}
 
     def moments(self) -> dict[str, Tensor]:
-        """Tensors of the block's layout, (cells, P), by name."""
+        """See `Optimizer.moments`."""
         return {"adam.m": self.first, "adam.v": self.second}
 
     @torch.no_grad()
@@ -84,8 +63,7 @@ class Adam:
             norm: (cells,), of each cell's gradient, for clipping.
             groups: those to be updated [all, which then should have been updated equally often].
         """
-        if self.clips:
-            gradient = gradient * (self.clip / norm.unsqueeze(1)).clamp_max(1.0)
+        gradient = self._clipped(gradient, norm, groups)
         update = self.update_each if active.device.type == "cpu" else self.update_all
         rate = self.learning_rate(step)
         if groups is None:
@@ -93,9 +71,7 @@ class Adam:
             update(gradient, rate, active, self.updates[:, :1], EVERYTHING)
             return
         for group in groups:
-            place = self.groups.index(group)
-            count = self.updates[:, place : place + 1].add_(active.unsqueeze(1))
-            update(gradient, rate, active, count, self.block.ranges[group])
+            update(gradient, rate, active, self._counted(active, group), self.block.ranges[group])
 
     def update_each(
         self, gradient: Tensor, rate: Tensor, active: Tensor, updates: Tensor, ranges: Sequence[slice]

@@ -8,7 +8,7 @@ number is the same for the first cell of a stack as for the last.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Block:
         for name, view in self.views(self.values).items():
             view.copy_(tensors[name])
         self.params = {name: view.requires_grad_() for name, view in self.views(self.values).items()}
-        self._buffers = list(self.views(self.gradient).values())
+        self._buffers = self.views(self.gradient)
 
     def views(self, block: Tensor) -> dict[str, Tensor]:
         """The tensors in a block of this layout, (cells, P)."""
@@ -57,23 +57,38 @@ class Block:
             first += _padded(shape)
         return found
 
-    def differentiate(self, loss: Tensor) -> Tensor:
-        """The gradient of a loss, (cells, P), overwriting the last one.
+    def apart(self, groups: Collection[str]) -> dict[str, Tensor]:
+        """The tensors by name, those of other groups detached: of these a network then makes no gradient."""
+        return {name: p if self.groups.get(name, "") in groups else p.detach() for name, p in self.params.items()}
+
+    def differentiate(self, loss: Tensor, groups: Collection[str] | None = None) -> Tensor:
+        """The gradient of a loss, (cells, P), overwriting the last one; of `groups` alone, others' columns stay.
 
         During this `param.grad` is where a parameter's gradient belongs: an operation with a gradient of its own may
         take that tensor (`models.kernels.buffers`) and return it filled. What comes back elsewhere is copied.
         """
-        params = list(self.params.values())
-        for param, buffer in zip(params, self._buffers, strict=True):
+        wanted = [name for name in self.params if groups is None or self.groups.get(name, "") in groups]
+        params, buffers = [self.params[name] for name in wanted], [self._buffers[name] for name in wanted]
+        for param, buffer in zip(params, buffers, strict=True):
             param.grad = buffer
         try:
-            for buffer, found in zip(self._buffers, torch.autograd.grad(loss, params), strict=True):
+            for buffer, found in zip(buffers, torch.autograd.grad(loss, params), strict=True):
                 if found.data_ptr() != buffer.data_ptr():
                     buffer.copy_(found)
         finally:
             for param in params:
                 param.grad = None
         return self.gradient
+
+    def norm(self, groups: Collection[str] | None = None) -> Tensor:
+        """The norm of the gradient, or of the part of it that is of `groups`, (cells,)."""
+        if groups is None or set(groups) == set(self.ranges):
+            whole: Tensor = torch.linalg.vector_norm(self.gradient, dim=1)
+            return whole
+        columns = [each for group in self.ranges if group in groups for each in self.ranges[group]]
+        parts = [torch.linalg.vector_norm(self.gradient[:, each], dim=1) for each in columns]
+        found: Tensor = torch.linalg.vector_norm(torch.stack(parts, dim=1), dim=1)
+        return found
 
 
 def _padded(shape: Sequence[int]) -> int:

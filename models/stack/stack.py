@@ -6,7 +6,9 @@ cell's numbers are bitwise those it would have alone, so stacks are a matter of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +17,11 @@ from models.cell import Cell, find
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose, draws_on
 from models.kernels.products import precision
-from models.networks.network import Network, network_of
+from models.networks.network import Network, masks_of, network_of
 from models.objectives.objective import Objective
 from models.procedures.procedure import Procedure
-from models.stack.adam import Adam
 from models.stack.block import Block
+from models.stack.optimizer import Optimizer
 
 
 class Stack:
@@ -51,9 +53,21 @@ class Stack:
         parameters = self.network.parameters()
         tensors = {parameter.name: parameter.first(self._first_draws) for parameter in parameters}
         self.block = Block(tensors, {parameter.name: parameter.group for parameter in parameters})
-        state = self.procedure.state(len(cells), self.device)
+        state = self.procedure.state(self.cells, self.device)
         self.state: dict[str, Tensor] = first_state(len(cells), self.device) | state
         self._number()
+        if getattr(self.network, "starts_from_data", False):
+            self._start_from_data()
+
+    def _start_from_data(self) -> None:
+        """Take over the first values that the network finds for the first minibatch of each cell."""
+        latents = enumerate(self.network.latents, start=1)
+        shape = 1, self.batch_size
+        noise = [self.draws.normal(Purpose.FIRST_PASS, (*shape, units), layer=layer) for layer, units in latents]
+        with torch.no_grad():
+            found = self.network.first_pass(self.params, self.minibatch(0), noise)  # type: ignore[attr-defined]
+            for name, value in found.items():
+                self.params[name].copy_(value)
 
     def _first_draws(self, shape: Sequence[int], layer: int, inner: int) -> Tensor:
         draws = draws_on(self.device, [cell.seed for cell in self.cells], self.dtype)
@@ -75,11 +89,15 @@ class Stack:
         self.network = self._network_of(self.cells)
         first = self.cells[0]
         self.objective: Objective = find("objective", first.objective).load()(self.cells, self.block.values)
-        self.optimizer: Adam = find("optimizer", first.optimizer).load()(self.cells, self.block)
+        self.optimizer: Optimizer = find("optimizer", first.optimizer).load()(self.cells, self.block)
+        self.optimizer.halvings = self.state.get("halvings_done")
+        self.best: Tensor | None = None  # the weights of the best validation, (cells, P), where a rate is halved
+        if self.optimizer.halvings is not None:
+            self.best = self.block.values.clone()
 
     @property
     def active(self) -> Tensor:
-        """(cells,) bool; a diverged cell is masked."""
+        """(cells,) bool; a diverged cell, and one whose schedule has ended, is masked."""
         return self.state["active"]
 
     @property
@@ -107,13 +125,26 @@ class Stack:
         for draws in (self.draws, self._own_draws):
             draws.forget()
 
-    def minibatch(self, step: int | Tensor) -> Tensor:
-        """The images of a step, binarised anew, (cells, 1, batch, features)."""
-        own, data = self._own_draws, self.dataset
-        places = own.batch(step, len(self.images), self.batch_size)
+    def minibatch(self, step: int | Tensor, inner: int = 0) -> Tensor:
+        """The images of a step, binarised anew, (cells, 1, batch, features).
+
+        inner: the number of an inner update within the step, whose images are drawn from all, each time anew; 0: the
+        step's own, which are the next of the epoch.
+        """
+        own, data, size = self._own_draws, self.dataset, (self.batch_size,)
+        if inner:
+            places = (own.uniform(Purpose.INNER_IMAGES, size, step, inner=inner) * len(self.images)).long()
+            places.clamp_(max=len(self.images) - 1)  # a number just below 1 is rounded up
+        else:
+            places = own.batch(step, len(self.images), *size)
         rows = self.images.index_select(0, places.flatten()).view(*places.shape, -1)  # 10 × as fast as `images[places]`
-        x: Tensor = data.observe(rows, lambda: own.uniform(Purpose.BINARISE, (self.batch_size, data.features), step))
+        purpose, shape = Purpose.INNER_BINARISE if inner else Purpose.BINARISE, (*size, data.features)
+        x: Tensor = data.observe(rows, lambda: own.uniform(purpose, shape, step, inner=inner))
         return self.draws.to_cells(x.to(self.dtype).unsqueeze(1))
+
+    def masks(self, step: int | Tensor, inner: int = 0) -> dict[str, Any]:
+        """What `terms` is given for dropout in a training step: see `models.networks.network.masks_of`."""
+        return masks_of(self.network, self.draws, step, self.batch_size, inner)
 
     def train(self, steps: int) -> None:
         """Train up to absolute step `steps`, or until no cell is active."""
@@ -144,6 +175,8 @@ class Stack:
     def tensors(self) -> dict[str, Tensor]:
         """All that training goes on from but `step`, each with its leading axis of cells: what a checkpoint holds."""
         blocks = {"param": self.block.values} | self.optimizer.moments()
+        if self.best is not None:
+            blocks["best"] = self.best
         views = {f"{kind}/{name}": t for kind, block in blocks.items() for name, t in self.block.views(block).items()}
         state: dict[str, Tensor] = views | self.optimizer.state() | self.state
         return state
@@ -172,6 +205,19 @@ class Stack:
         self._number()
         self.load(kept, step)
 
+    def cut(self, places: Sequence[int]) -> Stack:
+        """A stack of the cells at these places, in this order, that goes on by itself; this one stays as it is."""
+        part = copy.copy(self)
+        part.select(places)
+        return part
+
+    @torch.no_grad()
+    def paste(self, places: Sequence[int], part: Stack) -> None:
+        """Take over, at these places, what became of the cells that `cut` handed out."""
+        where, theirs = torch.tensor(places, device=self.device), part.tensors()
+        for name, mine in self.tensors().items():
+            mine.index_copy_(0, where, theirs[name].detach())
+
 
 def _check(cell: Cell, network: Network, cells: int) -> None:
     """Raise ValueError where what the cell's objective asks of p and q is not theirs."""
@@ -185,7 +231,7 @@ def _check(cell: Cell, network: Network, cells: int) -> None:
     for what, asked in asks.items():
         if asked and not network.posterior.gaussian:
             raise ValueError(f"{what}, got posterior {cell.posterior}")
-    top = torch.ones(cells, 1, 1, network.latents[-1])
+    top = torch.ones(cells, 1, 1, *network.latents[-1:])
     if cell.free_bits_group == "unit" and network.prior.kl(top, top) is None:
         raise ValueError(f"free_bits_group unit needs a prior that is a product over units, got prior {cell.prior}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from models.cell import parse_sizes
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.transition import Transition
@@ -22,7 +21,7 @@ def transitions(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_
         return {}
     place = {name: index for index, name in np.ndenumerate(curve.cell_ids) if name}
     rows = history[history["cell_id"].isin(place)]
-    rows = rows.assign(latents=[parse_sizes(curve.fields["latents"])] * len(rows))
+    rows = rows.assign(latents=[curve.layer_units] * len(rows))
     rows = rows.assign(value=parameter.of(rows))
     found = {}
     for step, at in rows.groupby("step"):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.cell import CONTINUE, Cell, canonical_json
+from models.cell import CONTINUE, REGISTRIES, Cell, canonical_json, latent_units
 from models.cell.continuation import branch, cold_start
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import Fit, fit_shapes, nearer
@@ -61,6 +61,16 @@ class Curve:
     def label(self) -> str:
         """`digits · mlp 10-10-10 (64-64)`, and the variant."""
         return " · ".join(part for part in (self.data, self.architecture, self.variant) if part)
+
+    @property
+    def layer_units(self) -> tuple[int, ...]:
+        """Units of layers 1 … L, as the network of these fields has them."""
+        network = REGISTRIES["network"].get(str(self.fields.get("network")))
+        if network is None:
+            return latent_units(self.fields["latents"])
+        said = {name: self.fields[name] for name in network.declared() if self.fields.get(name) is not None}
+        sizes: tuple[int, ...] = network.options(**said).latent_sizes
+        return sizes
 
     @cached_property
     def transition(self) -> Transition:

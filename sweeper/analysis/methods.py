@@ -21,7 +21,8 @@ from sweeper.analysis.curves import Curve
 from sweeper.analysis.variants import NAMED, methods
 from sweeper.parameters.control import Axis
 
-NUMBERS = ("elbo", "iw_bound", "reconstruction", "kl_total", "kl_top")  # columns of cells, nats per image
+# Columns of cells: in nats per image, and in bits per dimension, which images of 256 levels have.
+NUMBERS = ("elbo", "iw_bound", "bits_per_dim", "bits_per_dim_iw", "reconstruction", "kl_total", "kl_top")
 PER_LAYER = ("active_units", "mutual_information")  # list columns of cells; the second on request
 COSTS = ("wall_s", "peak_memory_bytes", "stack_cells")
 SIZES = ("latents", "hidden", "activation")
@@ -94,7 +95,8 @@ def method_table(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) -> pd
 
     `data`, `architecture`, `method`, `curve` and the control parameter say which; `seeds` have a value, `n_diverged`
     have none. `elbo`, `iw_bound` (with `iw_samples`), `reconstruction`, `kl_total` and `kl_top` are means over seeds in
-    nats per image, each with `…_deviation` beside it (NaN for one seed). `active_units` and, where they were measured,
+    nats per image, `bits_per_dim` and `bits_per_dim_iw` those of the two bounds in bits per dimension, where images
+    have 256 levels; each with `…_deviation` beside it (NaN for one seed). `active_units` and, where they were measured,
     `mutual_information` are means by layer, from the data up; `active_total`, `active_top` and their deviations of
     counts. `wall_s` is training time per cell, its share of a stack of `stack_cells`; `peak_memory_bytes` that of the
     whole process (or device).
@@ -107,7 +109,7 @@ def method_table(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) -> pd
 
 
 def _place(row: Mapping[str, Any], axis: Axis) -> tuple[Any, ...]:
-    sizes = [int(size) for size in row["latents"].split("-")]
+    sizes = [int(size) for size in row["latents"].split("-") if size]
     value = row.get(axis.name)
     along = float("-inf") if value is None or np.isnan(value) else -float(axis.coordinate(value))
     return row["data"], len(sizes), sizes, row["architecture"], row["curve"], along, row["method"]
@@ -130,7 +132,7 @@ def _row(group: pd.DataFrame, axis: Axis) -> dict[str, Any]:
         row[name] = values.mean(axis=0).tolist() if len(values) else None
     counts = layers["active_units"]
     row |= _moments("active_total", counts.sum(axis=1))
-    row |= _moments("active_top", counts[:, -1] if len(counts) else counts.sum(axis=1))
+    row |= _moments("active_top", counts[:, -1] if counts.size else counts.sum(axis=1))
     row["mutual_information_top"] = row["mutual_information"][-1] if row["mutual_information"] else None
     row |= _moments("wall_s", _numbers(done, "wall_s"))
     return row | {name: _moments(name, _numbers(done, name))[name] for name in COSTS[1:]}
@@ -200,15 +202,20 @@ def printed(table: pd.DataFrame) -> tuple[list[str], list[list[Field]]]:
     """A method table in the form of papers: heads and rows, mean ± standard deviation over seeds."""
     samples = {int(count) for count in table["iw_samples"].dropna()} if "iw_samples" in table else set()
     bound = f"L{samples.pop()}" if len(samples) == 1 else "L"
-    nats = {"elbo": "ELBO", "iw_bound": bound, "reconstruction": "reconstruction", "kl_total": "KL", "kl_top": "top KL"}
-    nats = {name: words for name, words in (nats | {"mutual_information_top": "top MI"}).items() if name in table}
+    bits = {"bits_per_dim": "bits/dim", "bits_per_dim_iw": f"bits/dim of {bound}"}
+    words = {"elbo": "ELBO", "iw_bound": bound, **bits, "reconstruction": "reconstruction", "kl_total": "KL"}
+    words |= {"kl_top": "top KL", "mutual_information_top": "top MI"}
+    words = {name: said for name, said in words.items() if name in table}
     rows = []
     for label, row in zip(labels(table), table.to_dict("records"), strict=True):
         memory = row.get("peak_memory_bytes")
         rows.append(
             [
                 Field(label, None),
-                *(Field(measured(row[name], row.get(f"{name}_deviation")), row[name]) for name in nats),
+                *(
+                    Field(measured(row[name], row.get(f"{name}_deviation"), 3 if name in bits else 2), row[name])
+                    for name in words
+                ),
                 Field(by_layer(row.get("active_units")), row.get("active_total")),
                 Field(measured(row.get("wall_s"), row.get("wall_s_deviation"), 0), row.get("wall_s")),
                 Field(measured(None if memory is None else memory / 1e6, None, 0), memory),
@@ -216,4 +223,4 @@ def printed(table: pd.DataFrame) -> tuple[list[str], list[list[Field]]]:
                 Field(measured(row.get("steps"), None, 0), row.get("steps")),
             ]
         )
-    return ["method", *nats.values(), "active units", "s/cell", "MB", "seeds", "steps"], rows
+    return ["method", *words.values(), "active units", "s/cell", "MB", "seeds", "steps"], rows

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from models.cell import canonical_json, parse_sizes
+from models.cell import canonical_json
 from sweeper.analysis.comparisons import ENDS, SAME_WITHIN, SEEDS_ALONE, crossings, scale_of, seeds_alone
 from sweeper.analysis.critical import MIN_SEEDS
 from sweeper.analysis.curves import Curve
@@ -94,8 +94,8 @@ def families(curves: Sequence[Curve], fewest: int = MIN_SIZES) -> list[Family]:
     """All families of `fewest` sizes or more, among the networks whose layers are all as wide."""
     grouped: dict[tuple[Along, str], list[tuple[int, Curve]]] = {}
     for curve in curves:
-        sizes = parse_sizes(curve.fields["latents"])
-        if len(set(sizes)) > 1:
+        sizes = curve.layer_units
+        if len(set(sizes)) != 1:
             continue
         others = {name: value for name, value in curve.fields.items() if name != "latents"}
         measures: dict[Along, tuple[int, int]] = {"depth": (len(sizes), sizes[0]), "width": (sizes[0], len(sizes))}
@@ -131,7 +131,7 @@ def size_scale(along: Along, sizes: Sequence[int]) -> Array:
 
 def _label(along: Along, curve: Curve) -> str:
     """What the curves of a family share: `mnist · mlp (200-200) · 40 units per layer`."""
-    units = parse_sizes(curve.fields["latents"])
+    units = curve.layer_units
     network = curve.architecture.replace(f" {curve.fields['latents']}", "")
     kept = f"{units[0]} units per layer" if along == "depth" else f"{len(units)} layer{'s' * (len(units) > 1)}"
     return " · ".join(filter(None, [curve.data, network, kept, curve.variant]))

@@ -23,6 +23,14 @@ _MEASURED = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_la
 _NOTHING = dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id")
 
 
+_REMEMBERED = (
+    "inner_updates_done",
+    "halvings_done",
+    "schedule_ended_at",
+    "aggressive_until",
+)  # of what procedures remember of each cell
+
+
 @dataclass
 class CellRecord:
     """One cell of a stack in training.
@@ -105,6 +113,7 @@ def cell_row(
         | (evaluated or {})
         | {"train_objective": _last_objective(stack, i, record) if evaluated else None}
         | {"parameters": cell_size(cell).parameters}
+        | {name: _remembered(stack, i, name) for name in _REMEMBERED}
         | {"wall_s": record.train_s, "step_s": record.train_s / max(steps, 1), "evaluation_s": evaluation_s}
         | {"peak_memory_bytes": _peak_memory(stack.device), "stack_cells": len(stack.cells)}
         | {"kernels": None if record.kernels is None else ", ".join(record.kernels)}
@@ -113,6 +122,12 @@ def cell_row(
         | {"attempt": attempt, "finished_at": datetime.now(UTC), "draws": stack.draws.name}
         | provenance()
     )
+
+
+def _remembered(stack: Stack, i: int, name: str) -> int | None:
+    """A whole number of the state of the stack's cell `i`; None where there is none, or −1 stands for that."""
+    found = int(stack.state[name][i]) if name in stack.state else -1
+    return None if found < 0 else found
 
 
 def _last_objective(stack: Stack, i: int, record: CellRecord) -> float | None:

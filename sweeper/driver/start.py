@@ -145,7 +145,7 @@ def _stacked(start: Start, stack: Stack) -> dict[str, torch.Tensor]:
         whole = [part for part in parts if part is not None]
         if len(whole) == len(parts):
             stacked[key] = torch.from_numpy(np.concatenate(whole))
-        elif key.startswith("adam."):
+        elif key.startswith(("adam.", "sgd.", "best/")):
             stacked[key] = like
         else:
             raise StoreDamaged(f"a kept state of {', '.join(ids)} lacks {key}")

@@ -29,7 +29,7 @@ def as_stack_of_one(kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def can_be_trained(state: Mapping[str, np.ndarray]) -> bool:
     """Whether the optimiser's moments are there."""
-    return any(name.startswith("adam.m/") for name in state)
+    return any(name.startswith(("adam.m/", "sgd.updates")) for name in state)
 
 
 def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -86,11 +86,14 @@ class Worker:
             stack.train(stack.step + 1)
             if job.every and stack.step % job.every == 0:
                 self._let_go_of_diverged()
+                self._let_go_of_ended()
                 self._record_history()
             if self.clock.look_due():
+                self._let_go_of_ended()
                 self._checkpoint_if_due()
                 self._heartbeat("training")
         self._let_go_of_diverged()
+        self._let_go_of_ended()
 
     def _record_history(self) -> None:
         """A record of the curves for each cell, from the first validation images and one chain per image."""
@@ -114,6 +117,24 @@ class Worker:
         if stay:
             self.stack.select(stay)
         self.records = [self.records[i] for i in stay]
+
+    def _let_go_of_ended(self) -> None:
+        """Evaluate and commit the cells whose schedule has ended, as they were then, and take them out of the stack."""
+        ended = self.stack.state.get("schedule_ended_at")
+        if ended is None or not self.records or not bool((ended >= 0).any()):
+            return
+        self._checkpoint()  # the evaluation may take long, and must not cost the training of the others
+        whole, records, steps = self.stack, self.records, ended.tolist()
+        for step in sorted({each for each in steps if each >= 0}):
+            places = [i for i, each in enumerate(steps) if each == step]
+            self.stack, self.records = whole.cut(places), [records[i] for i in places]
+            self.stack.step = step
+            self._evaluate(trained=False)
+        stay = [i for i, each in enumerate(steps) if each < 0]
+        self.stack, self.records = whole, [records[i] for i in stay]
+        if stay:
+            whole.select(stay)
+        self.clock.start(whole.step)
 
     def _checkpoint_if_due(self) -> None:
         """A checkpoint when the clock says so, or when the run is to stop; then Stopped is raised."""
@@ -145,7 +166,7 @@ class Worker:
         begun = time.monotonic()
         rows = evaluate(stack, job.evaluation, between=self._between_evaluations)
         drawn: list[bytes | None] = [None] * len(rows)
-        if job.pictures:
+        if job.pictures and stack.dataset.kind != "tokens":  # sentences are no pictures
             drawn = [to_png(each) for each in draw_pictures(stack, job.evaluation, job.pictures)]
         evaluation_s = (time.monotonic() - begun) / len(self.records)
         for i, (row, pictures) in enumerate(zip(rows, drawn, strict=True)):

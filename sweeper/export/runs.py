@@ -28,6 +28,7 @@ UNFINISHED = ".unfinished-"
 
 RESULTS = (
     "elbo", "elbo_se", "reconstruction", "kl_total", "kl_top", "kl_top_se", "iw_bound", "iw_se", "iw_se_mc",
+    "bits_per_dim", "bits_per_dim_iw",
     "train_objective", "parameters", "wall_s", "step_s", "evaluation_s", "peak_memory_bytes", "stack_cells",
 )  # fmt: skip
 RESULTS_BY_LAYER = {
@@ -35,7 +36,9 @@ RESULTS_BY_LAYER = {
     "active_units_one_pass": "active_units_one_pass", "relative_activity": "relative_activity",
     "mutual_information": "mutual_information",
 }  # fmt: skip
-CURVES = ("elbo", "reconstruction", "kl_total", "kl_top", "train_objective", "learning_rate", "kl_weight")
+CURVES = (
+    "elbo", "bits_per_dim", "reconstruction", "kl_total", "kl_top", "train_objective", "learning_rate", "kl_weight",
+)  # fmt: skip
 CURVES_BY_LAYER = {"kl_per_layer": "kl", "active_units_one_pass": "active_units_one_pass"}
 NOTES = (
     "cell_id", "study", "state", "step", "diverged_at", "evaluation_id", "split", "images", "iw_samples", "device",

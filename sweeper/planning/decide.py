@@ -48,6 +48,7 @@ def decide(cell: Cell, evidence: Evidence) -> Item:
     | nothing to go on from                                                           | `train`    | 0          |
 
     Steps due are those asked for, or those of its row with the most: a row with fewer steps would never replace it.
+    Where its schedule has ended they are those of that row.
     """
     name = cell_id(cell)
     rows = evidence.committed.get(name, ())
@@ -57,12 +58,12 @@ def decide(cell: Cell, evidence: Evidence) -> Item:
         return Item(cell, name, "done", evidence.asked, evidence.asked, "finished")
 
     most = max(row.steps for row in rows) if rows else -1
-    due = max(evidence.asked, most)
+    due = most if any(row.ended for row in rows) else max(evidence.asked, most)
     if evidence.kept.get(name, 0) == most == due:
         return Item(cell, name, "evaluate", due, due, "evaluated with other settings")
 
     start = _start(name, due, evidence)
-    why = _why(evidence.asked, most, start)
+    why = _why(min(evidence.asked, due), most, start)
     if start:
         return Item(cell, name, "continue", start, due, why)
 

@@ -67,8 +67,9 @@ def _branches(plan: Plan, jobs: list[float], waiting: list[Item], later: list[fl
 
 def _timed_as(cell: Cell) -> Shape:
     """The shape whose steps take as long: with weights taken over as from a cold start."""
-    shape = cell.shape()
-    return tuple(COLD if part == CONTINUE else part for part in shape) if CONTINUE in shape else shape
+    if CONTINUE not in cell.shape():
+        return cell.timing()
+    return replace(cell, procedure=COLD, rho=min(cell.rho, 0.5)).timing()  # a cold start at ρ = 1 smooths nothing
 
 
 def _cold(cell: Cell) -> Cell:

@@ -77,7 +77,7 @@ def make_jobs(
     """
     groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for item in items:
-        groups[(item.cell.shape(), item.start, item.steps)].append(item)
+        groups[(item.cell.timing(), item.start, item.steps)].append(item)
     works = {
         (shape, start, steps): cell_size(group[0].cell).flops * len(group) * max(steps - start, 1)
         for (shape, start, steps), group in groups.items()

@@ -31,8 +31,8 @@ MARK = "sweeper.export"  # attribute of the studies that were exported, which al
 ATTRIBUTES = (
     "cell_id", "state", "step", "diverged_at", "split", "images", "elbo", "elbo_se", "reconstruction", "kl_total",
     "kl_per_layer", "kl_top", "active_units", "active_units_one_pass", "relative_activity", "mutual_information",
-    "mi_cap", "iw_bound", "iw_samples", "iw_images", "iw_se", "train_objective", "parameters", "wall_s", "step_s",
-    "evaluation_s", "peak_memory_bytes",
+    "mi_cap", "iw_bound", "iw_samples", "iw_images", "iw_se", "bits_per_dim", "bits_per_dim_iw", "train_objective",
+    "parameters", "wall_s", "step_s", "evaluation_s", "peak_memory_bytes",
     "stack_cells", "device", "device_name", "threads", "git_revision",
 )  # fmt: skip
 

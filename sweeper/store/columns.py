@@ -56,7 +56,9 @@ def _volatile(name: str, type: str, unit: str, meaning: str, null: str = "", sin
 
 
 DIVERGED = "the cell diverged"
+_NO_LEVELS = "the data are no levels but binary, binarised or real, or the likelihood is a density, as `gaussian`"
 _BOUND_OFF = "the cell diverged, or the evaluation asks for no such bound"
+_NO_SYMBOLS = "the cell diverged, or its data are no sequences of symbols"
 _NOT_ASKED = "the cell diverged, or the evaluation does not ask for it"
 
 _NO_SUCH_OPTION = "the parts of the cell have no such option"
@@ -211,13 +213,16 @@ EVALUATION = [
     _evaluated(
         "kl_per_layer", "list<double>", "nats/image",
         "E[log q(z_i|z_{i−1}) − log p(z_i|z_{i+1})] at the same samples, layers 1 … L; only the last entry is a KL "
-        "divergence: below the top a term can be negative. With network `ladder` q(z_i|x, z_{i+1}) takes the place of "
-        "q(z_i|z_{i−1}), and every entry is a KL divergence",
+        "divergence: below the top a term can be negative. With networks `ladder` and `ladder_resnet` "
+        "q(z_i|x, z_{i+1}) takes the place of q(z_i|z_{i−1}), and every entry is a KL divergence. With network "
+        "`biva` layers are its 2 L − 1 variables, level by level from the data up, in each the bottom-up one before "
+        "the top-down one, the top one last, here and in all lists of layers; terms of bottom-up ones can be negative",
     ),
     _evaluated(
         "kl_top", "double", "nats/image",
-        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter. With network `ladder` "
-        "KL(q(z_L|x) ‖ p(z_L)), which is information about x alone",
+        "KL(q(z_L|z_{L−1}) ‖ p(z_L)), analytic where it has a closed form: the order parameter. With networks `ladder` "
+        "and `ladder_resnet` KL(q(z_L|x) ‖ p(z_L)), which is information about x alone; with `biva` that of its top "
+        "variable, given the image and all bottom-up variables",
     ),
     _evaluated("kl_top_se", "double", "nats/image", "standard error of `kl_top` over images"),
     _evaluated(
@@ -243,6 +248,12 @@ EVALUATION = [
         "activity_noise", "list<list<double>>", "",
         "mean over images of the variance of q's mean between ancestral chains of one image (W)",
     ),
+    _column(
+        "active_maps", "list<int64>", "maps",
+        "of layers 1 … L whose units are maps on a grid: maps whose `activity_variance`, averaged over positions, "
+        "exceeds `active_threshold`",
+        null="the cell diverged, or its layers lie on no grid", since=5,
+    ),
     _evaluated("activity_passes", "int64", "passes", "ancestral chains per image behind the activities, R (fewest)"),
     _evaluated("active_threshold", "double", "", "variance above which a unit counts as active"),
     _column(
@@ -261,6 +272,25 @@ EVALUATION = [
         "unequal the weights are (0.040 for 0.097, 50 steps after the start, K = 20)",
         null=_BOUND_OFF, changed=2,
     ),
+    _column(
+        "bits_per_dim", "double", "bits/dimension",
+        "−`elbo` / (D ln 2), of images of D values (3,072 in CIFAR-10) with 256 levels each: an upper bound of the "
+        "bits per value; its standard error is `elbo_se` / (D ln 2)",
+        null=f"the cell diverged, or {_NO_LEVELS}", since=5,
+    ),
+    _column(
+        "bits_per_dim_iw", "double", "bits/dimension", "the same of `iw_bound`",
+        null=f"the cell diverged, {_NO_LEVELS}, or the evaluation asks for no such bound", since=5,
+    ),
+    _column(
+        "tokens", "int64", "symbols", "symbols of the evaluated sequences that are scored, of each its end as well",
+        null=_NO_SYMBOLS, since=5,
+    ),
+    _column(
+        "perplexity", "double", "",
+        "exp(− `iw_bound` · `images` / `tokens`): per symbol, ends among them; at least the model's, closer with K",
+        null=_NO_SYMBOLS, since=5,
+    ),
     *_DIAGNOSES,
 ]  # fmt: skip
 
@@ -271,6 +301,24 @@ TRAINING = [
         null="the cell diverged, or no step was trained",
     ),
     _column("parameters", "int64", "", "trained parameters of the cell"),
+    _column(
+        "inner_updates_done", "int64", "updates",
+        "updates of the inference network alone, in all steps behind the row", null="training has no inner updates",
+        since=5,
+    ),
+    _column(
+        "halvings_done", "int64", "halvings", "how often the learning rate was halved after validations",
+        null="its rate is not halved", since=5,
+    ),
+    _column(
+        "schedule_ended_at", "int64", "steps",
+        "step at which the cell's schedule ended its training: it is done for any number of steps",
+        null="it has not ended", since=5,
+    ),
+    _column(
+        "aggressive_until", "int64", "steps", "step at which training ceased to be aggressive",
+        null="training has no aggressive phase, or it has not ended", since=5,
+    ),
 ]  # fmt: skip
 
 COST = [
@@ -329,6 +377,9 @@ HISTORY_COLUMNS = [
     ),
     _column("learning_rate", "double", "", "learning rate at this step"),
     _column("kl_weight", "double", "", "weight of the KL terms at this step"),
+    _column(
+        "bits_per_dim", "double", "bits/dimension", "−`elbo` / (D ln 2), as in the cells", null=_NO_LEVELS, since=5
+    ),
     *(replace(column, null="not asked for along the way, or as in the cells") for column in _GRADIENT),
 ]  # fmt: skip
 

@@ -12,9 +12,10 @@
     checkpoints/<cell id>/<steps>.safetensors, .json    kept state of a committed cell
     superseded/ aside/ log/ analysis/ cache/
 
-A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. Versions of the schema before 5
-kept a row's file in `cells/` and its curves in `history/`, where they count as those in `rows/` do. Names are checked
-before they become paths, so nothing written by a name can leave the store.
+A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. That of a cell whose schedule
+ended at these steps is `<cell id>-<steps>-<evaluation id>-ended.parquet`. Versions of the schema before 5 kept a row's
+file in `cells/` and its curves in `history/`, where they count as those in `rows/` do. Names are checked before they
+become paths, so nothing written by a name can leave the store.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from pathlib import Path
 
 from sweeper.store.atomic import reported
 
-DIVERGED = "diverged"
+DIVERGED, ENDED = "diverged", "-ended"  # of files' names
 CELL_ID = re.compile(r"[0-9a-f]{8,64}")
 EVALUATION_ID = re.compile(r"[0-9a-f]{4,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-ROW_FILE = re.compile(r"([0-9a-f]{8,64})-([0-9]{9,12})-([0-9a-f]{4,64}|diverged)\.parquet")
+ROW_FILE = re.compile(r"([0-9a-f]{8,64})-([0-9]{9,12})-([0-9a-f]{4,64}(?:-ended)?|diverged)\.parquet")
 PART_FILE = re.compile(r"part-([0-9]{6}|[0-9a-f]{16})\.parquet")
 RECORD_FILE = re.compile(r"([0-9]{9,12})\.json")
 REASON = ".reason.json"
@@ -39,13 +40,17 @@ REASON = ".reason.json"
 
 @dataclass(frozen=True)
 class Committed:
-    """A finished cell as its file's name tells it. `evaluation_id` is None where the cell diverged at `steps`."""
+    """A finished cell as its file's name tells it. `evaluation_id` is None where the cell diverged at `steps`.
+
+    `ended`: its schedule ended at `steps`, and no number of steps asks for more.
+    """
 
     cell_id: str
     steps: int
     evaluation_id: str | None
     folder: Path
     name: str
+    ended: bool = False
 
     @property
     def path(self) -> Path:
@@ -58,12 +63,15 @@ class Committed:
         return "done" if self.evaluation_id else DIVERGED
 
     def covers(self, steps: int) -> bool:
-        """Whether training to `steps` needs nothing more. A diverged cell covers every number: more cannot mend it."""
-        return self.evaluation_id is None or steps <= self.steps
+        """Whether training to `steps` needs nothing more. A diverged cell covers every number: more cannot mend it.
+
+        So does one whose schedule has ended.
+        """
+        return self.evaluation_id is None or self.ended or steps <= self.steps
 
     def satisfies(self, steps: int, evaluations: Collection[str]) -> bool:
         """Whether neither training to `steps` nor an evaluation with one of these ids needs anything more."""
-        return self.evaluation_id is None or (steps <= self.steps and self.evaluation_id in evaluations)
+        return self.evaluation_id is None or (self.covers(steps) and self.evaluation_id in evaluations)
 
 
 def checked(name: str, pattern: re.Pattern[str], what: str) -> str:
@@ -73,10 +81,12 @@ def checked(name: str, pattern: re.Pattern[str], what: str) -> str:
     return name
 
 
-def row_name(cell_id: str, steps: int, evaluation_id: str | None) -> str:
+def row_name(cell_id: str, steps: int, evaluation_id: str | None, ended: bool = False) -> str:
     """The name of a cell's row and history file; `evaluation_id` None: diverged. Raises ValueError."""
     checked(cell_id, CELL_ID, "cell id")
-    ending = DIVERGED if evaluation_id is None else checked(evaluation_id, EVALUATION_ID, "evaluation id")
+    ending = (
+        DIVERGED if evaluation_id is None else checked(evaluation_id, EVALUATION_ID, "evaluation id") + ENDED * ended
+    )
     return f"{cell_id}-{step_name(steps)}-{ending}.parquet"
 
 
@@ -98,7 +108,8 @@ def parse_row(folder: Path, name: str) -> Committed | None:
     if not match:
         return None
     cell_id, steps, ending = match.groups()
-    return Committed(cell_id, int(steps), None if ending == DIVERGED else ending, folder, name)
+    evaluation = None if ending == DIVERGED else ending.removesuffix(ENDED)
+    return Committed(cell_id, int(steps), evaluation, folder, name, ending.endswith(ENDED))
 
 
 def record_file(folder: Path, step: int) -> Path:

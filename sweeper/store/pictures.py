@@ -1,4 +1,4 @@
-"""A cell's pictures as one small PNG in grey: one row of the grid per thing shown, one column per image.
+"""A cell's pictures as one small PNG, in grey or in colour: one row of the grid per thing shown, one column per image.
 
 A few lines of a public format (W3C, Portable Network Graphics, third edition) and the standard library do: a report
 embeds the file as it stands, and any program shows it. Every part of a PNG carries its own checksum.
@@ -22,16 +22,21 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def to_png(pictures: Mapping[str, npt.NDArray[np.uint8]]) -> bytes:
-    """A grid of `pictures`, each (images, height, width), one row of the grid each, as a PNG with their names in it."""
+    """A grid of `pictures`, one row of the grid each, as a PNG with their names in it.
+
+    Each is (images, height, width), or (images, 3, height, width) in red, green and blue.
+    """
     names = list(pictures)
-    images, height, width = pictures[names[0]].shape
-    grid = np.full((len(names) * (height + GAP) - GAP, images * (width + GAP) - GAP), GREY, np.uint8)
+    colour = pictures[names[0]].ndim == 4
+    images, *_, height, width = pictures[names[0]].shape
+    channels = (3,) if colour else ()
+    grid = np.full((len(names) * (height + GAP) - GAP, images * (width + GAP) - GAP, *channels), GREY, np.uint8)
     for i, name in enumerate(names):
         for j, image in enumerate(pictures[name]):
             top, left = i * (height + GAP), j * (width + GAP)
-            grid[top : top + height, left : left + width] = image
+            grid[top : top + height, left : left + width] = np.moveaxis(image, 0, -1) if colour else image
     lines = b"".join(b"\0" + line.tobytes() for line in grid)  # each line unfiltered
-    header = struct.pack(">IIBBBBB", grid.shape[1], grid.shape[0], 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", grid.shape[1], grid.shape[0], 8, 2 if colour else 0, 0, 0, 0)
     said = b"Description\0" + "; ".join(names).encode("latin-1")
     parts = [(b"IHDR", header), (b"tEXt", said), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b"")]
     return _SIGNATURE + b"".join(_part(kind, data) for kind, data in parts)

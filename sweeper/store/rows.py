@@ -185,7 +185,8 @@ def row_table(row: Mapping[str, Any]) -> tuple[str, pa.Table]:
             faults.append(f"{column.name} should be {'null' if diverged else 'given'} where the cell is {row['state']}")
     if faults:
         raise ValueError("row: " + "; ".join(faults))
-    return row_name(row["cell_id"], row["step"], row["evaluation_id"]), table
+    ended = row["schedule_ended_at"] is not None
+    return row_name(row["cell_id"], row["step"], row["evaluation_id"], ended), table
 
 
 def history_table(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> pa.Table:

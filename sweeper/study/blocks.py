@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.cell import FIELDS, UNSMOOTHED, Cell, CellError, owners
+from models.cell import FIELDS, REGISTRIES, UNSMOOTHED, Cell, CellError, owners
 
 MAX_CELLS = 1_000_000
 
@@ -33,7 +33,8 @@ class BlockBase(BaseModel):
         depths, widths = given.pop("depth", None), given.pop("width", None)
         if "latents" in given and (depths or widths):
             raise _fault("give latents, or depth and width, not both", "depth" if depths else "width")
-        if "latents" not in given:
+        layered = any(layers_of(network) for network in given.get("network", (FIELDS["network"].default,)))
+        if "latents" not in given and (layered or depths or widths):
             if not (depths and widths):
                 what = "depth without width" if depths else "width without depth" if widths else "latents is missing"
                 raise _fault(f"{what}; give latents (as in 40-40-40), or depth and width")
@@ -92,6 +93,12 @@ class BlockBase(BaseModel):
             raise _fault(f"rho has no effect with objective {objective}: use objective: {smoothed}", "rho")
         if len(kept) == 1 and len(values) > 1:
             raise _fault(f"the {len(values)} values of {name} have no effect on these cells; leave one", name)
+
+
+def layers_of(network: str) -> bool:
+    """Whether a network has layers of latent variables; one that is not registered is refused elsewhere."""
+    entry = REGISTRIES["network"].get(network)
+    return entry is None or "latents" in entry.declared()
 
 
 def _fault(why: str, *at: str | int) -> PydanticCustomError:

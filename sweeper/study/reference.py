@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, WrapValidator, create_model, model_validator
 
-from models.cell import FIELDS, REGISTRIES, parse_sizes
+from models.cell import FIELDS, REGISTRIES, latent_units
 from sweeper.errors import StudyError
 from sweeper.study.cell_block import field_type
 from sweeper.study.faults import faults_of
@@ -38,17 +38,17 @@ PRINTED = "printed"  # folder beside studies of a paper's tables, in which the n
 CRITICAL = ("onset", "midpoint")  # quantities of a curve over ρ; all others are columns of a store's cells
 PER_LAYER = ("active_units", "active_units_one_pass")
 Quantity = Literal[
-    "iw_bound", "elbo", "reconstruction", "kl_total", "kl_top", "active_units", "active_units_one_pass",
-    "onset", "midpoint",
+    "iw_bound", "elbo", "bits_per_dim", "bits_per_dim_iw", "reconstruction", "kl_total", "kl_top", "active_units",
+    "active_units_one_pass", "parameters", "peak_memory_bytes", "onset", "midpoint",
 ]  # fmt: skip
 
 # Fields of a cell that sources often leave unsaid, or that belong to conditions rather than to the method. Any other
 # field that `cells` does not name, one of a later version included, is at its default.
 UNSAID = frozenset(
     {
-        "seed", "hidden", "activation", "decoder_variance", "smoothing_samples", "kl_weight_start", "batch_size",
-        "learning_rate", "learning_rate_end", "learning_rate_decay_steps", "adam_beta1", "adam_beta2", "adam_epsilon",
-        "gradient_clip", "precision", "gradient_estimator",
+        "seed", "hidden", "activation", "decoder_variance", "components", "smoothing_samples", "kl_weight_start",
+        "batch_size", "learning_rate", "learning_rate_end", "learning_rate_decay_steps", "adam_beta1", "adam_beta2",
+        "adam_epsilon", "gradient_clip", "precision", "gradient_estimator",
     }
 )  # fmt: skip
 Ends = Annotated[tuple[Number, Number], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
@@ -199,7 +199,7 @@ def load_reference(path: Path | str) -> Reference:
         missing = [name for name in ("data", "latents") if name not in cells]
         faults += [f"{place}: entries.cells.{name}: missing; which cells are meant?" for name in missing]
         for printed in entry.printed:
-            layers = len(parse_sizes(cells["latents"])) if cells.get("latents", ANY) != ANY else 0
+            layers = len(latent_units(cells["latents"])) if cells.get("latents", ANY) != ANY else 0
             if layers and printed.quantity in PER_LAYER and len(printed.value) != layers:
                 faults.append(f"{place}: {printed.quantity} should have {layers} numbers, one per layer")
             if printed.quantity not in CRITICAL or "rho" not in cells:

@@ -21,6 +21,11 @@ def cell(**given):
     return Cell(**(dict(data="digits", latents="10-5", seed=0) | smooth | given))
 
 
+RESNET = {"network": "resnet", "latents": "2x4x4-2x2x2"}
+LSTM = {
+    "network": "lstm", "latents": "3", "hidden": "9", "data": "synthetic_text", "likelihood": "categorical",
+    "objective": "vae",
+}  # fmt: skip
 # Another value for each field, and what else must be set for the field to have an effect.
 OTHER = {
     "data": ("mnist", {}),
@@ -28,10 +33,21 @@ OTHER = {
     "seed": (1, {}),
     "likelihood": ("gaussian", {}),
     "decoder_variance": (0.5, {"likelihood": "gaussian"}),
+    "components": (5, {"data": "cifar10", "likelihood": "logistic_mixture"}),
     "network": ("null_mlp", {}),
     "hidden": ("64-32", {}),
     "activation": ("elu", {}),
+    "embedding": (7, LSTM),
+    "dropout": (0.1, LSTM),
+    "initial_range": (0.1, LSTM),
+    "initial_state": ("hidden", LSTM),
+    "maps": (8, RESNET),
+    "blocks": (2, RESNET),
+    "skip": ("all", RESNET),
+    "normalization": ("weight", RESNET),
     "shared_top_down": ("no", {"network": "ladder", "objective": "vae"}),
+    "merge": ("features", RESNET | {"network": "ladder_resnet", "objective": "vae"}),
+    "bottom_up_maps": ("3", RESNET | {"network": "biva", "objective": "vae"}),
     "objective": ("vae", {}),
     "rho": (0.90001, {}),
     "smoothing_samples": (6, {}),
@@ -53,6 +69,22 @@ OTHER = {
     "flow_parameters": ("global", {"objective": "vae", "posterior": "planar"}),
     "procedure": ("continue 1 > 0.95, 100 steps each", {}),
     "batch_size": (65, {}),
+    "inner_updates": (5, {"procedure": "aggressive"}),
+    "inner_rule": ("yes", {"procedure": "aggressive"}),
+    "aggressive_steps": (9, {"procedure": "aggressive", "inner_updates": 5}),
+    "mi_stop": ("first_fall", {"procedure": "aggressive", "inner_updates": 5}),
+    "svi_steps": (5, {"procedure": "semi_amortized"}),
+    "svi_rate": (0.1, {"procedure": "semi_amortized"}),
+    "svi_momentum": (0.1, {"procedure": "semi_amortized"}),
+    "svi_gradient": ("first_order", {"procedure": "semi_amortized"}),
+    "halve_after": (2, {}),
+    "halve_rule": ("best", {"halve_after": 2}),
+    "halve_from": (9, {"halve_after": 2}),
+    "halvings": (2, {"halve_after": 2}),
+    "validate_every": (9, {"halve_after": 2}),
+    "validate_images": (50, {"halve_after": 2}),
+    "optimizer": ("sgd", {}),
+    "clip_norm": ("group", {"gradient_clip": 1.0}),
     "learning_rate": (2e-3, {}),
     "learning_rate_end": (1e-5, {"learning_rate_decay_steps": 10}),
     "learning_rate_decay_steps": (10, {}),
@@ -240,7 +272,12 @@ def test_all_faults_are_told_at_once():
 def test_the_ends_of_every_range_are_allowed():
     """And what lies beyond is not."""
     parts = {"decoder_variance": {"likelihood": "gaussian"}, "chains": {"objective": "vae"}}
+    parts |= {"components": {"data": "cifar10", "likelihood": "logistic_mixture"}}
+    parts |= dict.fromkeys(("maps", "blocks"), RESNET)
     parts |= {"pseudo_inputs": {"prior": "vamp"}, "flow_steps": {"objective": "vae", "posterior": "planar"}}
+    parts |= {name: {"procedure": "aggressive"} for name in ("inner_updates", "aggressive_steps")}
+    parts |= {name: {"procedure": "semi_amortized"} for name in ("svi_steps", "svi_rate", "svi_momentum")}
+    parts |= {name: LSTM for name in ("embedding", "dropout", "initial_range")}
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
             assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value

@@ -133,6 +133,30 @@ def test_arrays_that_do_not_fit_are_refused(changes, message):
         tiny(**changes)
 
 
+def test_levels_are_values_and_not_probabilities():
+    """Networks see their 255th parts, which are the same at every use; the digest says which they are."""
+    rows = np.arange(8, dtype=np.uint8).reshape(2, 4) * 36
+    fields = {"train": rows, "validation": rows, "test": rows, "levels": 255}
+    values, pixels = tiny(**fields, probabilities=False), tiny(**fields)
+    assert (values.kind, pixels.kind, tiny(**fields | {"levels": 253}).kind) == ("levels", "probability", "probability")
+    assert tiny(train=rows // 252, validation=rows // 252, test=rows // 252, levels=1).kind == "binary"
+
+    def never():
+        raise AssertionError("nothing is random")
+
+    assert np.array_equal(values.observe(rows, never) * 255, rows)
+    assert values.digest() != pixels.digest()
+    assert np.array_equal(values.mean_pixel, pixels.mean_pixel)
+    with pytest.raises(ValueError, match="levels that are values should be 255, got 253"):
+        tiny(**fields | {"levels": 253}, probabilities=False)
+
+
+def test_values_of_another_kind_than_registered_are_refused(monkeypatch):
+    monkeypatch.setitem(DATASETS, "tiny", Entry(f"{__name__}:tiny", digest=tiny().digest(), kind="levels"))
+    with pytest.raises(DataCorrupt, match="its values are of kind probability, registered is levels"):
+        load("tiny")
+
+
 def test_images_cannot_be_changed_for_the_next_user():
     rows = np.zeros((2, 4), np.uint8)
     with pytest.raises(ValueError, match="read-only"):
@@ -430,6 +454,10 @@ def test_download_goes_to_the_cache_and_happens_once(server, own_folders):
     for file in server.iterdir():
         file.unlink()
     assert mnist.load().digest() == data.digest()
+    cached.rename(cached.with_name("fashion_mnist"))  # another data set in such files, which are not downloaded
+    assert mnist.load_like("fashion_mnist").digest() == data.digest()
+    with pytest.raises(DataMissing, match=r"no kuzushiji/train-images-idx3-ubyte.gz: put it at"):
+        mnist.load_like("kuzushiji")
 
 
 def test_failed_download_leaves_nothing_and_says_why(server, own_folders):

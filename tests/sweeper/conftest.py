@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -35,6 +37,15 @@ CELLS = {
 EVALUATION = {"every": 20, "importance_samples": 5, "images": 20, "validation_images": 20}
 
 
+# `python -m sweeper` whose report writes no tables and figures: with them a command takes three times as long.
+UNDRAWN = """
+import sys, types
+from sweeper.cli import main
+sys.modules["sweeper.analysis.files"] = types.SimpleNamespace(write_files=lambda found, *_: found)
+main()
+"""
+
+
 def environment(**more: str) -> dict[str, str]:
     """What a child process needs to run this checkout on one thread, without a terminal."""
     dropped = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "SWEEPER_DEBUG", "RAY_ADDRESS")
@@ -48,6 +59,7 @@ class Tiny:
 
     path: Path
     store: Path
+    shelf: Path  # of stores that several tests begin with
 
     def load(self, *sets: str) -> Study:
         """The study, with overrides."""
@@ -60,6 +72,16 @@ class Tiny:
 
         store = Store.open(self.store, create=True)
         return run_study(self.load(*sets), store, lambda plan: executor or Inline(), where=where)
+
+    def trained(self) -> Tiny:
+        """Itself, run in this process; or with a copy of the store that an earlier test had from the same study."""
+        kept = self.shelf / hashlib.sha256(self.path.read_bytes()).hexdigest()
+        if kept.exists():
+            shutil.copytree(kept, self.store)
+        else:
+            self.run()
+            shutil.copytree(self.store, kept)
+        return self
 
     def argv(self, command: str, *more: str) -> list[str]:
         """The command line of a command on it."""
@@ -79,7 +101,7 @@ class Tiny:
 
 
 @pytest.fixture
-def tiny(tmp_path):
+def tiny(tmp_path, tmp_path_factory):
     """A factory of tiny studies; a section given is merged into the default one."""
     folder = tmp_path / 'a folder\'s "own"'
     folder.mkdir()
@@ -102,7 +124,7 @@ def tiny(tmp_path):
                 indent=1,
             )
         )
-        return Tiny(path, folder / (store or f"results of {name}"))
+        return Tiny(path, folder / (store or f"results of {name}"), tmp_path_factory.getbasetemp() / "trained")
 
     return make
 

@@ -27,7 +27,7 @@ def row(number: int = 1, steps: int = 500, evaluation_id: str | None = "abcd1234
     built |= {
         "cell_id": cell_id(number), "state": "done", "step": steps, "steps_asked": steps, "diverged_at": None,
         "evaluation_id": evaluation_id, "schema_version": SCHEMA_VERSION, "depth": layers, "git_revision": None,
-        "rho": 1 / (number + 1), "seed": number,
+        "rho": 1 / (number + 1), "seed": number, "schedule_ended_at": None,
     }  # fmt: skip
     if evaluation_id is None:
         built |= dict.fromkeys(EVALUATED) | {"state": "diverged", "diverged_at": steps}

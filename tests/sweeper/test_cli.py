@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from conftest import environment, on_terminal, until
+from conftest import UNDRAWN, environment, on_terminal, until
 
 from sweeper.cli import app
 
@@ -19,16 +19,10 @@ COMMANDS = ["run", "plan", "status", "report"]
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def finished(study):
-    """The study with all its cells finished."""
-    study.run()
-    return study
-
-
 @pytest.fixture
 def done(tiny):
     """A small study with all its cells finished."""
-    return finished(tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}))
+    return tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}).trained()
 
 
 def content(store):
@@ -154,8 +148,7 @@ def test_a_folder_of_something_else_is_left_alone(tiny, sweeper_command):
 def test_a_read_only_store_exits_with_74_before_any_training_and_can_be_read(tiny, sweeper_command):
     parent = Path(tempfile.mkdtemp())
     parent.chmod(0o755)
-    made = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20})
-    made.run()
+    made = tiny(cells={"rho": [0.8, 1], "seed": 0}, train={"steps": 20}).trained()
     store, path = parent / "store", parent / "study.yaml"
     shutil.copytree(made.store, store)
     shutil.copy(made.path, path)
@@ -276,7 +269,7 @@ def test_a_reader_that_goes_away_is_no_fault(done, command):
     reader, writer = os.pipe()
     os.close(reader)
     child = subprocess.run(
-        [sys.executable, "-m", "sweeper", *done.argv(command)],
+        [sys.executable, "-c", UNDRAWN, *done.argv(command)],
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
@@ -292,7 +285,7 @@ def test_a_run_whose_messages_nobody_reads_goes_on(tiny):
     reader, writer = os.pipe()
     os.close(reader)
     child = subprocess.run(
-        [sys.executable, "-m", "sweeper", *study.argv("run")], stdout=writer, stderr=writer, env=environment()
+        [sys.executable, "-c", UNDRAWN, *study.argv("run")], stdout=writer, stderr=writer, env=environment()
     )
     os.close(writer)
     assert child.returncode == 0 and len(study.opened().committed()) == 1
@@ -300,7 +293,7 @@ def test_a_run_whose_messages_nobody_reads_goes_on(tiny):
 
 def test_a_terminal_that_cannot_show_the_letter_rho(done, sweeper_command):
     child = subprocess.run(
-        [sys.executable, "-m", "sweeper", *done.argv("report")],
+        [sys.executable, "-c", UNDRAWN, *done.argv("report")],
         capture_output=True, env=environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
     )  # fmt: skip
     assert child.returncode == 0 and b"critical \\u03c1" in child.stdout and child.stderr == b""

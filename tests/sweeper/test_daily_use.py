@@ -61,7 +61,7 @@ def test_what_is_set_for_other_programs_reaches_no_row_no_figure_and_no_output(t
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "matplotlibrc").write_bytes(b"lines.linewidth: 20\nno.key: 3\nfont.family: \xff\xfe\n")
     clean, loud = tiny(**CURVE), tiny(store="loud", **CURVE)
-    loud = type(loud)(clean.path, loud.store)
+    loud = type(loud)(clean.path, loud.store, loud.shelf)
     expected, got = command(clean), command(loud, cwd=tmp_path / "here", **OTHERS)
     assert got[0] == expected[0] == 0, got[2]
     assert [text.replace(loud.store.name, clean.store.name) for text in got[1:]] == list(expected[1:])

@@ -16,8 +16,8 @@ NAME = cell_id(CELL)
 SERVES, OTHER = "aaaa", "bbbb"
 
 
-def row(steps, evaluation=SERVES, name=NAME):
-    return Committed(name, steps, evaluation, Path("cells"), "")
+def row(steps, evaluation=SERVES, name=NAME, ended=False):
+    return Committed(name, steps, evaluation, Path("cells"), "", ended)
 
 
 def evidence(rows=(), running=(), kept=0, trainable=True, asked=100):
@@ -36,6 +36,9 @@ NOT_KEPT = "evaluated with other settings, and its state was not kept"
         (evidence(), ("train", 0, 100, "new")),
         (evidence([row(100)]), ("done", 100, 100, "finished")),
         (evidence([row(300)]), ("done", 100, 100, "finished")),
+        (evidence([row(40, ended=True)]), ("done", 100, 100, "finished")),  # its schedule asks for no more
+        (evidence([row(40, OTHER, ended=True)], kept=40), ("evaluate", 40, 40, "evaluated with other settings")),
+        (evidence([row(40, OTHER, ended=True)]), ("train", 0, 40, NOT_KEPT)),
         (evidence([row(40, None)]), ("diverged", 100, 100, "finished")),  # more steps cannot mend it
         (evidence([row(40, None), row(100)]), ("done", 100, 100, "finished")),
         (evidence([row(100, OTHER)], kept=100), ("evaluate", 100, 100, "evaluated with other settings")),

@@ -163,6 +163,17 @@ def test_a_printed_row_reads_as_in_a_paper(six):
     assert by_layer([10, 9.3333, 0.3]) == "10-9.3-0.3" and by_layer(None) is None
 
 
+def test_bits_per_dimension_stand_beside_the_bounds_where_there_are_any(six):
+    """With three digits, as papers print them; no column where no cell has them."""
+    cells = six.assign(bits_per_dim=3.5 + 0.01 * six["seed"], bits_per_dim_iw=3.4)
+    heads, rows = printed(method_table(cells, curves(cells), RHO))
+    assert heads[1:5] == ["ELBO", "L100", "bits/dim", "bits/dim of L100"]
+    assert [rows[0][3].text, rows[0][4].text] == ["3.510 ± 0.010", "3.400 ± 0.000"]
+    assert not any("bits" in head for head in printed(method_table(six, curves(six), RHO))[0])
+    without = six.assign(bits_per_dim=np.nan, bits_per_dim_iw=np.nan)
+    assert not any("bits" in head for head in printed(method_table(without, curves(without), RHO))[0])
+
+
 def test_a_report_has_the_methods_as_table_figure_and_json(six, tmp_path):
     report = analyse(six, pd.DataFrame(), study_name="planted")
     assert report.methods is not None and len(report.to_dict()["methods"]) == 6

@@ -120,6 +120,8 @@ def test_lower_layers_keep_their_number_and_the_top_is_its_own():
     assert quantities("elbo", 2)[0].name == "bounds" and quantities("kl_total", 2)[0].on == "kl_total"
     assert [q.on for q in quantities("active_units_1", 3)[:2]] == ["active_units_1", "kl_top"]
     assert quantities("relative_activity_top", 2)[0].on == "relative_activity_top"
+    assert quantities("kl_top", 2, bits=True)[-1].label == "bits per dimension"
+    assert quantities("kl_top", 2)[-1].name == "bounds"
 
 
 def test_heatmaps_count_as_the_cells_do(found, page):

@@ -38,6 +38,17 @@ def test_a_picture_is_a_grid_that_other_programs_read():
     assert check_png(to_png(DRAWN)) == list(DRAWN)
 
 
+def test_a_picture_in_colour_is_one_in_red_green_and_blue():
+    """Given channel by channel."""
+    drawn = {name: np.zeros((3, 3, 4, 5), np.uint8) for name in ("images", "samples")}
+    drawn["images"][1] = np.arange(60).reshape(3, 4, 5)
+    image = Image.open(io.BytesIO(to_png(drawn)))
+    grid = np.asarray(image)
+    assert image.mode == "RGB" and grid.shape == (2 * 5 - 1, 3 * 6 - 1, 3)
+    assert np.array_equal(grid[0:4, 6:11], np.moveaxis(drawn["images"][1], 0, -1))
+    assert (grid[4] == 128).all() and (grid[:, 5] == 128).all() and check_png(to_png(drawn)) == list(drawn)
+
+
 def test_any_altered_byte_is_noticed():
     whole = to_png(DRAWN)
     for place in range(len(whole)):

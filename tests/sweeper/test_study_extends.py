@@ -163,7 +163,7 @@ def test_the_store_keeps_a_complete_study(tiny) -> None:
     base.path.with_name("own.yaml").write_text(
         f"extends: {json.dumps(base.path.name)}\ncells: {{rho: [0.8, 0.9, 1]}}\n", encoding="utf-8"
     )
-    own = type(base)(base.path.with_name("own.yaml"), base.store)
+    own = type(base)(base.path.with_name("own.yaml"), base.store, base.shelf)
     outcome = own.run()
     assert outcome.before.counts == {"done": 4, "train": 2} and not outcome.after.missing
     base.path.unlink()

@@ -1,5 +1,7 @@
 """Slopes over depth and width that were planted, and no trend where none can be told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,14 @@ def test_families_share_all_but_one_size():
     # Two layers of 40, 10 and 20 units are three widths.
     assert [(one.along, one.sizes) for one in found] == [("depth", (2, 3, 4)), ("width", (10, 20, 40))]
     assert [one.label.removeprefix("mnist · mlp (200-200) · ") for one in found] == ["40 units per layer", "2 layers"]
+
+
+def test_a_curve_asks_its_network_for_the_units_of_its_layers():
+    """Two variables of a level are two layers."""
+    curve = planted_curve([0.05] * 3, latents="64-32-16")
+    biva = {"network": "biva", "latents": "2x4x4-2x4x4-3x1x1", "bottom_up_maps": "1-3"}
+    assert curve.layer_units == (64, 32, 16)
+    assert replace(curve, fields=curve.fields | biva).layer_units == (16, 32, 48, 32, 3)
 
 
 def test_table_has_a_row_a_family():

@@ -75,7 +75,7 @@ ACTIVE = "A unit is active if the variance over data of its posterior mean excee
 
 def even_groups(curves: Sequence[Curve]) -> list[tuple[str, Curve]]:
     """Curves of networks whose layers are all as wide, each with what those of other sizes have in common with it."""
-    even = [curve for curve in curves if len(set(curve.fields["latents"].split("-"))) == 1]
+    even = [curve for curve in curves if len(set(curve.layer_units)) == 1]
     apart = differing([curve.fields for curve in even])
     differ = [name for name in ("network", "hidden", "activation") if name in apart]
     return [(" · ".join([c.data, *(c.fields[name] for name in differ), *filter(None, [c.variant])]), c) for c in even]

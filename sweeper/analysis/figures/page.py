@@ -15,7 +15,16 @@ from sweeper.parameters.order import parse_order_parameter
 
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
-QUANTITIES = {"elbo": "ELBO (nats)"}  # of what is no order parameter
+QUANTITIES = {"elbo": "ELBO (nats)", "bits_per_dim": "bits per dimension"}  # of what is no order parameter
+
+
+def look(index: int) -> dict[str, str]:
+    """Colour, marker and its filling of a curve by its place in the figure. After six, the colours come again, with
+    other markers that are left empty."""
+    turn = index // len(MARKERS)
+    colour = f"C{index % len(MARKERS)}"
+    filling = "white" if turn % 2 else colour
+    return {"color": colour, "marker": MARKERS[(index + turn) % len(MARKERS)], "markerfacecolor": filling}
 
 
 def styled() -> AbstractContextManager[None]:

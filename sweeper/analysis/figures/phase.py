@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
-from sweeper.analysis.figures.page import MARKERS, arrange, caption, counted, quantity, styled, wrapped
+from sweeper.analysis.figures.page import arrange, caption, counted, look, quantity, styled, wrapped
 
 WIDTH, HEIGHT = 3.3, 2.4  # inches per panel
 MAX_INSIDE = 4  # curves whose legend stands within their panel
@@ -29,15 +29,17 @@ def phase_data(curve: Curve) -> pd.DataFrame:
 def draw_phase(axes: Axes, curves: Sequence[Curve], axis: ControlAxis) -> None:
     """Draw curves of one panel on `axes`: seeds faint, mean strong, onset with its interval, midpoint lighter."""
     for index, curve in enumerate(curves):
-        data, colour, marker = phase_data(curve), f"C{index % 6}", MARKERS[index % 6]
+        data, marked = phase_data(curve), look(index)
+        colour, empty = marked["color"], marked["markerfacecolor"] == "white"
+        seed = marked | {"linestyle": "none", "alpha": 0.45, "markersize": 3, "markeredgewidth": 0.5 if empty else 0}
         place, apart = axis(curve.control), np.isinf(curve.axis.coordinate(curve.control))
         for name in data.columns[2:]:
-            axes.plot(place, data[name], marker, color=colour, alpha=0.45, markersize=3, markeredgewidth=0)
+            axes.plot(place, data[name], **seed)  # type: ignore[arg-type]
             axes.plot(place[~apart], data[name][~apart], color=colour, alpha=0.3, linewidth=0.5)
         axes.plot(place[~apart], data["mean"][~apart], color=colour)
         for at, mean in zip(place[apart], data["mean"][apart], strict=True):
             axes.plot([at], [mean], marker="_", color=colour, markersize=8, markeredgewidth=1.2)
-        axes.plot([], [], marker=marker, color=colour, label=curve.variant or "mean")
+        axes.plot([], [], label=curve.variant or "mean", **marked)  # type: ignore[arg-type]
         onset, midpoint = curve.transition.criticals
         if midpoint.value is not None:
             axes.axvline(float(axis(midpoint.value)), color=colour, linewidth=0.8, linestyle=":", alpha=0.8)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sweeper.analysis.by_step import transitions
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
-from sweeper.analysis.figures.page import MARKERS, caption, styled
+from sweeper.analysis.figures.page import caption, look, styled
 
 
 def steps_data(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> pd.DataFrame:
@@ -24,12 +24,8 @@ def steps_data(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_t
 def draw_steps(axes: Axes, data: pd.DataFrame, axis: ControlAxis, label: str, index: int = 0) -> None:
     """Draw the onset against steps, with its interval."""
     place, low, high = (axis(data[name]) for name in ("critical", "low", "high"))
-    turn = index // 6  # a second round of colours gets other markers, left empty
-    axes.errorbar(
-        data["step"], place, yerr=[place - low, high - place], color=f"C{index % 6}",
-        marker=MARKERS[(index + turn) % 6], markerfacecolor="white" if turn % 2 else None, capsize=2, elinewidth=0.8,
-        label=label,
-    )  # fmt: skip
+    error = [place - low, high - place]
+    axes.errorbar(data["step"], place, yerr=error, capsize=2, elinewidth=0.8, label=label, **look(index))  # type: ignore[arg-type]
 
 
 def steps_figure(curves: Sequence[Curve], history: pd.DataFrame, order_parameter: str = "kl_top") -> Figure | None:

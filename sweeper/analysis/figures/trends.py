@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
-from sweeper.analysis.figures.page import MARKERS, caption, counted, styled
+from sweeper.analysis.figures.page import caption, counted, look, styled
 from sweeper.analysis.trends import Family, families
 
 WORDS = {"depth": "stochastic layers", "width": "units per layer"}
@@ -40,11 +40,12 @@ def draw_trend(axes: Axes, data: pd.DataFrame, axis: ControlAxis, label: str, in
     `aside`: how far to put the marks off their size, as a share of it, so that families do not hide each other.
     """
     place = data["size"] * (1 + aside)
-    colour, marker = f"C{index % 6}", MARKERS[index % 6]
+    marked = look(index)
+    colour = marked["color"]
     at = {name: axis(data[name]) for name in ("critical", "low", "high", "low_smooth", "high_smooth")}
     axes.vlines(place, at["low"], at["high"], color=colour, linewidth=0.8)
     axes.vlines(place, at["low_smooth"], at["high_smooth"], color=colour, linewidth=2.4, alpha=0.7)
-    axes.plot(place, at["critical"], color=colour, marker=marker, linewidth=0.9, label=label)
+    axes.plot(place, at["critical"], linewidth=0.9, label=label, **marked)  # type: ignore[arg-type]
     for here, values in zip(place, data["per_seed"], strict=True):
         axes.plot(np.full(len(values), here), axis(values), ".", color=colour, markersize=2.5, alpha=0.6)
 

@@ -31,7 +31,8 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
     ids = {name: index for index, name in enumerate(names)}
     most = max((len(rows[name].latents) for name in ids if name in rows), default=1)
     information = any(np.ndim(getattr(row, "mutual_information", 0)) for row in rows.values())
-    shown = quantities(order_parameter, most, information)
+    bits = any(np.isfinite(_bits(row)) for row in rows.values())
+    shown = quantities(order_parameter, most, information, bits)
     if axis.name == STEPS.name:  # a row of `cells` holds the last step only
         shown = [shown[0]._replace(parts=[part for part in shown[0].parts if part.name == order_parameter])]
     keys, series = CurveKeys(curves), []
@@ -136,3 +137,9 @@ def _mark(curve: Curve, keys: dict[str, str], index: int, places: ControlAxis, f
         "dark": sorted(at(onset.low_smooth, onset.high_smooth)) if onset.resolved else [],
         "light": sorted(at(onset.low, onset.high)),
     }  # fmt: skip
+
+
+def _bits(row: Any) -> float:
+    """Bits per dimension of a row, NaN where it has none."""
+    value = getattr(row, "bits_per_dim", None)
+    return np.nan if value is None else float(value)

@@ -10,10 +10,10 @@ from sweeper.analysis.html.blocks import Block, ranked, table
 from sweeper.analysis.methods import printed
 
 NOTE = (
-    "Mean ± standard deviation over seeds; nats per image. L: importance-weighted bound with so many samples. top MI: "
-    "mutual information between image and top layer. Active units: by layer, from the data up; sorted by their sum. "
-    "s/cell: training time per cell, its share of the stack's. MB: peak memory of the whole process that trained the "
-    "stack, or of the device."
+    "Mean ± standard deviation over seeds; nats per image. L: importance-weighted bound with so many samples. "
+    "bits/dim: bits per value of an image of 256 levels, −bound / (values × ln 2). top MI: mutual information between "
+    "image and top layer. Active units: by layer, from the data up; sorted by their sum. s/cell: training time per "
+    "cell, its share of the stack's. MB: peak memory of the whole process that trained the stack, or of the device."
 )
 
 

@@ -33,10 +33,10 @@ class Quantity(NamedTuple):
     on: str
 
 
-def quantities(order_parameter: str, layers: int, information: bool = False) -> list[Quantity]:
+def quantities(order_parameter: str, layers: int, information: bool = False, bits: bool = False) -> list[Quantity]:
     """What a row of `cells` can show, the order parameter first; `layers` is the most that a network has.
 
-    information: whether some row has the mutual information, which is measured on request.
+    information: whether some row has the mutual information, which is measured on request; bits: bits per dimension.
 
     Parts are named as order parameters are (`kl_top`, `active_units_1`). The top layers are compared with each other,
     and so are layers 1, 2, … below them, counted from the data up.
@@ -54,11 +54,15 @@ def quantities(order_parameter: str, layers: int, information: bool = False) -> 
     mutual = Quantity("mutual_information", "mutual information", "mutual information (nats)", True, own, own[0].name)
     words = {"elbo": "ELBO", "iw_bound": "importance-weighted bound", "reconstruction": "reconstruction"}
     bounds = [Part(name, said, dash, partial(_column, name)) for dash, (name, said) in enumerate(words.items())]
+    of_bits = {"bits_per_dim": "of the ELBO", "bits_per_dim_iw": "of the importance-weighted bound"}
+    shares = [Part(name, said, dash, partial(_column, name)) for dash, (name, said) in enumerate(of_bits.items())]
+    in_bits = Quantity("bits", "bits per dimension", "bits per dimension", False, shares, "bits_per_dim")
     found = [
         Quantity("kl", "KL terms", "KL term (nats)", True, kl, "kl_top"),
         *(Quantity(n, _spoken(n), _spoken(n), False, parts, f"{n}_top") for n, parts in counts.items()),
         *([mutual] if information else []),
         Quantity("bounds", "bounds of log p(x)", "nats per image", False, bounds, "elbo"),
+        *([in_bits] if bits else []),
     ]
     for place, known in enumerate(found):
         if order_parameter in [part.name for part in known.parts]:
@@ -90,5 +94,5 @@ def _entry(name: str, layer: int | None, row: Any) -> float | None:
     if values is None or np.ndim(values) == 0:
         return None
     if layer is None:
-        return float(values[-1])
+        return float(values[-1]) if len(values) else None
     return float(values[layer - 1]) if layer < len(values) else None

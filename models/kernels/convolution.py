@@ -1,0 +1,154 @@
+"""Convolutions of a stack: one grouped convolution, a group for each cell.
+
+Shapes: C cells, R rows (samples × batch), I and O maps, H × W positions, kernels K × K with K odd. Inside a network the
+maps of all cells lie side by side, (R, C I, H, W); `stacked` and `unstacked` are the ways in and out, one copy each.
+
+- On a CPU a cell has the same bits in every stack. With one group libraries take other kernels than with several, which
+  differ in the last bit, so a cell alone is computed as two groups, itself twice, and the second is dropped
+  (`_groups`). Memory is laid out map by map within a position (`channels_last`): about as fast as the other way or
+  faster, several times as fast in bfloat16; in the other layout some stacks of two differed from larger ones.
+- `precision: bfloat16` is carried out by processors that multiply bfloat16 (`multiplies_bfloat16`; GPUs do): weight,
+  bias and input are cast, sums are in float32, and each result is rounded once more, to bfloat16, before it goes on
+  in float32. Elsewhere operands are rounded and multiplied in float32 (`models.kernels.products`), and results are not.
+- In the other precisions operands are read as matrix products read them.
+
+`models.kernels.plain.convolve` is what is computed, cell after cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from models.kernels.products import cut, in_bfloat16
+from models.kernels.twice import twice
+
+_aten = torch.ops.aten
+torch.backends.cudnn.allow_tf32 = False  # which by default is on, for evaluations too: `products.precision` asks for it
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 are computed as such there, and not as float32 with rounded operands."""
+    return device.type != "cpu" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """Each cell's own convolution of its own maps, with zeros around them.
+
+    x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H / stride, W / stride), rounded up.
+    """
+    if twice():
+        return _by_autograd(x, weight, bias, stride)
+    out: Tensor = _Convolution.apply(x, weight, bias, stride)  # type: ignore[no-untyped-call]
+    return out
+
+
+def elu(x: Tensor) -> Tensor:
+    """x where it is positive, else eˣ − 1, whose bits do not depend on a number's place, as those of `F.elu` do."""
+    if twice():
+        return torch.where(x > 0, x, x.clamp_max(0.0).expm1())
+    out: Tensor = _Elu.apply(x)  # type: ignore[no-untyped-call]
+    return out
+
+
+def stacked(z: Tensor, height: int, width: int) -> Tensor:
+    """(C, S, B, I H W), each row map by map → (S B, C I, H, W)."""
+    cells, samples, batch, units = z.shape
+    maps = units // (height * width)
+    each = z.reshape(cells, samples * batch, maps, height, width).permute(1, 3, 4, 0, 2)
+    return each.reshape(samples * batch, height, width, cells * maps).permute(0, 3, 1, 2)
+
+
+def unstacked(h: Tensor, cells: int, samples: int, parts: int = 1) -> tuple[Tensor, ...]:
+    """(S B, C O, H, W) → the maps of a cell in so many equal parts, each (C, S, B, O / parts · H W)."""
+    rows, maps, height, width = h.shape
+    each = h.reshape(samples, rows // samples, cells, parts, maps // (cells * parts), height, width)
+    found = each.permute(3, 2, 0, 1, 4, 5, 6)
+    return tuple(part.reshape(cells, samples, rows // samples, -1).contiguous() for part in found)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        cells, maps, inputs, size, _ = weight.shape
+        ctx.shape, ctx.groups = weight.shape, _groups(cells, inputs, x.device)
+        ctx.numbers = [stride] * 2, [size // 2] * 2, [1, 1], False, [0, 0]
+        more = ctx.groups - cells
+        operands = _operand(_with_more(x, more * inputs, 1)), _operand(_with_more(weight, more).flatten(0, 1))
+        ctx.save_for_backward(*operands)
+        of_bias = _with_more(bias, more).flatten().to(operands[0].dtype)
+        out = _aten.convolution(*operands, of_bias, *ctx.numbers, ctx.groups)
+        return _first(out.to(x.dtype), cells * maps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        cells, maps, inputs, *_ = ctx.shape
+        of_out = _operand(_with_more(grad, (ctx.groups - cells) * maps, 1))
+        asked = ctx.needs_input_grad[:3]
+        found = _aten.convolution_backward(of_out, x, weight, [len(weight)], *ctx.numbers, ctx.groups, asked)
+        of_x, of_weight, of_bias = (None if each is None else each.to(grad.dtype) for each in found)
+        return (
+            None if of_x is None else _first(of_x, cells * inputs),
+            None if of_weight is None else of_weight[: cells * maps].reshape(ctx.shape),
+            None if of_bias is None else of_bias[: cells * maps].reshape(cells, maps),
+            None,
+        )
+
+
+def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """`convolve` in torch's own operations, at full precision, where gradients are differentiated again."""
+    cells, maps, inputs, size, _ = weight.shape
+    groups = _groups(cells, inputs, x.device)
+    more = groups - cells
+    rows, filters = _with_more(x, more * inputs, 1), _with_more(weight, more).flatten(0, 1)
+    if x.device.type == "cpu":
+        rows, filters = (each.contiguous(memory_format=torch.channels_last) for each in (rows, filters))
+    out = torch.conv2d(rows, filters, _with_more(bias, more).flatten(), stride, size // 2, groups=groups)
+    return _first(out, cells * maps)
+
+
+def _groups(cells: int, inputs: int, device: torch.device) -> int:
+    """How many groups the cells are computed as, each with so many maps that go in.
+
+    More than cells, repeating the first, where a CPU's library would take other kernels than for other stacks: for one
+    group, and for three maps in all, which it takes for the colours of an image.
+    """
+    return cells + (device.type == "cpu" and (cells == 1 or (cells, inputs) == (3, 1)))
+
+
+def _operand(each: Tensor) -> Tensor:
+    """What a convolution reads of an operand, (·, ·, H, W), in the layout that the device is given it in."""
+    cast = in_bfloat16() and multiplies_bfloat16(each.device)
+    read = each.bfloat16() if cast else cut(each)
+    return read.contiguous(memory_format=torch.channels_last) if each.device.type == "cpu" else read
+
+
+def _with_more(each: Tensor, more: int, axis: int = 0) -> Tensor:
+    """With the first so many along an axis once more at its end."""
+    return torch.cat([each, each.narrow(axis, 0, more)], axis) if more else each
+
+
+def _first(each: Tensor, maps: int) -> Tensor:
+    """So many maps of (R, ·, H, W)."""
+    return each if each.shape[1] == maps else each[:, :maps].contiguous(memory_format=torch.channels_last)
+
+
+class _Elu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        below = x.clamp_max(0.0).expm1_()
+        out = torch.maximum(x, below, out=below)  # eˣ − 1 ≥ x
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        found: Tensor = _aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+        return found
