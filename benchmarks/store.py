@@ -105,6 +105,7 @@ def row(
     own = {"cell_id": own_id, "step": 1000}
     finished = {column.name: value(column.type) for column in CELL_COLUMNS} | own
     finished |= {"state": "done", "diverged_at": None, "evaluation_id": evaluation_id, "schema_version": SCHEMA_VERSION}
+    finished["schedule_ended_at"] = None
     finished |= {"cell": cell.to_json(), "device": "cpu"}
     histories = [{c.name: value(c.type) for c in HISTORY_COLUMNS} | own | {"step": 100 * i} for i in range(10)]
     return finished, histories

@@ -57,6 +57,7 @@ TURN_S = 10.0  # a write takes some 20 ms: whoever holds the lock for so long wa
 KINDS = ("history", "cells")  # curves first, as in a commit
 
 Tables = Mapping[str, Mapping[str, pa.Table]]  # by kind and name of the commit
+Version = tuple[int, Stamp]  # of a part's file, which two writers may replace within one tick of the clock of its times
 
 
 class Parts:
@@ -64,13 +65,16 @@ class Parts:
 
     def __init__(self, paths: StorePaths):
         self.paths = paths
-        self._rows: dict[Path, tuple[Stamp, tuple[str, ...], frozenset[str]]] = {}
-        self._last: dict[str, tuple[Path, Stamp, pa.Table]] = {}
+        self._rows: dict[Path, tuple[Version, tuple[str, ...], frozenset[str]]] = {}
+        self._last: dict[str, tuple[Path, Version, pa.Table]] = {}
 
-    def show(self, cell_id: str, tables: Tables) -> None:
-        """Have readers see the row of a cell that counts. `tables`: of commits, which need not be read then."""
+    def show(self, cell_id: str, keep: str, tables: Tables) -> None:
+        """Have readers see the row of a cell that counts: see `newest` for `keep`.
+
+        `tables`: of commits, which need not be read then.
+        """
         with self._turn() as alone:
-            rows = newest(commits(self.paths, cell_id=cell_id)).get(cell_id, [])
+            rows = newest(commits(self.paths, cell_id=cell_id), keep).get(cell_id, [])
             for kind in KINDS:
                 if alone:
                     self._bring_up_to_date(kind, {cell_id: rows[0].name} if rows else {}, {cell_id}, tables)
@@ -98,8 +102,8 @@ class Parts:
                 winners = {cell: rows[0].name for cell, rows in newest(commits(self.paths)).items()}
                 if self._small_files(kind) > MANY_FILES:
                     self._rebuild(kind, winners)
-                else:
-                    self._bring_up_to_date(kind, winners, None, {}, damaged)
+                    winners = {cell: rows[0].name for cell, rows in newest(commits(self.paths)).items()}
+                self._bring_up_to_date(kind, winners, None, {}, damaged)
 
     # --- which rows are where ---
 
@@ -108,7 +112,7 @@ class Parts:
         found = {}
         for name in part_names(self.paths, kind):
             path = self.paths.part(kind, name)
-            now = stamp(path)
+            now = _version(path)
             if path not in self._rows or self._rows[path][0] != now:
                 try:
                     self._remember(path, now, rows_of_part(path))
@@ -117,7 +121,7 @@ class Parts:
             found[name] = self._rows[path][1]
         return found
 
-    def _remember(self, path: Path, at: Stamp, rows: tuple[str, ...]) -> None:
+    def _remember(self, path: Path, at: Version, rows: tuple[str, ...]) -> None:
         self._rows[path] = at, rows, frozenset(map(cell_of, rows))
 
     def _everything_shown(self, kind: str) -> list[str]:
@@ -195,7 +199,7 @@ class Parts:
     def _table(self, kind: str, name: str) -> pa.Table:
         path = self.paths.part(kind, name)
         last = self._last.get(kind)
-        now = stamp(path)
+        now = _version(path)
         if last and last[:2] == (path, now):
             return last[2]
         self._last[kind] = path, now, read_part(path, kind)[0]
@@ -240,7 +244,7 @@ class Parts:
         # It is not flushed: `rows/` is, and after a power cut the next run makes it again from there.
         write_bytes(path, encode_part(table, kind, name, sorted(found)), durable=False)
         if not making:
-            self._remember(path, stamp(path), tuple(sorted(found)))
+            self._remember(path, _version(path), tuple(sorted(found)))
             self._last[kind] = path, self._rows[path][0], table
 
     # --- the lock ---
@@ -294,6 +298,10 @@ class Parts:
 def _numbered(part: str) -> bool:
     """Whether a part takes further cells; else it is that of a commit that had no turn."""
     return len(part) == len("part-000001.parquet")
+
+
+def _version(path: Path) -> Version:
+    return os.stat(path, follow_symlinks=False).st_ino, stamp(path)
 
 
 def _ordered(table: pa.Table, kind: str) -> pa.Table:

@@ -43,14 +43,17 @@ def commits(paths: StorePaths, kind: str = "cells", cell_id: str = "") -> list[C
     return [both[name] for name in sorted(both)]
 
 
-def newest(rows: list[Committed]) -> dict[str, list[Committed]]:
-    """Rows by cell, the one that counts first: most steps, then the file changed last, then the later name."""
+def newest(rows: list[Committed], keep: str | None = None) -> dict[str, list[Committed]]:
+    """Rows by cell, the one that counts first: most steps, then the file changed last, then the later name.
+
+    `keep` names the one that counts among those of most steps: that of the commit under way.
+    """
     cells: dict[str, list[Committed]] = {}
     for row in rows:
         cells.setdefault(row.cell_id, []).append(row)
     for several in cells.values():
         if len(several) > 1:
-            several.sort(key=lambda row: (row.steps, _changed(row.path), row.name), reverse=True)
+            several.sort(key=lambda row: (row.steps, row.name == keep, _changed(row.path), row.name), reverse=True)
     return cells
 
 

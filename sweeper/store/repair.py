@@ -40,15 +40,13 @@ def foreign(name: str) -> str:
 def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
     """Move every row but the one that counts to `superseded/`, and its history with it; of one cell, or of all.
 
-    `keep` names the file that wins among those with most steps (that of the commit under way).
+    `keep`: see `newest`.
     """
-    for several in newest(commits(paths, cell_id=cell_id)).values():
-        winner = next((row for row in several if row.name == keep and row.steps == several[0].steps), several[0])
-        for row in several:
-            if row is not winner:
-                move(row.path, paths.superseded_row("cells", row.name))
-                move(paths.row("history", row.name), paths.superseded_row("history", row.name))
-                _move_pictures(paths, row.name)
+    for several in newest(commits(paths, cell_id=cell_id), keep).values():
+        for row in several[1:]:
+            move(row.path, paths.superseded_row("cells", row.name))
+            move(paths.row("history", row.name), paths.superseded_row("history", row.name))
+            _move_pictures(paths, row.name)
 
 
 def _move_pictures(paths: StorePaths, row: str) -> None:

@@ -167,7 +167,7 @@ class Store(Checkpoints, Status):
         if not self.paths.row("history", name).exists():
             # This process was stopped for so long that a later run took the history for a killed commit's.
             write_bytes(self.paths.new_row("history", name), history)
-        self.parts.show(cell_id, tables)
+        self.parts.show(cell_id, name, tables)
         repair.supersede(self.paths, cell_id, keep=name)
         remove(self.paths.failure(cell_id))
         return True

@@ -66,7 +66,7 @@ def crash_everywhere(monkeypatch, tmp_path, prepare, act, check):
             for name in ("link", "replace", "fsync", "unlink", "rename", "mkdir"):
                 patch.setattr(os, name, crashing.wrap(getattr(os, name)))
             patch.setattr(atomic, "open", crashing.open, raising=False)
-            patch.setattr(atomic, "_exchanged", crashing.wrap(atomic._exchanged))
+            patch.setattr(atomic, "_renamed", crashing.wrap(atomic._renamed))
             try:
                 act(store)
                 finished = True

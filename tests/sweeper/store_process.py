@@ -46,7 +46,7 @@ def kills(root: str) -> None:
         child = os.fork()
         if child == 0:
             work(root, acknowledged)
-        time.sleep(rng.uniform(0.005, 0.3))
+        time.sleep(rng.uniform(0.005, 0.45))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         print(f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {status}", flush=True)

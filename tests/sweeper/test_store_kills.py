@@ -1,5 +1,6 @@
 """A store whose processes are killed, crash or compete: nothing committed is lost, nothing is committed twice."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from store_process import tensors
 from store_rows import cell_id, history, row, temporary_files
 
 from sweeper.errors import StoreInUse, StoreUnwritable
-from sweeper.store import Store
+from sweeper.store import Store, atomic
 
 HERE = Path(__file__).parent
 
@@ -30,6 +31,31 @@ def start(mode, root):
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "store_process.py"), mode, str(root)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def without_links(monkeypatch):
+    """As on FAT, and on many network shares."""
+
+    def refused(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.parametrize("system", ["has a rename that never replaces", "has none"])
+def test_without_hard_links_the_first_commit_stays_all_the_same(store, monkeypatch, tmp_path, system):
+    without_links(monkeypatch)
+    if system == "has none":
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
+    assert store.commit(row(1, 500), history(1, 500))
+    path = store.committed()[cell_id(1)][0].path
+    first = path.read_bytes()
+    assert not atomic.write_bytes(path, b"another's", exclusive=True) and path.read_bytes() == first
+    assert not store.commit(row(1, 500), history(1, 500)) and store.commit(row(1, 1000), history(1, 1000))
+    assert pandas.read_parquet(store.paths.cells)["step"].tolist() == [1000]
+    atomic.link(path := store.committed()[cell_id(1)][0].path, tmp_path / "another name")
+    assert (tmp_path / "another name").read_bytes() == path.read_bytes()
+    assert store.check() == [] and temporary_files(store) == []
 
 
 def test_thirty_sigkills_lose_nothing_that_was_committed(tmp_path):
@@ -94,7 +120,12 @@ def test_a_second_run_is_told_who_holds_the_store_and_a_dead_holder_holds_nothin
     assert not store.paths.lock_info.exists()
 
 
-def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
+@pytest.mark.parametrize("links", [True, False])
+def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path, links):
+    if not links:
+        without_links(monkeypatch)
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
+
     def prepare(root):
         store = Store.create(root)
         store.commit(row(2), history(2))

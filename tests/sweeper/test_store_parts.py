@@ -231,7 +231,7 @@ def old(tmp_path, monkeypatch):
 @pytest.mark.parametrize("at_once", [True, False])
 def test_many_files_of_an_earlier_version_become_parts(old, monkeypatch, at_once):
     if not at_once:
-        monkeypatch.setattr(atomic, "_exchanged", lambda *_: False)
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
     before = sweeper.load(old.paths.root)
     assert all(fault.left_alone for fault in old.repair())
     assert files(old) == ["notes.txt", "part-000001.parquet"] and files(old, "history") == ["part-000001.parquet"]
@@ -249,7 +249,7 @@ def test_many_files_of_an_earlier_version_become_parts(old, monkeypatch, at_once
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_crash_at_any_call_of_that_loses_nothing(old, monkeypatch, tmp_path, injected, at_once):
     if not at_once:
-        monkeypatch.setattr(atomic, "_exchanged", lambda *_: False)
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
     (old.paths.cells / "notes.txt").unlink()
     expected = committed(old)
 
