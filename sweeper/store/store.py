@@ -186,9 +186,16 @@ class Store(Checkpoints, Status):
             raise type(fault)(f"{path}: {fault}") from fault
         return row
 
-    def pictures(self, cell_id: str) -> tuple[bytes, list[str]] | None:
-        """The PNG of the row that counts, and what its rows show; None where there is none that is whole."""
-        present = reading.newest(reading.commits(self.paths, cell_id=cell_id)).get(cell_id)
+    def pictures(
+        self, cell_id: str, committed: Mapping[str, list[Committed]] | None = None
+    ) -> tuple[bytes, list[str]] | None:
+        """The PNG of the row that counts, and what its rows show; None where there is none that is whole.
+
+        `committed`: the rows, if they are at hand [listed], for which a folder is read as often as there are calls.
+        """
+        if committed is None:
+            committed = reading.newest(reading.commits(self.paths, cell_id=cell_id))
+        present = committed.get(cell_id)
         if not present:
             return None
         try:
