@@ -15,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import sweeper
 from sweeper.errors import StoreUnwritable
 from sweeper.planning.settled import settled
 from sweeper.store import Store
@@ -59,7 +58,7 @@ def note_drawn(
 
 
 def _digest(study: Study, store: Store) -> str:
-    root = Path(sweeper.__file__).parent
+    root = Path(__file__).parent
     code = [path for name in CODE for path in (root / name, *sorted((root / name).rglob("*")))]
     rows = [row for several in store.committed().values() for row in several[:1]]
     parts = [
