@@ -7,8 +7,8 @@ import sys
 from importlib import import_module
 
 NAMES = (
-    "train", "profile", "heap", "tune", "workers", "gpu", "smoothing", "precision", "evaluation", "memory", "methods",
-    "overhead", "stacks", "inner", "planning", "store", "report", "refinement", "figure1",
+    "train", "jax", "profile", "heap", "tune", "workers", "gpu", "smoothing", "precision", "evaluation", "memory",
+    "methods", "overhead", "stacks", "inner", "planning", "store", "report", "refinement", "figure1",
 )  # fmt: skip
 
 

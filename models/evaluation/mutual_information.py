@@ -20,6 +20,14 @@ Noise: with E[log q̃(z_i^n|x_n) − log r(z_i^n)], known in closed form for the
 variance, as control variate. Its factor follows from the images: 1 near collapse, where Î_i is then a mean of analytic
 KLs less their log ratios (as Dieng et al. 2019 compute it), and 0 at the cap, where the bracket is exact.
 
+**An upper bound** beside it leaves an image's own term out of the sum: the mean of
+
+    log q̃(z_i^n|x_n) − log (1/(N − 1)) Σ_{m≠n} q̃(z_i^n|x_m)
+
+is on average at least I_q(x; z_i) where q̃ is q(z_i|x) itself (Poole et al. 2019, §2.2, with all other images as
+samples). That it is at layer 1 of bottom-up inference, at the top of a top-down one, and with a single layer; other
+layers have NaN. Of images told apart without doubt it has no finite variance, and comes out as large as they lie apart.
+
 Where q is not Gaussian, q̃ is the mixture over the chains of `Posterior.density`, without a control variate. A layer of
 which there is no density has NaN, and the columns are None where no layer has one.
 """
@@ -44,6 +52,7 @@ from models.networks.network import Layer
 from models.stack.stack import Stack
 
 CHAINS = 30  # of an image behind q̃, besides the one that its sample is from
+EXACT = 1e-12  # scatter between an image's chains, over that within them, below which q(z|x) is one Gaussian
 ROWS, POINTS = 500, 50  # samples whose densities under all images are computed at a time, of Gaussians and others
 
 Density = Callable[[Tensor], Tensor]
@@ -52,7 +61,8 @@ Density = Callable[[Tensor], Tensor]
 def mutual_information(
     stack: Stack, images: Any, settings: Evaluation, places: Sequence[slice], between: Callable[[], object]
 ) -> list[dict[str, Any]]:
-    """The columns of every cell of a stack: `mutual_information`, `mi_se`, `mi_samples`, `mi_cap`, `kl_aggregate`.
+    """The columns of every cell of a stack: `mutual_information`, `mi_se`, `mi_upper`, `mi_samples`, `mi_cap`,
+    `kl_aggregate`.
 
     Args:
         images: those that are evaluated, of which `settings.mutual_information` are taken, spread over them.
@@ -128,9 +138,11 @@ def _gather(
 
 @dataclass(frozen=True)
 class _Found:
-    """Of a layer and a cell, per image: the estimate's terms, and log (1/N) Σ q̃ − log p at the sample; (N,) each."""
+    """Of a layer and a cell, per image: the estimate's terms, those of the upper bound, NaN where there is none, and
+    log (1/N) Σ q̃ − log p at the sample; (N,) each."""
 
     terms: Tensor
+    upper: Tensor
     aggregate: Tensor
 
 
@@ -141,6 +153,7 @@ def _row(layers: Sequence[_Found | None], images: int) -> dict[str, Any]:
     return {
         "mutual_information": [value for value, _ in values] if known else None,
         "mi_se": [error for _, error in values] if known else None,
+        "mi_upper": [float(f.upper.mean()) if f is not None else math.nan for f in layers] if known else None,
         "mi_samples": images,
         "mi_cap": math.log(images),
         "kl_aggregate": float(top.aggregate.mean()) if top is not None else None,
@@ -202,12 +215,13 @@ class _Gathered:
             means, squares, variances = (
                 torch.cat([block[cell] for block in each]) for each in zip(*self.sums, strict=True)
             )
-            terms, aggregate = _gaussian(z, numbers[0], numbers[1], _moments(means, squares, variances, chains))
+            q, exact = _moments(means, squares, variances, chains)
+            terms, upper, aggregate = _gaussian(z, numbers[0], numbers[1], q)
         else:
-            each = self._under_mixtures[cell]
-            aggregate = each.logsumexp(1) - math.log(len(z))
-            terms = each.diagonal() - aggregate
-        return _Found(terms, _controlled(aggregate - log_p, excess))
+            each, exact = self._under_mixtures[cell], chains == 1
+            own, (aggregate, others) = each.diagonal(), _means(each.clone(), 0)
+            terms, upper = own - aggregate, own - others
+        return _Found(terms, upper if exact else upper * math.nan, _controlled(aggregate - log_p, excess))
 
     @cached_property
     def _under_mixtures(self) -> Tensor:
@@ -220,17 +234,19 @@ class _Gathered:
         return torch.cat(found, dim=1)
 
 
-def _moments(means: Tensor, squares: Tensor, variances: Tensor, chains: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(z|x) of each image, from sums over its chains, drawn towards all images'; (N, units)."""
+def _moments(means: Tensor, squares: Tensor, variances: Tensor, chains: int) -> tuple[tuple[Tensor, Tensor], bool]:
+    """Mean and variance of q(z|x) of each image, from sums over its chains, drawn towards all images', (N, units); and
+    whether all chains have the same, so that q(z|x) is that Gaussian."""
     mean = means / chains
     between = (squares / chains - mean.square()).clamp_min(0.0) * (chains / max(chains - 1, 1))  # chains of an image
+    exact = bool((between <= EXACT * (squares + variances)).all())
     images = len(mean)
     if chains > 1 and images > 1:
         centre, noise = mean.mean(0), between.mean(0) / chains
         mean = centre + _share(mean.var(0), noise) * (mean - centre)
         noise = (2.0 / (chains + 1.0)) * between.square().mean(0)  # of the variance of as many Gaussian numbers
         between = between.mean(0) + _share(between.var(0), noise) * (between - between.mean(0))
-    return mean, variances / chains + between
+    return (mean, variances / chains + between), exact
 
 
 def _share(scatter: Tensor, noise: Tensor) -> Tensor:
@@ -238,19 +254,22 @@ def _share(scatter: Tensor, noise: Tensor) -> Tensor:
     return torch.where(scatter > 0, 1.0 - noise / scatter, 1.0).clamp_min(0.0)
 
 
-def _gaussian(z: Tensor, q_mean: Tensor, q_deviation: Tensor, q: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The terms where q̃ is Gaussian, of the mean and variance `q`, and log (1/N) Σ q̃; (N, units) → (N,)."""
+def _gaussian(
+    z: Tensor, q_mean: Tensor, q_deviation: Tensor, q: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The terms where q̃ is Gaussian, of the mean and variance `q`, those of the upper bound, and log (1/N) Σ q̃;
+    (N, units) → (N,)."""
     mean, variance = q
     centre = mean.mean(0)
     spread_out = variance.mean(0) + mean.var(0, correction=0)
-    own, aggregate = _log_densities(z, mean, variance)
-    bracket = own - aggregate
+    own, aggregate, others = _log_densities(z, mean, variance)
     # log q̃ − log r at the sample, and its expectation over the noise that the sample was drawn with.
     ratio = own - _log_normal(z, centre, spread_out)
     scale = (variance / spread_out).log()
     expected = ((q_mean - centre).square() + q_deviation.square()) / spread_out
     expected = 0.5 * (expected - ((q_mean - mean).square() + q_deviation.square()) / variance - scale).sum(1)
-    return _controlled(bracket, expected - ratio), aggregate
+    control = expected - ratio
+    return _controlled(own - aggregate, control), _controlled(own - others, control), aggregate
 
 
 def _controlled(values: Tensor, control: Tensor) -> Tensor:
@@ -265,8 +284,20 @@ def _log_normal(z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return -0.5 * ((z - mean).square() / variance + (2 * math.pi * variance).log()).sum(1)
 
 
-def _log_densities(z: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """log q̃(z_n|x_n), and log of the mean of q̃(z_n|x_m) over all m; (N,) each.
+def _means(densities: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """Log of the mean of densities, (rows, N) in logs, over all images and over all but a row's own; (rows,) each.
+
+    Row r is of image `first` + r. `densities` is written over. Of a single image there are no others: NaN.
+    """
+    images, places = densities.shape[1], torch.arange(len(densities), device=densities.device)
+    every = densities.logsumexp(1) - math.log(images)
+    densities[places, first + places] = -math.inf
+    others = densities.logsumexp(1) - math.log(images - 1) if images > 1 else every * math.nan
+    return every, others
+
+
+def _log_densities(z: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log q̃(z_n|x_n), and log of the mean of q̃(z_n|x_m) over all m and over all others; (N,) each.
 
     The square is multiplied out to two matrix products, about the aggregate's mean: 1.5 s for 10,000 images and 32
     units, of float64.
@@ -275,11 +306,12 @@ def _log_densities(z: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, T
     z, mean, precision = z - centre, mean - centre, 1.0 / variance
     linear, quadratic = (mean * precision).mT.contiguous(), precision.mT.contiguous()
     constant = -0.5 * (mean.square() * precision + (2 * math.pi * variance).log()).sum(1)
-    own, aggregate = _log_normal(z, mean, variance), []
+    own, found = _log_normal(z, mean, variance), []
     for first in range(0, len(z), ROWS):
         some = z[first : first + ROWS].contiguous()
         each = some @ linear - 0.5 * (some.square() @ quadratic) + constant  # (rows, N)
         places = torch.arange(len(some), device=z.device)
         each[places, first + places] = own[first : first + ROWS]  # so that the own term is the same, to the last bit
-        aggregate.append(each.logsumexp(1) - math.log(len(z)))
-    return own, torch.cat(aggregate)
+        found.append(_means(each, first))
+    aggregate, others = (torch.cat(each) for each in zip(*found, strict=True))
+    return own, aggregate, others

@@ -53,9 +53,30 @@ def test_the_population_value_less_the_known_bias_of_n_images(units, information
     assert row["kl_aggregate"] == pytest.approx(row["kl_top"] - row["mutual_information"][0], abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("units", "information", "images", "bias"),
+    [(1, 1.0, 500, 0.002), (10, 1.0, 500, 0.01), (10, 3.0, 500, 0.11), (10, 5.0, 2000, 0.19), (32, 3.0, 500, 0.12)],
+)
+def test_the_leave_one_out_bound_lies_as_far_above(units, information, images, bias):
+    """Biases as measured for this estimator over many draws of images."""
+    row = one(units, information, images)
+    assert row["mi_upper"][0] == pytest.approx(information + bias, abs=4 * row["mi_se"][0] + 0.04)
+    assert row["mi_upper"][0] > row["mutual_information"][0]
+
+
+def test_an_upper_bound_needs_q_itself():
+    """Layer 1 has it in a hierarchy too; above, where q(z|x) is known from chains alone, there is none."""
+    images = gaussian(300, 3)
+    alone = measured(LinearGaussian(1.0, 0.5, (0.8,), (0.6,)), images)
+    row = measured(LinearGaussian(1.0, 0.5, (0.8, 0.7), (0.6, 0.5), (0.5,), (0.5,)), images)
+    assert row["mi_upper"][0] == pytest.approx(alone["mi_upper"][0], abs=4 * alone["mi_se"][0])
+    assert math.isnan(row["mi_upper"][1])
+
+
 def test_a_dead_layer_has_none():
     """Where q(z|x) is the prior, to rounding."""
     row = measured(LinearGaussian(1.0, 0.5, (0.0,), (1.0,)), gaussian(300, 7))
+    assert row["mi_upper"][0] == pytest.approx(0.0, abs=1e-12)
     assert row["mutual_information"][0] == pytest.approx(0.0, abs=1e-12)
     assert row["kl_aggregate"] == pytest.approx(0.0, abs=1e-12)
 
@@ -171,7 +192,10 @@ def test_a_monotone_map_of_the_latents_changes_nothing():
 
 def test_without_a_density_there_is_no_number():
     row = measured(LinearGaussian(1.0, 0.5, (0.9,), (0.5,)), gaussian(50, 3), posterior=Hidden())
-    assert row["mutual_information"] is row["mi_se"] is row["kl_aggregate"] is None and row["mi_samples"] == 50
+    assert (
+        row["mutual_information"] is row["mi_se"] is row["mi_upper"] is row["kl_aggregate"] is None
+        and row["mi_samples"] == 50
+    )
 
 
 def test_the_gaussian_posterior_has_the_same_density_spelled_out():
@@ -181,6 +205,9 @@ def test_the_gaussian_posterior_has_the_same_density_spelled_out():
     deviation = deviation.abs() + 0.1
     made = stack_of(LinearGaussian(1.0, 0.5, (0.9,), (0.5,)), gaussian(4, 1)).network.posterior
     each = made.density(Drawn(z, mean, deviation, z))(z[:, 0])[0, :, 0]  # (points, images)
-    own, aggregate = module._log_densities(z[0, 0], mean[0, 0], deviation[0, 0].square())
+    own, aggregate, others = module._log_densities(z[0, 0], mean[0, 0], deviation[0, 0].square())
     assert torch.allclose(own, each.diagonal(), rtol=1e-12)
     assert torch.allclose(aggregate, each.logsumexp(1) - math.log(8), rtol=1e-12)
+    assert torch.allclose(
+        others, each.masked_fill(torch.eye(8).bool(), -math.inf).logsumexp(1) - math.log(7), rtol=1e-12
+    )

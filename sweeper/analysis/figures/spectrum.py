@@ -68,7 +68,7 @@ def spectrum_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | No
             weights.set_ylabel("Hermite weight of μ")
             kl.set_ylabel(quantity("kl_top"))
             if index == 0:
-                weights.legend(loc="best")
+                figure.legend(*weights.get_legend_handles_labels(), loc="outside upper right", ncols=len(DEGREES))
             for axes in (weights, kl):
                 axis.set(axes, label=index + 1 == len(rows))
         caption(
