@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sweeper.driver import Assignment
 from sweeper.planning import make_plan
 from sweeper.run import run_study
 from sweeper.store import Store
+from sweeper.store.paths import row_name
 from sweeper.study import load_study
 
 STUDY = """
@@ -36,6 +38,9 @@ train: {{steps: 1000}}
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument("--cells", type=int, default=10_000, help="a multiple of 200  [default: %(default)s]")
+    parser.add_argument(
+        "--names", action="store_true", help="rows are empty files: planning reads their names alone (for 100,000)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="[default: %(default)s]")
 
 
@@ -62,10 +67,20 @@ def run(args: Namespace) -> None:
         store = Store.create(root)
         store.paths.study.write_text(study.to_yaml(), encoding="utf-8")
         finished = study.cells[: -args.cells // 100]
-        fill(store, [(cell_id(cell), cell) for cell in finished], study.evaluation_settings("digits").id())
+        evaluation = study.evaluation_settings("digits").id()
+        if args.names:
+            for cell in finished:
+                store.paths.new_row("cells", row_name(cell_id(cell), study.steps, evaluation)).touch()
+        else:
+            fill(store, [(cell_id(cell), cell) for cell in finished], evaluation)
         row("planning it, 99 % finished", lambda: timed(lambda: make_plan(study, store)))
         command("`sweeper status`, 99 % finished", "status", str(root))
         command("`sweeper plan`, 99 % finished", "plan", str(path), "--store", str(root))
+
+        row("memory of this process, GB", lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        if args.names:
+            table([f"{len(study.cells):,} cells, by names alone", "seconds (lowest–highest)"], rows)
+            return
 
         def resume(verified: bool) -> float:
             if not verified:

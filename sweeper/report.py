@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def make_report(study: Study, store: Store, folder: Path | None = None) -> Repor
         study_text=study.to_yaml(),
         asked=asked,
         failures=store.failures(),
-        picture=store.pictures,
+        picture=partial(store.pictures, committed=store.committed()),
     )
     page = folder / "report.html"
     write_bytes(page, render(shown).encode(errors="backslashreplace"))  # a folder's name need not be text

@@ -118,6 +118,7 @@ LAYERS = {
         "sweeper.analysis", "sweeper.environment", "sweeper.errors", "sweeper.planning", "sweeper.store",
         "sweeper.study", "models.cell",
     ),
+    "sweeper.drawn": ("sweeper.errors", "sweeper.planning", "sweeper.store", "sweeper.study"),
     "sweeper.driver": (
         "sweeper.environment", "sweeper.errors", "sweeper.machine", "sweeper.planning",
         "sweeper.provenance", "sweeper.source", "sweeper.store", "sweeper.wording", "models",

@@ -13,7 +13,7 @@ from models.cell.size import Size
 _IN_EVERY_ID = ("network", "objective", "procedure")  # of other roles only numbers above 1 are
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=2**20)  # as many as a study may have
 def cell_id(cell: Cell) -> str:
     """The cell's id, with the digest and the semantics numbers of the names it uses. Raises UnknownName."""
     cell = cell.canonical()

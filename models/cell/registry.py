@@ -193,7 +193,6 @@ DATASETS: dict[str, Entry] = {
 NETWORKS: dict[str, Entry] = {
     "mlp": Entry("models.networks.mlp:HierarchicalMLP", MlpOptions, size=mlp_size),
     "null_mlp": Entry("models.networks.null_mlp:NullMLP", NullMlpOptions, size=null_mlp_size),
-    "mlp_decoder": Entry("models.networks.mlp_decoder:MlpDecoder", MlpDecoderOptions, size=mlp_decoder_size),
     "ladder": Entry(
         "models.networks.ladder:Ladder",
         LadderOptions,
@@ -214,20 +213,6 @@ NETWORKS: dict[str, Entry] = {
         unsmoothable=LADDER_UNSMOOTHABLE,
     ),
     "biva": Entry("models.networks.biva:Biva", BivaOptions, size=biva_size, unsmoothable=BIVA_UNSMOOTHABLE),
-    "pixelcnn": Entry(
-        "models.networks.pixelcnn:PixelCnn",
-        PixelcnnOptions,
-        kinds=BITS,
-        size=pixelcnn_size,
-        unsmoothable=PIXELCNN_UNSMOOTHABLE,
-    ),
-    "pixelcnn_alone": Entry(
-        "models.networks.pixelcnn_alone:PixelCnnAlone",
-        PixelcnnAloneOptions,
-        kinds=BITS,
-        size=pixelcnn_alone_size,
-        unsmoothable=PIXELCNN_UNSMOOTHABLE,
-    ),
     "lstm": Entry(
         "models.networks.lstm:Lstm",
         LstmOptions,
@@ -242,6 +227,21 @@ NETWORKS: dict[str, Entry] = {
         size=language_model_size,
         unsmoothable=LSTM_UNSMOOTHABLE,
     ),
+    "pixelcnn": Entry(
+        "models.networks.pixelcnn:PixelCnn",
+        PixelcnnOptions,
+        kinds=BITS,
+        size=pixelcnn_size,
+        unsmoothable=PIXELCNN_UNSMOOTHABLE,
+    ),
+    "pixelcnn_alone": Entry(
+        "models.networks.pixelcnn_alone:PixelCnnAlone",
+        PixelcnnAloneOptions,
+        kinds=BITS,
+        size=pixelcnn_alone_size,
+        unsmoothable=PIXELCNN_UNSMOOTHABLE,
+    ),
+    "mlp_decoder": Entry("models.networks.mlp_decoder:MlpDecoder", MlpDecoderOptions, size=mlp_decoder_size),
 }
 
 PRIORS: dict[str, Entry] = {

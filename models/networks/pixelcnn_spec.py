@@ -37,7 +37,7 @@ def decoder_layers_option() -> Any:
     """A field `decoder_layers` of a network's options."""
     return option(
         4, "layers of the map from z₁ to the image before its last one: gated ones of `pixelcnn`, hidden ones of "
-        "`mlp_decoder`", unit="layers", low=1, high=100, shape=True, since=5, symbol="decoder layers",
+        "`mlp_decoder`", unit="layers", low=1, high=100, shape=True, since=6, symbol="decoder layers",
         label="layers of the decoder", collapses="high",
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ class PixelOptions(MapOptions):
     decoder_layers: int = decoder_layers_option()
     kernel: str = option(
         "3", "size of the kernels of gated layers, of which what comes later is left out; or one for each layer, from "
-        "the image on, `7-5-3`", check=_odd_sizes, shape=True, since=5,
+        "the image on, `7-5-3`", check=_odd_sizes, shape=True, since=6,
         pattern=r"^[1-9][0-9]{0,6}(-[1-9][0-9]{0,6})*$",
     )  # fmt: skip
 
@@ -97,13 +97,13 @@ class PixelcnnOptions(PixelOptions, BlockOptions, MlpOptions):
 
     latent_maps: int = option(
         1, "maps of the size of an image that z₁ is laid out in for the decoder, for each layer that sees it",
-        unit="maps", low=1, high=4096, shape=True, since=5,
+        unit="maps", low=1, high=4096, shape=True, since=6,
     )  # fmt: skip
     skip: str = skip_option()
     encoder: str = option(
         "resnet", "what q(z₁|x) begins with, before the perceptron of `hidden` units: `resnet`, residual convolutions, "
         "at half the height and width as long as these are even and more than 4; or `mlp`, nothing",
-        choices=("resnet", "mlp"), shape=True, since=5,
+        choices=("resnet", "mlp"), shape=True, since=6,
     )  # fmt: skip
 
     def faults(self) -> dict[str, str]:

@@ -170,11 +170,12 @@ def _over_steps(cells: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
 
 def _begin_branches(groups: Mapping[str, list[Any]], axis: Axis) -> None:
     """Give branches of cells that continue from each other the cold starts with which they begin."""
+    if axis.name != RHO.name:
+        return
     cold = {row.cell: row for rows in groups.values() for row in rows}
     for rows in groups.values():
-        members = [Cell.from_json(row.cell) for row in rows]
-        if axis.name == RHO.name and members[0].procedure.startswith(CONTINUE):
-            starts = dict.fromkeys(cold_start(cell).to_json() for cell in members)
+        if Cell.from_json(rows[0].cell).procedure.startswith(CONTINUE):
+            starts = dict.fromkeys(cold_start(Cell.from_json(row.cell)).to_json() for row in rows)
             rows += [cold[start] for start in starts if start in cold]
 
 

@@ -17,6 +17,7 @@ within a seed are not independent, and adding seeds up would overstate the evide
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -144,8 +145,10 @@ def _width(name: str, theta: Array) -> float | None:
 def _search(shape: Shape, bounds: list[tuple[float, float]], x: Array, y: Array) -> tuple[Array, float, float, float]:
     """Least squares over the shape's own parameters: a grid, then a simplex; b and A follow in closed form."""
 
+    moments = len(y), float(y.mean()), float(y @ y)
+
     def rss(theta: Array) -> float:
-        return float(_least_squares(shape(x, theta[None]), y)[0])
+        return _least_squares_of_one(shape(x, theta[None]), y, *moments)
 
     axes = [np.linspace(low, high, 60 if len(bounds) == 1 else 25) for low, high in bounds]
     starts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(bounds))
@@ -169,6 +172,26 @@ def _least_squares(g: Array, y: Array) -> Array:
         through = np.where(gy > 0, square - gy**2 / gg, square)
     # Where it is allowed the free optimum is the least of all; else the best of the two edges is.
     return np.asarray(np.maximum(np.where(np.isfinite(free), free, np.minimum(through, flat)), 0.0))
+
+
+def _least_squares_of_one(g: Array, y: Array, count: int, mean: float, square: float) -> float:
+    """`_least_squares` of one shape, g: (1, points), to the last bit: a simplex asks for it thousands of times.
+
+    count, mean, square: of y; square is the sum of its squares.
+    """
+    middle, gy, gg = float(g.mean(axis=1)[0]), float((g @ y)[0]), float(np.einsum("ij,ij->i", g, g)[0])
+    spread, common = gg - count * (middle * middle), gy - count * middle * mean
+    if spread != 0:
+        a = common / spread
+        if a >= 0 and mean >= a * middle:
+            free = square - count * mean**2 - common * a
+            if math.isfinite(free):
+                return max(free, 0.0)
+    through = square
+    if gy > 0:  # a division by zero is NaN or infinite, as it is among arrays
+        through -= gy * gy / gg if gg != 0 else math.inf if gy * gy > 0 else math.nan
+    flat = square - count * max(mean, 0.0) ** 2
+    return math.nan if math.isnan(through) else max(min(through, flat), 0.0)
 
 
 def _floor_and_height(g: Array, y: Array) -> tuple[float, float, float]:

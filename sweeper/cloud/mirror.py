@@ -3,6 +3,8 @@
 `pull` brings here what is only there, before a run plans; `push` brings there what is new here, and removes there what
 has gone. Whatever is removed goes after all else is there, and what makes other files count goes last: a row after its
 history and pictures, a record's JSON after its tensors. So a cut anywhere leaves objects that the next run can use.
+Parts, which hold only what rows do, come after the rows, each in place of what it was: whoever reads them there sees
+every row that they show once.
 
 A row that is there already stays, if it is whole: the first commit wins, as between files. One that was the same at
 both ends and is whole here gives way: only a newer schema version changes rows, and adds the columns that they lack.
@@ -20,20 +22,38 @@ from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
 from sweeper.store import Store
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
-from sweeper.store.paths import StorePaths
-from sweeper.store.reading import Stamp, stamp
+from sweeper.store.parts import Parts
+from sweeper.store.paths import PART_FILE, ROW_FILE, StorePaths
+from sweeper.store.reading import Stamp, cell_of, stamp
 from sweeper.store.rows import check_seal
 
-FOLDERS = ("cells", "history", "pictures", "running", "checkpoints", "superseded", "aside", "log", "analysis")
+FOLDERS = (
+    "rows", "cells", "history", "pictures", "running", "checkpoints", "superseded", "aside", "log", "analysis",
+)  # fmt: skip
 FILES = ("store.json", "study.yaml")
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}"
 OBJECT = re.compile(rf"(?:{'|'.join(FILES)})|(?:{'|'.join(FOLDERS)})(?:/{_PART}){{1,3}}")
-EDITED_HERE = ("study.yaml", "log/", "analysis/")  # what a run writes over; else only the schema version changes files
+EDITED_HERE = re.compile(
+    r"study\.yaml|log/.*|analysis/.*|(cells|history)/part-.*"
+)  # what a run writes over; else only the schema version changes files
+PART = re.compile(rf"(cells|history)/(?:{PART_FILE.pattern})")
+ROW = re.compile(rf"(rows/)?(cells|history)/(?:{ROW_FILE.pattern})")  # and a row's history
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Others first, then JSON (a record's; the store's, which makes it one), then rows."""
-    return (2 if name.startswith("cells/") else 1 if name.endswith(".json") else 0), name
+    """Others first, then JSON (a record's; the store's, which makes it one), then rows, then parts."""
+    return (3 if PART.fullmatch(name) else 2 if _is_row(name) else 1 if name.endswith(".json") else 0), name
+
+
+def _is_row(name: str) -> bool:
+    """Whether it is the commit of a cell: a row, of this version of the schema or of an earlier one."""
+    found = ROW.fullmatch(name)
+    return found is not None and found[2] == "cells"
+
+
+def _history(row: str) -> str:
+    """The history that goes with a row."""
+    return row.replace("cells/", "history/")
 
 
 class Mirror:
@@ -72,7 +92,7 @@ class Mirror:
 
     def _fetch(self, name: str, seen: Seen) -> None:
         was, here = self.known.get(name), self._stamp(name)
-        if was and was[0] == seen.mark and (was[1] == here or (here and name.startswith(EDITED_HERE))):
+        if was and was[0] == seen.mark and (was[1] == here or (here and EDITED_HERE.fullmatch(name))):
             return
         if (found := self.bucket.get(name)) is not None:
             self._write(name, *found)
@@ -93,7 +113,7 @@ class Mirror:
         here = self._files()
         changed = sorted((n for n, at in here.items() if n not in self.known or self.known[n][1] != at), key=_order)
         try:
-            for name in [n for n in changed if n.startswith("cells/") and n not in self.known]:
+            for name in [n for n in changed if _is_row(n) and n not in self.known]:
                 if self._taken(name):
                     changed.remove(name)
             for name in changed:
@@ -113,22 +133,25 @@ class Mirror:
         found = self.bucket.get(row)
         if found is None or not _whole(row, found[0]):
             return False
-        stem = row.removeprefix("cells/").removesuffix(".parquet")
-        for name in (f"history/{stem}.parquet", f"pictures/{stem}.png"):
+        stem = row.rpartition("/")[2].removesuffix(".parquet")
+        for name in (_history(row), f"pictures/{stem}.png"):
             if (beside := self.bucket.get(name)) is not None:
                 self._write(name, *beside)
+        before = self.paths.inside(row).read_bytes() if self._stamp(row) else found[0]
         self._write(row, *found)
+        if before != found[0]:
+            Parts(self.paths).show_again(cell_of(stem))
         return True
 
     def _complete(self, name: str) -> bool:
         """Whether what a file refers to is there."""
-        if name.startswith("cells/"):
-            return f"history/{name.removeprefix('cells/')}" in self.known
+        if _is_row(name):
+            return _history(name) in self.known
         tensors = f"{name.removesuffix('.json')}.safetensors"
         return not self.paths.inside(tensors).exists() or tensors in self.known or not name.endswith(".json")
 
     def _send(self, name: str, data: bytes, at: Stamp) -> None:
-        new_row = name.startswith("cells/") and not (name in self.known and _whole(name, data))
+        new_row = _is_row(name) and not (name in self.known and _whole(name, data))
         seen = self.bucket.create(name, data) if new_row else self.bucket.put(name, data)
         if seen is None and not self._taken(name):
             seen = self.bucket.put(name, data)  # the one that is there is damaged
@@ -137,9 +160,11 @@ class Mirror:
 
     def _gone_for_good(self, name: str) -> bool:
         """Whether a file that is no longer here is to go there too: results only once they are superseded there."""
-        kind, _, rest = name.partition("/")
+        kind, _, rest = name.removeprefix("rows/").partition("/")
+        if PART.fullmatch(name):
+            return True
         if kind in ("cells", "history", "pictures"):
-            return f"superseded/{kind}/{rest}" in self.known
+            return f"superseded/{kind}/{rest}" in self.known or (f"rows/{name}" in self.known)
         return kind in ("running", "checkpoints", "log")
 
     def _files(self) -> dict[str, Stamp]:
@@ -174,7 +199,7 @@ class Mirror:
 
 def _whole(row: str, data: bytes) -> bool:
     try:
-        check_seal(data, "cells", row.removeprefix("cells/"))
+        check_seal(data, "cells", row.rpartition("/")[2])
     except StoreNewer:
         return True
     except StoreDamaged:

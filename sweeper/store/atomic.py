@@ -3,10 +3,15 @@
 A file is written under a temporary name that starts with a dot in the same folder (readers of the folder skip it),
 flushed to the disk, and only then given its name: by a hard link where the first writer wins, by a rename where the
 last does. The folder is flushed after that. (Pillai et al., OSDI 2014, for why each of these is needed.)
+
+On a file system without hard links (FAT, exFAT, many network shares and FUSE file systems) a rename takes their place:
+one that fails if the name exists, where the system has that (Linux); else one after a look whether it does. Then of two
+writers at the same moment the last wins, with a whole file.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -18,6 +23,7 @@ from pathlib import Path
 
 from sweeper.errors import StoreUnwritable
 
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
 TEMPORARY = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}\.tmp|\.tmp[0-9A-Za-z]{6}")  # the second: those of safetensors
 
 
@@ -46,7 +52,7 @@ def write_file(path: Path, write: Callable[[Path], object], *, exclusive: bool =
                     os.fsync(file.fileno())
             if exclusive:
                 try:
-                    os.link(temporary, path)
+                    _name_first(temporary, path)
                 except FileExistsError:
                     return False
             else:
@@ -57,6 +63,22 @@ def write_file(path: Path, write: Callable[[Path], object], *, exclusive: bool =
         if durable:
             sync_folder(path.parent)
     return True
+
+
+def _name_first(temporary: Path, path: Path) -> None:
+    """Give a file its name, or raise FileExistsError; its temporary name may stay."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if _renamed(temporary, path, NOREPLACE):
+            return
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(temporary, path)
 
 
 def move(source: Path, target: Path) -> None:
@@ -71,6 +93,49 @@ def move(source: Path, target: Path) -> None:
             return
         sync_folder(target.parent)
         sync_folder(source.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file of the store a further name, unless that name is taken; without hard links, a copy has it.
+
+    Raises StoreUnwritable.
+    """
+    with reported(target), suppress(FileExistsError):
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            write_bytes(target, source.read_bytes(), exclusive=True)
+        sync_folder(target.parent)
+
+
+def exchange(first: Path, second: Path, aside: Path) -> None:
+    """Exchange two folders of one file system, by one call where the system has it (Linux: renameat2).
+
+    Elsewhere the first becomes `aside`, and then `second` the first: whoever looks between the two finds no folder.
+    Raises StoreUnwritable.
+    """
+    with reported(first):
+        sync_folder(second)
+        if not _renamed(first, second, EXCHANGE):
+            os.rename(first, aside)
+            os.rename(second, first)
+            os.rename(aside, second)
+        sync_folder(first.parent)
+
+
+NOREPLACE, EXCHANGE = 1, 2  # of renameat2
+
+
+def _renamed(first: Path, second: Path, how: int) -> bool:
+    """Whether the system renamed a file unless the new name was taken, or exchanged two names, in one call."""
+    try:
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here = -100  # AT_FDCWD: paths are as for this process
+    return bool(call(here, os.fsencode(first), here, os.fsencode(second), how) == 0)
 
 
 def remove(path: Path) -> None:

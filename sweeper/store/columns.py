@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from models.cell import FIELDS, ROLES, options_of_role
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ _DIAGNOSES = [
         "mi_upper", "list<double>", "nats",
         "leave-one-out estimate of the same, on average an upper bound; NaN where q(z_i|x) is known from chains alone, "
         "as above layer 1 of bottom-up inference. With `mutual_information` near `mi_cap` its variance is not finite",
-        null=f"{_NOT_ASKED}, or no layer's q has a density at other samples than its own", since=5,
+        null=f"{_NOT_ASKED}, or no layer's q has a density at other samples than its own", since=6,
     ),
     _column("mi_samples", "int64", "images", "images of the aggregate posterior, N", null=_NOT_ASKED, since=4),
     _column("mi_cap", "double", "nats", "log N: no `mutual_information` exceeds it", null=_NOT_ASKED, since=4),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sweeper.store.atomic import TEMPORARY
 from sweeper.store.paths import ATTEMPT
-from sweeper.store.reading import newest, scan
+from sweeper.store.reading import commits, newest, scan
 from sweeper.store.rows import Damaged
 from sweeper.store.store import Store
 
@@ -44,7 +44,7 @@ def health(store: Store) -> Health:
     """Look at all of a store. Raises StoreNewer, StoreUnwritable."""
     paths = store.paths
     found = _faults(store)
-    rows = newest(scan(paths, paths.cells))
+    rows = newest(commits(paths))
     names = {row.name for several in rows.values() for row in several}
     states = store.states()
     sizes: dict[str, int] = {}
@@ -64,7 +64,7 @@ def health(store: Store) -> Health:
         unfinished=len(paths.subfolders(paths.running, ATTEMPT)),
         superseded=len(scan(paths, paths.superseded_rows("cells"))),
         aside=len(store.quarantined()),
-        histories_alone=sum(row.name not in names for row in scan(paths, paths.history)),
+        histories_alone=sum(row.name not in names for row in commits(paths, "history")),
         states_alone=len(states.keys() - rows.keys()),
         temporary=len(ages),
         temporary_age_s=min(ages, default=None),

@@ -18,7 +18,7 @@ from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable
 from sweeper.store.columns import VOLATILE, comparable
 from sweeper.store.paths import CELL_ID, Committed, StorePaths
 from sweeper.store.pictures import check_png
-from sweeper.store.reading import newest, read_file, scan
+from sweeper.store.reading import commits, newest, read_file
 from sweeper.store.records import copy_record, prune, read_record, record_paths
 from sweeper.store.rows import UNREADABLE, Damaged, upgraded
 from sweeper.store.store import Store
@@ -48,7 +48,7 @@ class Taken:
 def survey(source: Store) -> tuple[list[Committed], list[Damaged]]:
     """The row of each cell that counts among those that are whole, and the files that are not. Raises StoreNewer."""
     rows, damaged = [], []
-    for several in newest(scan(source.paths, source.paths.cells)).values():
+    for several in newest(commits(source.paths)).values():
         for row in several:
             faults = list(_faults(source.paths, row))
             damaged += faults
@@ -70,7 +70,7 @@ def take(target: Store, source: Store, rows: list[Committed], damaged: list[Dama
 
 def _take_row(target: Store, source: StorePaths, row: Committed, taken: Taken) -> None:
     name = row.name
-    here = newest(scan(target.paths, target.paths.cells, row.cell_id)).get(row.cell_id, [])
+    here = newest(commits(target.paths, cell_id=row.cell_id)).get(row.cell_id, [])
     present = next((each for each in here if each.name == name), None)
     if present or (here and not _counts_more(source, row, target.paths, here[0])):
         taken.present += 1

@@ -3,15 +3,18 @@
 
     study.yaml                        the resolved study of the last run
     store.json                        that this folder is a store, and of which version
-    cells/<cell id>-<steps>-<evaluation id>.parquet     a row per finished cell: the commit
-    history/<the same name>           its curves over steps
+    rows/cells/<cell id>-<steps>-<evaluation id>.parquet     a row per finished cell: the commit
+    rows/history/<the same name>      its curves over steps
+    cells/part-<number>.parquet       the rows that count, of many cells: for readers of Parquet (`sweeper.store.parts`)
+    history/part-<number>.parquet     their curves
     pictures/<the same stem>.png      what it draws, where the study asks for pictures
     running/<attempt>/<steps>.safetensors, .json        checkpoints of a running stack
     checkpoints/<cell id>/<steps>.safetensors, .json    kept state of a committed cell
     superseded/ aside/ log/ analysis/ cache/
 
-A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. That of a cell whose schedule ended
-at these steps is `<cell id>-<steps>-<evaluation id>-ended.parquet`. Names are checked before they
+A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. That of a cell whose schedule
+ended at these steps is `<cell id>-<steps>-<evaluation id>-ended.parquet`. Versions of the schema before 5 kept a row's
+file in `cells/` and its curves in `history/`, where they count as those in `rows/` do. Names are checked before they
 become paths, so nothing written by a name can leave the store.
 """
 
@@ -30,6 +33,7 @@ CELL_ID = re.compile(r"[0-9a-f]{8,64}")
 EVALUATION_ID = re.compile(r"[0-9a-f]{4,64}")
 ATTEMPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 ROW_FILE = re.compile(r"([0-9a-f]{8,64})-([0-9]{9,12})-([0-9a-f]{4,64}(?:-ended)?|diverged)\.parquet")
+PART_FILE = re.compile(r"part-([0-9]{6}|[0-9a-f]{16})\.parquet")
 RECORD_FILE = re.compile(r"([0-9]{9,12})\.json")
 REASON = ".reason.json"
 
@@ -130,6 +134,8 @@ class StorePaths:
         self.stop = self.root / ".stop.json"
         self.cells = self.root / "cells"
         self.history = self.root / "history"
+        self.committed = self.root / "rows"
+        self.part_lock = self.root / ".parts.lock"
         self.pictures = self.root / "pictures"
         self.running = self.root / "running"
         self.checkpoints = self.root / "checkpoints"
@@ -142,25 +148,30 @@ class StorePaths:
         self.verified = self.cache / "verified.json"
         self.clock = self.cache / "clock"
         self.mirror = self.cache / "mirror.json"
+        self.drawn = self.cache / "drawn.json"
 
     @property
     def folders(self) -> list[Path]:
         """The folders that a store has from its start, a folder before those in it."""
         return [
-            self.cells, self.history, self.pictures, self.running, self.checkpoints, self.superseded,
+            self.cells, self.history, self.committed, self.rows("cells"), self.rows("history"),
+            self.pictures, self.running, self.checkpoints, self.superseded,
             self.superseded_rows("cells"), self.superseded_rows("history"), self.superseded / "pictures", self.aside,
             self.log, self.failures, self.analysis, self.cache,
         ]  # fmt: skip
 
-    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+    def entries(self, folder: Path, beginning: str = "") -> list[os.DirEntry[str]]:
         """What lies in a folder of the store, by name; nothing if the folder is not there though the store is.
+
+        `beginning`: of the names to be listed [all].
 
         (A store under version control has no empty folders.) Raises StoreUnwritable if the store itself is gone.
         """
         with reported(folder):
             try:
                 with os.scandir(folder) as entries:
-                    return sorted(entries, key=lambda entry: entry.name)
+                    found = [entry for entry in entries if entry.name.startswith(beginning)] if beginning else entries
+                    return sorted(found, key=lambda entry: entry.name)
             except FileNotFoundError:
                 if not self.version.exists():
                     raise
@@ -182,13 +193,38 @@ class StorePaths:
         """The file or folder whose name relative to the root is `name`, its parts joined by `/`."""
         return self.root / name
 
-    def rows(self, kind: str) -> Path:
-        """The folder of `kind`, `cells` or `history`."""
+    def shown(self, kind: str) -> Path:
+        """The folder of `kind`, `cells` or `history`, in which readers of Parquet find every row once."""
         return {"cells": self.cells, "history": self.history}[kind]
 
-    def row(self, kind: str, name: str) -> Path:
-        """The file called `name` in the folder of `kind`, `cells` or `history`."""
+    def rows(self, kind: str) -> Path:
+        """The folder of the commits' files of `kind`, `cells` or `history`."""
+        return self.committed / self.shown(kind).name
+
+    def new_row(self, kind: str, name: str) -> Path:
+        """Where a commit puts its file of `kind`, `cells` or `history`."""
         return self.rows(kind) / name
+
+    def row(self, kind: str, name: str) -> Path:
+        """Where the file of a commit is: among those that readers are shown, if an earlier version put it there."""
+        earlier = self.shown(kind) / name
+        return earlier if earlier.exists() else self.new_row(kind, name)
+
+    def part(self, kind: str, name: str) -> Path:
+        """The part called `name` among those of `kind` that readers are shown."""
+        return self.shown(kind) / name
+
+    def being_made(self, kind: str) -> Path:
+        """Where a folder for readers is made before it takes the place of the one of `kind`, and what that becomes."""
+        return self.root / f".{kind}.new"
+
+    def new_part(self, kind: str, name: str) -> Path:
+        """The part called `name` in the folder of `kind` that is being made."""
+        return self.being_made(kind) / name
+
+    def taken_down(self, kind: str) -> Path:
+        """What the folder of `kind` becomes meanwhile on a system that cannot exchange two folders at once."""
+        return self.root / f".{kind}.before"
 
     def picture(self, row: str) -> Path:
         """The pictures of the cell whose row's file is called `row`. Raises ValueError on a name that is none."""
@@ -196,7 +232,7 @@ class StorePaths:
 
     def superseded_rows(self, kind: str) -> Path:
         """The folder of `kind`, `cells` or `history`, for what a row of more steps has replaced."""
-        return self.superseded / self.rows(kind).name
+        return self.superseded / self.shown(kind).name
 
     def superseded_row(self, kind: str, name: str) -> Path:
         """Where the file called `name` of `kind`, `cells` or `history`, goes when a row of more steps replaces it."""

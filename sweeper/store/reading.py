@@ -1,14 +1,15 @@
-"""Reading a folder of sealed rows into one table, with a cache of what was read before.
+"""Reading all rows that count into one table: from the parts that readers of Parquet are shown, and what these lack.
 
-Row files never change once they have their name, so the cache is keyed on each file's name, size and times, and only
-files that it lacks are read. It is sealed like the rows, lies outside their folder, and may be deleted at any time.
+That is read row by row: what an earlier version wrote, what a commit under way has not shown yet, what a damaged part
+had. Such files never change once they have their name, so a cache of them is keyed on each file's name, size and times,
+and only files that it lacks are read. It is sealed like the rows, and may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import pyarrow.parquet as pq
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
 from sweeper.store.atomic import write_bytes
 from sweeper.store.columns import SCHEMAS
-from sweeper.store.paths import Committed, StorePaths, parse_row
-from sweeper.store.rows import UNREADABLE, Damaged, decode, encode
+from sweeper.store.paths import PART_FILE, Committed, StorePaths, parse_row
+from sweeper.store.rows import UNREADABLE, Damaged, decode, encode, names_in
 
 Stamp = tuple[int, int, int]  # size in bytes, times of last change of content and of entry in ns
 NEW_FILES_CACHED = 20  # fewer are read again each time rather than rewriting the cache
@@ -27,19 +28,32 @@ NEW_FILES_CACHED = 20  # fewer are read again each time rather than rewriting th
 
 def scan(paths: StorePaths, folder: Path, cell_id: str = "") -> list[Committed]:
     """The rows in a folder, or those of one cell, by their names alone, ordered by name. Raises StoreUnwritable."""
-    entries = (entry for entry in paths.entries(folder) if entry.name.startswith(cell_id))
+    entries = paths.entries(folder, cell_id)
     found = (parse_row(folder, entry.name) for entry in entries if entry.is_file(follow_symlinks=False))
     return [committed for committed in found if committed is not None]
 
 
-def newest(rows: list[Committed]) -> dict[str, list[Committed]]:
-    """Rows by cell, the one that counts first: most steps, then the file changed last, then the later name."""
+def commits(paths: StorePaths, kind: str = "cells", cell_id: str = "") -> list[Committed]:
+    """The files of all commits, or of one cell's, by their names alone, ordered by name: see `StorePaths.row`."""
+    earlier = scan(paths, paths.shown(kind), cell_id)
+    rows = scan(paths, paths.rows(kind), cell_id)
+    if not earlier:
+        return rows
+    both = {row.name: row for row in rows} | {row.name: row for row in earlier}
+    return [both[name] for name in sorted(both)]
+
+
+def newest(rows: list[Committed], keep: str | None = None) -> dict[str, list[Committed]]:
+    """Rows by cell, the one that counts first: most steps, then the file changed last, then the later name.
+
+    `keep` names the one that counts among those of most steps: that of the commit under way.
+    """
     cells: dict[str, list[Committed]] = {}
     for row in rows:
         cells.setdefault(row.cell_id, []).append(row)
     for several in cells.values():
         if len(several) > 1:
-            several.sort(key=lambda row: (row.steps, _changed(row.path), row.name), reverse=True)
+            several.sort(key=lambda row: (row.steps, row.name == keep, _changed(row.path), row.name), reverse=True)
     return cells
 
 
@@ -75,17 +89,71 @@ def read_folder(paths: StorePaths, kind: str) -> tuple[pa.Table, list[Damaged]]:
     Needs no lock: a row that is superseded between listing and reading is looked for again. Raises StoreNewer.
     """
     for last in (False, False, True):
-        counted = {rows[0].name: rows[0] for rows in newest(scan(paths, paths.cells)).values()}
+        counted = {rows[0].name for rows in newest(commits(paths)).values()}
         try:
-            return _read(paths, kind, sorted(counted))
+            return _read(paths, kind, counted)
         except FileNotFoundError:
             if last:
                 raise
     raise AssertionError("not reached")
 
 
-def _read(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, list[Damaged]]:
+def _read(paths: StorePaths, kind: str, counted: set[str]) -> tuple[pa.Table, list[Damaged]]:
+    """The rows of the commits of these names."""
     import pyarrow.compute as pc  # its import takes as long as all else that planning needs of pyarrow
+
+    tables, left = [], set(counted)
+    for name in part_names(paths, kind):
+        with suppress(StoreDamaged, OSError):  # its rows are read one by one, and a run makes it again
+            table, rows = read_part(paths.part(kind, name), kind)
+            here = [row for row in rows if row in left]
+            if len(here) < len(rows):
+                table = of_cells(table, [cell_of(row) for row in here])
+            left -= set(here)
+            tables.append(table)
+    rest, damaged = _read_one_by_one(paths, kind, sorted(left)) if left or not tables else (None, [])
+    whole = pa.concat_tables([table for table in (*tables, rest) if table is not None])
+    if tables:
+        whole = whole.take(pc.sort_indices(whole, order_of(kind)))
+    return whole, damaged
+
+
+def part_names(paths: StorePaths, kind: str) -> list[str]:
+    """The names of the parts of `kind` that readers of Parquet are shown, in order."""
+    entries = paths.entries(paths.shown(kind), "part-")
+    return [e.name for e in entries if PART_FILE.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+
+
+def read_part(path: Path, kind: str) -> tuple[pa.Table, tuple[str, ...]]:
+    """A part's table, verified, and the names of the commits in it. Raises StoreDamaged, StoreNewer, OSError."""
+    data = path.read_bytes()
+    try:
+        return decode(data, kind, path.name).replace_schema_metadata(None), names_in(data)
+    except StoreNewer as fault:
+        raise StoreNewer(f"{path}: {fault}") from fault
+
+
+def of_cells(table: pa.Table, cells: Collection[str]) -> pa.Table:
+    """The rows of a table that are of these cells."""
+    if set(table["cell_id"].to_pylist()) <= set(cells):
+        return table
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["cell_id"], value_set=pa.array(sorted(cells), pa.string())))
+
+
+def cell_of(row: str) -> str:
+    """The cell whose commit is called so."""
+    return row.partition("-")[0]
+
+
+def order_of(kind: str) -> list[tuple[str, str]]:
+    """By what a table of `kind` with one commit of each cell is ordered."""
+    return [("cell_id", "ascending")] + [("step", "ascending")] * (kind == "history")
+
+
+def _read_one_by_one(paths: StorePaths, kind: str, names: list[str]) -> tuple[pa.Table, list[Damaged]]:
+    import pyarrow.compute as pc
 
     cached, stamps = _cached(paths, kind)
     tables, damaged, found, fresh = [], [], {}, 0

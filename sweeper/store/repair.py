@@ -9,16 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
-from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
+from sweeper.store.atomic import TEMPORARY, link, move, remove, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
-from sweeper.store.paths import ATTEMPT, CELL_ID, REASON, ROW_FILE, StorePaths
+from sweeper.store.parts import Parts
+from sweeper.store.paths import ATTEMPT, CELL_ID, PART_FILE, REASON, ROW_FILE, StorePaths
 from sweeper.store.pictures import check_png
-from sweeper.store.reading import Stamp, newest, read_file, scan, stamp
+from sweeper.store.reading import Stamp, commits, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
 from sweeper.store.rows import UNREADABLE, Damaged, check_seal, upgraded
 
 Verified = dict[str, Stamp]
 UNVERIFIED: Stamp = (0, 0, 0)
+SHOWN_FILE = re.compile(f"{ROW_FILE.pattern}|{PART_FILE.pattern}")
 
 # A history without a row may be half of a commit: workers live on for a while after their driver was killed.
 GRACE_NS = 10 * 60 * 10**9
@@ -36,17 +38,15 @@ def foreign(name: str) -> str:
 
 
 def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
-    """Move every row but the one that counts out of `cells/`, and its history with it; of one cell, or of all.
+    """Move every row but the one that counts to `superseded/`, and its history with it; of one cell, or of all.
 
-    `keep` names the file that wins among those with most steps (that of the commit under way).
+    `keep`: see `newest`.
     """
-    for several in newest(scan(paths, paths.cells, cell_id)).values():
-        winner = next((row for row in several if row.name == keep and row.steps == several[0].steps), several[0])
-        for row in several:
-            if row is not winner:
-                move(row.path, paths.superseded_row("cells", row.name))
-                move(paths.row("history", row.name), paths.superseded_row("history", row.name))
-                _move_pictures(paths, row.name)
+    for several in newest(commits(paths, cell_id=cell_id), keep).values():
+        for row in several[1:]:
+            move(row.path, paths.superseded_row("cells", row.name))
+            move(paths.row("history", row.name), paths.superseded_row("history", row.name))
+            _move_pictures(paths, row.name)
 
 
 def _move_pictures(paths: StorePaths, row: str) -> None:
@@ -77,57 +77,61 @@ def quarantined(paths: StorePaths) -> list[Damaged]:
 def damaged_rows(
     paths: StorePaths, verified: dict[str, Verified], earlier: list[Path] | None = None
 ) -> Iterator[Damaged]:
-    """Files of `cells/` and `history/` that are torn, altered or missing; `verified` is brought up to date.
+    """Files of commits, and parts, that are torn, altered or missing; `verified` is brought up to date.
 
     Those of other programs, and those that may not be read, are among them as left alone.
 
     A file whose stamp stands in `verified` is not read again. Those with the columns of an earlier schema version are
     added to `earlier`. Raises StoreNewer.
     """
-    seen: set[str] = set()
     for kind in ("cells", "history"):
-        before = verified.get(kind, {})
-        now: Verified = {}
-        for entry in paths.entries(paths.rows(kind)):
-            name = entry.name
-            if name[0] in "._":
-                continue  # readers of the folder skip these
-            if not ROW_FILE.fullmatch(name):
-                yield Damaged(paths.row(kind, name), foreign(name), left_alone=True)
-                continue
-            if not entry.is_file(follow_symlinks=False):
-                yield Damaged(paths.row(kind, name), "not a file of this store, but a link or a folder")
-                continue
-            if kind == "history":
-                seen.add(name)
-            try:
-                now[name] = stamp(entry)
-                if before.get(name) != now[name]:
-                    with open(entry, "rb", buffering=0) as file:
-                        current = check_seal(file.readall(), kind, name)
-                    if not current and earlier is not None:
-                        earlier.append(paths.row(kind, name))
-            except FileNotFoundError:
-                now.pop(name, None)  # superseded meanwhile
-            except StoreNewer as fault:
-                raise StoreNewer(f"{paths.row(kind, name)}: {fault}") from fault
-            except PermissionError as fault:
-                now[name] = UNVERIFIED
-                yield Damaged(paths.row(kind, name), f"{UNREADABLE} ({fault.strerror})", left_alone=True)
-            except (StoreDamaged, OSError) as fault:
-                now.pop(name, None)
-                yield Damaged(paths.row(kind, name), str(fault))
+        before, now = verified.get(kind, {}), Verified()
+        for folder in (paths.shown(kind), paths.rows(kind)):
+            for entry in paths.entries(folder):
+                name, path = entry.name, Path(entry)
+                if name[0] in "._":
+                    continue  # readers of the folder skip these
+                if not (ROW_FILE if folder == paths.rows(kind) else SHOWN_FILE).fullmatch(name):
+                    yield Damaged(path, foreign(name), left_alone=True)
+                    continue
+                if not entry.is_file(follow_symlinks=False):
+                    yield Damaged(path, "not a file of this store, but a link or a folder")
+                    continue
+                try:
+                    now[name] = stamp(entry)
+                    if before.get(name) != now[name]:
+                        with open(entry, "rb", buffering=0) as file:
+                            current = check_seal(file.readall(), kind, name)
+                        if not current and earlier is not None:
+                            earlier.append(path)
+                except FileNotFoundError:
+                    now.pop(name, None)  # superseded meanwhile
+                except StoreNewer as fault:
+                    raise StoreNewer(f"{path}: {fault}") from fault
+                except PermissionError as fault:
+                    now[name] = UNVERIFIED
+                    yield Damaged(path, f"{UNREADABLE} ({fault.strerror})", left_alone=True)
+                except (StoreDamaged, OSError) as fault:
+                    now.pop(name, None)
+                    yield Damaged(path, str(fault))
         verified[kind] = now
-    for name in sorted(verified["cells"].keys() - seen):
+    histories = {row.name for row in commits(paths, "history")}
+    for name in sorted(_rows(verified["cells"]) - histories):
         if paths.row("cells", name).exists():
             yield Damaged(paths.row("history", name), "missing")
 
 
-def repair(paths: StorePaths) -> list[Damaged]:
+def _rows(verified: Verified) -> set[str]:
+    """The names of commits among files that were verified."""
+    return {name for name in verified if ROW_FILE.fullmatch(name)}
+
+
+def repair(paths: StorePaths, parts: Parts) -> list[Damaged]:
     """Finish what a killed run left half done and quarantine what is damaged: only under the lock, before any worker.
 
     A row and its history are one commit: when either is damaged both leave, and the planner sees the cell as missing.
-    Files of an earlier schema version get this one's columns.
+    Files of an earlier schema version get this one's columns. Then the parts have exactly the rows that count; a
+    damaged one is made again, and a copy of it is quarantined.
     """
     raise_version(paths)
     sweep_temporary(paths)
@@ -138,15 +142,18 @@ def repair(paths: StorePaths) -> list[Damaged]:
     before = json.dumps(verified, sort_keys=True)
     earlier: list[Path] = []
     damaged = list(damaged_rows(paths, verified, earlier))
-    for fault in (each for each in damaged if not each.left_alone):
+    broken = [each.path for each in damaged if PART_FILE.fullmatch(each.path.name) and not each.left_alone]
+    for fault in (each for each in damaged if not each.left_alone and each.path not in broken):
         if fault.path.exists() or fault.path.is_symlink():
             quarantine(paths, fault.path, fault.reason)
         kind = fault.path.parent.name
         twin = paths.row("history" if kind == "cells" else "cells", fault.path.name)
         if ROW_FILE.fullmatch(twin.name) and twin.exists():
             quarantine(paths, twin, f"its {'row' if kind == 'cells' else 'history'} was damaged or missing")
+    for path in broken:
+        _set_aside_a_copy(paths, path)
     upgrade(earlier, verified)
-    alone = sorted(verified["history"].keys() - verified["cells"].keys())
+    alone = sorted(_rows(verified["history"]) - verified["cells"].keys())
     now = _clock(paths) if alone else 0
     for name in alone:
         # Of a commit that was killed before its row, or between the two moves of an older row.
@@ -161,11 +168,23 @@ def repair(paths: StorePaths) -> list[Damaged]:
                 _move_pictures(paths, row)
             else:
                 remove(Path(entry))
+    parts.reconcile(broken)
     if json.dumps(verified, sort_keys=True) != before:
         with suppress(StoreUnwritable):
             note = verified | {"schema_version": SCHEMA_VERSION}
             write_bytes(paths.verified, json.dumps(note, sort_keys=True).encode(), durable=False)
     return damaged
+
+
+def _set_aside_a_copy(paths: StorePaths, part: Path) -> None:
+    """Keep what a damaged part was in the quarantine; it stays where readers look until it is made again."""
+    target = paths.quarantined(part)
+    note = {"path": str(part.relative_to(paths.root)), "reason": "damaged; made again from its rows"}
+    write_bytes(paths.reason(target), json.dumps(note).encode())
+    if part.is_file() and not part.is_symlink():
+        link(part, target)
+    else:
+        move(part, target)
 
 
 def raise_version(paths: StorePaths) -> None:
@@ -178,8 +197,8 @@ def raise_version(paths: StorePaths) -> None:
 def upgrade(files: Sequence[Path], verified: dict[str, Verified]) -> None:
     """Give these files this version's columns, one after the other, each replaced as a whole.
 
-    In order of names, so that the folder's first file, whose columns readers of Parquet take for all, comes first. What
-    a kill leaves is read like the rest, and done by the next run.
+    In order of names, so that each folder's first file, whose columns readers of Parquet take for all, comes first.
+    What a kill leaves is read like the rest, and done by the next run.
     """
     for path in sorted(files):
         kind = path.parent.name
@@ -199,8 +218,8 @@ def check(paths: StorePaths) -> list[Damaged]:
     damaged = list(damaged_rows(paths, {}))
     known = {fault.path for fault in damaged}
     for kind in ("cells", "history"):
-        for folder in (paths.rows(kind), paths.superseded_rows(kind)):
-            for committed in scan(paths, folder):
+        for rows in (commits(paths, kind), scan(paths, paths.superseded_rows(kind))):
+            for committed in rows:
                 try:
                     if committed.path not in known:
                         read_file(committed.path, kind)

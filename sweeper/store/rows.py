@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from sweeper.store.paths import row_name
 
 _SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
 _MARK = b"sweeper-seal:"
+_ROWS = re.compile(rb"sweeper-rows:([0-9a-z -]*)\.")
+_PARQUET = b"PAR1"
 _BLANK = b"0" * 64
 UNREADABLE = "not readable"
 
@@ -59,12 +62,18 @@ class Damaged:
         return f"{self.path}: {self.reason}"
 
 
-def encode(table: pa.Table, kind: str, name: str, metadata: Mapping[str, str] | None = None) -> bytes:
+def encode(
+    table: pa.Table, kind: str, name: str, metadata: Mapping[str, str] | None = None, compression: str = "zstd"
+) -> bytes:
     """The bytes of a sealed Parquet file that is to stand under `name` as a file of `kind`."""
-    many = table.num_rows > 1  # of a single row, dictionaries and statistics are only ballast
     buffer = io.BytesIO()
-    with pq.ParquetWriter(
-        buffer, table.schema, compression="zstd", use_dictionary=many, write_statistics=many, write_page_checksum=True
+    with pq.ParquetWriter(  # nearly all values are distinct numbers: dictionaries and statistics are only ballast
+        buffer,
+        table.schema,
+        compression=compression,
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
     ) as writer:
         writer.write_table(table)
         seal = f"{_MARK.decode()}{SCHEMA_VERSION}:{fingerprint(table.schema)}:{_BLANK.decode()}"
@@ -114,7 +123,42 @@ def upgraded(data: bytes, kind: str, name: str) -> bytes:
 
     The rows go on to say under which schema version they were written. Raises StoreDamaged, StoreNewer.
     """
-    return data if check_seal(data, kind, name) else encode(decode(data, kind, name), kind, name)
+    if check_seal(data, kind, name):
+        return data
+    table, names = decode(data, kind, name), _names(data)
+    return encode(table, kind, name) if names is None else encode_part(table, kind, name, names)
+
+
+def encode_part(table: pa.Table, kind: str, name: str, rows: Sequence[str]) -> bytes:
+    """The bytes of a sealed file of several cells, which says in its footer the names of their commits.
+
+    It is written again with every cell that it gets, so its compression is the fastest one.
+    """
+    stems = " ".join(row.removesuffix(".parquet") for row in rows)
+    return encode(table, kind, name, {"rows": f"sweeper-rows:{stems}."}, "lz4")
+
+
+def rows_of_part(path: Path) -> tuple[str, ...]:
+    """The names of the commits in a part, by its footer alone, unverified. Raises StoreDamaged, OSError."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        end = os.pread(file.fileno(), 8, max(size - 8, 0))
+        length = int.from_bytes(end[:4], "little")
+        whole = end[4:] == _PARQUET and length <= size - 8
+        return names_in(os.pread(file.fileno(), length, size - 8 - length) if whole else b"")
+
+
+def names_in(data: bytes) -> tuple[str, ...]:
+    """The names of the commits whose rows are in a part of which these are the bytes. Raises StoreDamaged."""
+    names = _names(data)
+    if names is None:
+        raise StoreDamaged("its footer does not say whose rows it has")
+    return names
+
+
+def _names(data: bytes) -> tuple[str, ...] | None:
+    match = _ROWS.match(data, max(data.rfind(b"sweeper-rows:"), 0))
+    return tuple(f"{stem}.parquet" for stem in match[1].decode().split()) if match else None
 
 
 def _digest(data: bytes | bytearray, blank: tuple[int, int], kind: str, name: str) -> str:

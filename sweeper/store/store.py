@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from sweeper.store import lock, reading, repair
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.checkpoints import Checkpoints
 from sweeper.store.columns import SCHEMA_VERSION, SCHEMAS
+from sweeper.store.parts import Parts, Tables
 from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.rows import Damaged, encode, history_table, row_table
@@ -40,6 +42,7 @@ class Store(Checkpoints, Status):
     def __init__(self, root: Path | str):
         """Use `Store.open` or `Store.create`: this checks nothing."""
         self.paths = StorePaths(root)
+        self.parts = Parts(self.paths)
 
     # --- opening ---
 
@@ -109,12 +112,14 @@ class Store(Checkpoints, Status):
 
     def committed(self) -> dict[str, list[Committed]]:
         """The finished rows of each cell, by file names alone; the first of a cell's is the one that counts."""
-        return reading.newest(reading.scan(self.paths, self.paths.cells))
+        return reading.newest(reading.commits(self.paths))
 
     def commit(
         self, row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], pictures: bytes | None = None
     ) -> bool:
         """Add a finished cell: its history and pictures whole first, then its row. Older rows move to superseded/.
+
+        When this returns, the row is in the folders for readers of Parquet too (`sweeper.store.parts`).
 
         `row` and each of `history` have exactly the columns of `columns.CELL_COLUMNS` and `HISTORY_COLUMNS`; `pictures`
         is a PNG (`sweeper.store.pictures`). Returns
@@ -123,33 +128,52 @@ class Store(Checkpoints, Status):
         """
         name, table = row_table(row)
         histories = history_table(history, row)
-        present = reading.scan(self.paths, self.paths.cells, row["cell_id"])
+        present = reading.commits(self.paths, cell_id=row["cell_id"])
         if any(other.name == name or other.steps > row["step"] for other in present):
             return False
         return self.link(
-            row["cell_id"], name, encode(table, "cells", name), encode(histories, "history", name), pictures
+            row["cell_id"],
+            name,
+            encode(table, "cells", name),
+            encode(histories, "history", name),
+            pictures,
+            {"cells": {name: table}, "history": {name: histories}},
         )
 
-    def link(self, cell_id: str, name: str, row: bytes, history: bytes, pictures: bytes | None = None) -> bool:
+    def link(
+        self,
+        cell_id: str,
+        name: str,
+        row: bytes,
+        history: bytes,
+        pictures: bytes | None = None,
+        tables: Tables = MappingProxyType({}),
+    ) -> bool:
         """Add a row, its history and pictures as the sealed bytes that they are; False if a row of this name is there.
 
-        The history comes first, the row makes all of them count, then the cell's older rows go.
+        The history comes first, the row makes all of them count, then readers of Parquet are shown it, and the cell's
+        older rows go. A kill before it is shown leaves a row that counts and is shown when the next run begins.
+        `tables`: those in the bytes, if they are at hand.
         """
-        write_bytes(self.paths.row("history", name), history)
+        for kind in ("history", "cells"):
+            make_folder(self.paths.rows(kind).parent)  # a store of an earlier version has none
+            make_folder(self.paths.rows(kind))
+        write_bytes(self.paths.new_row("history", name), history)
         if pictures is not None:
             make_folder(self.paths.pictures)  # a store of an earlier version has none
             write_bytes(self.paths.picture(name), pictures)
-        if not write_bytes(self.paths.row("cells", name), row, exclusive=True):
+        if not write_bytes(self.paths.new_row("cells", name), row, exclusive=True):
             return False
         if not self.paths.row("history", name).exists():
             # This process was stopped for so long that a later run took the history for a killed commit's.
-            write_bytes(self.paths.row("history", name), history)
+            write_bytes(self.paths.new_row("history", name), history)
+        self.parts.show(cell_id, name, tables)
         repair.supersede(self.paths, cell_id, keep=name)
         remove(self.paths.failure(cell_id))
         return True
 
     def read_row(self, path: Path, columns: Sequence[str] = ()) -> dict[str, Any]:
-        """The row in one file of `cells/` or `superseded/cells/`, verified: some columns [all; times load pandas].
+        """The row in a commit's file, or in one that was superseded, verified: some columns [all; times load pandas].
 
         Raises StoreDamaged, StoreUnreadable, StoreNewer.
         """
@@ -162,9 +186,16 @@ class Store(Checkpoints, Status):
             raise type(fault)(f"{path}: {fault}") from fault
         return row
 
-    def pictures(self, cell_id: str) -> tuple[bytes, list[str]] | None:
-        """The PNG of the row that counts, and what its rows show; None where there is none that is whole."""
-        present = reading.newest(reading.scan(self.paths, self.paths.cells, cell_id)).get(cell_id)
+    def pictures(
+        self, cell_id: str, committed: Mapping[str, list[Committed]] | None = None
+    ) -> tuple[bytes, list[str]] | None:
+        """The PNG of the row that counts, and what its rows show; None where there is none that is whole.
+
+        `committed`: the rows, if they are at hand [listed], for which a folder is read as often as there are calls.
+        """
+        if committed is None:
+            committed = reading.newest(reading.commits(self.paths, cell_id=cell_id))
+        present = committed.get(cell_id)
         if not present:
             return None
         try:
@@ -203,7 +234,7 @@ class Store(Checkpoints, Status):
         Returns the files that were quarantined, and those that were found and left alone.
         """
         self._make_folders()
-        return repair.repair(self.paths)
+        return repair.repair(self.paths, self.parts)
 
     def check(self) -> list[Damaged]:
         """Every file verified by reading it all, checkpoints too; changes nothing."""

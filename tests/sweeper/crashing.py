@@ -72,6 +72,7 @@ def crash_everywhere(monkeypatch, tmp_path, prepare, act, check, every=1):
             for name in ("link", "replace", "fsync", "unlink", "rename", "mkdir"):
                 patch.setattr(os, name, crashing.wrap(getattr(os, name)))
             patch.setattr(atomic, "open", crashing.open, raising=False)
+            patch.setattr(atomic, "_renamed", crashing.wrap(atomic._renamed))
             try:
                 act(store)
                 finished = True

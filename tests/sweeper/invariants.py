@@ -27,7 +27,7 @@ def check_invariants(study: Tiny, undisturbed: Path, committed: Collection[str] 
     assert set(committed) <= set(store.committed()), "a committed cell is lost"
     assert code == 0
     frame = pandas.read_parquet(store.paths.cells)
-    assert frame["cell_id"].is_unique and len(frame) == len(list(store.paths.cells.iterdir()))
+    assert frame["cell_id"].is_unique and len(frame) == len(list(store.paths.rows("cells").iterdir()))
     assert store.check() == [] and store.quarantined() == [] and temporary_files(store) == []
     assert same(store, undisturbed), "the rows are not those of an undisturbed run"
     assert store.states() == type(store).open(undisturbed).states()

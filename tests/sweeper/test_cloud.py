@@ -85,7 +85,7 @@ def at(study, folder):
 
 
 def rows_there(url):
-    return {name for name in Bucket(url).list() if name.startswith("cells/")}
+    return {name for name in Bucket(url).list() if name.startswith("rows/cells/")}
 
 
 def test_an_url_is_told_from_a_folder_also_as_a_path():
@@ -121,7 +121,7 @@ def test_of_two_machines_the_first_commit_counts_for_both(tiny, service, tmp_pat
     url, study, other = service.url("race"), tiny(train=BRIEF).trained(), tiny(store="other", train=BRIEF)
     other.run()
     ours, theirs = Mirror(Bucket(url), study.store), Mirror(Bucket(url), other.store)
-    rows = lambda folder: {path.name: path.read_bytes() for path in (folder / "cells").iterdir()}  # noqa: E731
+    rows = lambda folder: {path.name: path.read_bytes() for path in (folder / "rows" / "cells").iterdir()}  # noqa: E731
     first, second = rows(study.store), rows(other.store)
     assert first.keys() == second.keys() and first != second  # times differ
     ours.push()
@@ -129,15 +129,15 @@ def test_of_two_machines_the_first_commit_counts_for_both(tiny, service, tmp_pat
     assert rows(study.store) == rows(other.store) == first
     assert other.opened().check() == []
     damaged = sorted(first)[0]
-    Bucket(url).put(f"cells/{damaged}", first[damaged][:-20])
+    Bucket(url).put(f"rows/cells/{damaged}", first[damaged][:-20])
     fresh = Mirror(Bucket(url), tmp_path / "fresh")
     fresh.pull()
     store = Store.open(tmp_path / "fresh")
     assert [fault.path.name for fault in store.repair()] == [damaged]
-    (store.paths.cells / damaged).write_bytes(second[damaged])
-    (store.paths.history / damaged).write_bytes((other.store / "history" / damaged).read_bytes())
+    store.paths.new_row("cells", damaged).write_bytes(second[damaged])
+    store.paths.new_row("history", damaged).write_bytes((other.store / "rows" / "history" / damaged).read_bytes())
     fresh.push()
-    found = Bucket(url).get(f"cells/{damaged}")
+    found = Bucket(url).get(f"rows/cells/{damaged}")
     assert found and found[0] == second[damaged]  # in place of the damaged one
 
 
@@ -148,17 +148,17 @@ def test_what_goes_here_goes_there_but_no_row_that_was_not_superseded(tiny, serv
     mirror.push()
     before = rows_there(url)
     study.run("train.steps=30")
-    lost = sorted((study.store / "cells").iterdir())[0]
+    lost = sorted((study.store / "rows" / "cells").iterdir())[0]
     lost.unlink()
     mirror.push()
     after = rows_there(url)
     assert len(after) == 5 and not before & after  # the sixth, new here and lost, was never there
     assert not any(name.startswith("running/") for name in Bucket(url).list())
-    sorted((study.store / "cells").iterdir())[0].unlink()
+    sorted((study.store / "rows" / "cells").iterdir())[0].unlink()
     mirror.push()
     assert rows_there(url) == after
     mirror.pull()
-    assert {f"cells/{path.name}" for path in (study.store / "cells").iterdir()} == after
+    assert {f"rows/cells/{path.name}" for path in (study.store / "rows" / "cells").iterdir()} == after
     (study.store / "store.json").unlink()
     with pytest.raises(StoreUnwritable):
         mirror.push()
@@ -175,7 +175,7 @@ def test_rows_that_an_upgrade_gave_new_columns_take_the_place_of_those_in_the_bu
     with here.lock():
         assert here.repair() == []
     mirror.push()
-    rows = {name: Bucket(url).get(name)[0] for name in rows_there(url)}
+    rows = {name: Bucket(url).get(name)[0] for name in Bucket(url).list() if name.startswith("cells/")}
     assert rows == {f"cells/{path.name}": path.read_bytes() for path in here.paths.cells.iterdir()}
     assert f'"schema_version": {SCHEMA_VERSION}'.encode() in Bucket(url).get("store.json")[0]
     damaged = here.paths.root / min(rows)
@@ -300,7 +300,7 @@ def test_kills_and_a_lost_working_copy_lose_no_row_of_the_bucket(tiny, sweeper_c
     assert kills >= 0.7 * wanted
     shutil.rmtree(working_copy(url))
     with to_run(Path(url)) as folder:
-        check_invariants(at(study, folder), undisturbed.store, {name[6:].split("-")[0] for name in seen})
+        check_invariants(at(study, folder), undisturbed.store, {name.rpartition("/")[2].split("-")[0] for name in seen})
     injected("SIGKILL of the driver of a run into a bucket", kills)
     injected("its working copy deleted after the kill", lost)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sweeper.analysis import shapes
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import fit_shapes, mean_weights
 from sweeper.analysis.transition import FRACTIONS
@@ -237,3 +238,16 @@ def test_flat_curve_weighs_flat():
 
 def test_too_few_points_are_not_fitted():
     assert fit_shapes([0.8, 0.9, 0.95, 1.0], [3.0, 2.0, 1.0, 0.0], 0.8) == {}
+
+
+def test_one_shape_is_fitted_as_many_are_to_the_last_bit():
+    """With shapes that are constant, zero, falling or not finite, and with values below zero."""
+    rng = np.random.default_rng(0)
+    flat = [np.full(13, value) for value in (0.0, 2.0, np.inf, 1e-200)]
+    kinds = [rng.normal(size=13), *flat, np.linspace(5, 0, 13)]
+    for y in (*rng.normal(size=(20, 13)), np.abs(rng.normal(size=13)), np.zeros(13), np.linspace(0, 5, 13)):
+        for g in (*kinds, *np.abs(rng.normal(size=(20, 13)))):
+            moments = len(y), float(y.mean()), float(y @ y)
+            with np.errstate(invalid="ignore"):
+                many, one = shapes._least_squares(g[None], y)[0], shapes._least_squares_of_one(g[None], y, *moments)
+            assert np.float64(one).tobytes() == many.tobytes() or np.isnan([one, many]).all()

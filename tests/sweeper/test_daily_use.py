@@ -265,7 +265,7 @@ def test_a_merge_of_what_may_not_be_read_says_so_and_takes_the_rest(tiny, sweepe
     """Not damaged, and not the exit code of damage; with the right to read it the same command takes it."""
     study = tiny(cells={"rho": [0.8, 0.9], "seed": 0}, train={"steps": 5})
     study.run()
-    rows = sorted(study.opened().paths.cells.iterdir())
+    rows = sorted(study.opened().paths.rows("cells").iterdir())
     rows[0].chmod(0)
     (kept,) = study.opened().paths.kept(rows[1].name[:24]).glob("*.safetensors")
     kept.chmod(0)

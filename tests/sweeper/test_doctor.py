@@ -106,7 +106,7 @@ def test_every_damaged_file_is_named_and_the_exit_code_is_65(doctor, tmp_path):
         store.save_state(cell_id(number), 500, {"w": np.ones(9, np.float32)}, {})
     paths = [
         store.committed()[cell_id(0)][0].path,
-        store.paths.history / store.committed()[cell_id(1)][0].path.name,
+        store.paths.row("history", store.committed()[cell_id(1)][0].name),
         next(store.paths.kept(cell_id(2)).glob("*.json")),
     ]
     for path in paths:

@@ -148,7 +148,7 @@ def test_damaged_files_of_a_source_are_left_out_and_named_and_all_else_is_taken(
     first = Store.open(two[0])
     torn = first.committed()[cell_id(1)][0].path
     torn.write_bytes(torn.read_bytes()[:-10])
-    flipped = first.paths.history / first.committed()[cell_id(2)][0].path.name
+    flipped = first.paths.row("history", first.committed()[cell_id(2)][0].name)
     data = bytearray(flipped.read_bytes())
     data[100] ^= 1
     flipped.write_bytes(data)

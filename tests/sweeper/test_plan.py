@@ -134,7 +134,7 @@ def test_a_row_with_k_chains_on_all_images_serves_a_study_that_asks_for_some(tin
     on_all, on_some = Evaluation(importance_samples=5), Evaluation(importance_samples=5, importance_images=2000)
     for there, asked, action in ((on_all, "2000", "done"), (on_all, "0", "done"), (on_some, "0", "train")):
         store = Store.create(study.store.with_name(f"{there.id()} {asked}"))
-        (store.paths.cells / row_name(cell_id(cell), 60, there.id())).touch()
+        store.paths.new_row("cells", row_name(cell_id(cell), 60, there.id())).touch()
         (item,) = make_plan(study.load(f"evaluation.importance_images={asked}"), store, HERE).items
         assert item.action == action
 
@@ -153,7 +153,7 @@ def test_why_each_cell_is_to_run(tiny):
     assert whys("train.steps=10") == {("done", 10, 10, "finished")}
     assert whys("train.steps=2000") == {("continue", 20, 2000, "2,000 steps asked, 20 done")}
     assert whys("evaluation.images=30") == {("evaluate", 20, 20, "evaluated with other settings")}
-    for row in study.opened().paths.cells.iterdir():
+    for row in study.opened().paths.rows("cells").iterdir():
         row.unlink()
     assert whys() == {("continue", 20, 20, "stopped at step 20")}
     for name in study.opened().states():

@@ -212,7 +212,9 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tiny, sweeper_command):
         assert run.code == -signal.SIGKILL, run.err
         kills += 1
         found = {
-            path: path.stat().st_mtime_ns for path in (study.store / "cells").iterdir() if path.suffix == ".parquet"
+            path: path.stat().st_mtime_ns
+            for path in (study.store / "rows" / "cells").iterdir()
+            if path.suffix == ".parquet"
         }
         assert files.items() <= found.items()
         files = found

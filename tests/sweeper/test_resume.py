@@ -18,7 +18,7 @@ BRIEF = {"steps": 20}
 
 def files(store):
     """Every row and history file, with what changes when it is written anew."""
-    paths = [*store.paths.cells.iterdir(), *store.paths.history.iterdir()]
+    paths = [*store.paths.rows("cells").iterdir(), *store.paths.rows("history").iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 
@@ -247,7 +247,7 @@ def test_fewer_steps_with_another_evaluation_are_committed(tiny, trained):
 def test_a_torn_row_is_quarantined_named_and_only_its_cell_is_done_again(tiny, trained, sweeper_command):
     study, whole = tiny(train=BRIEF | {"keep": "none"}), tiny(store="whole", train=BRIEF).trained()
     study.run()
-    torn = sorted(study.opened().paths.cells.iterdir())[2]
+    torn = sorted(study.opened().paths.rows("cells").iterdir())[2]
     torn.write_bytes(torn.read_bytes()[:-100])
     trained.clear()
     outcome = study.run()

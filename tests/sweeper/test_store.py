@@ -12,6 +12,7 @@ from store_rows import cell_id, history, row
 import sweeper
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable, StudyError
 from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, SCHEMA_VERSION, Store
+from sweeper.store.parts import Parts
 
 
 @pytest.fixture
@@ -120,7 +121,13 @@ def test_a_history_that_is_not_the_rows_is_refused(store, wrong):
         store.commit(row(1), rows)
 
 
-def test_the_cache_is_used_kept_up_to_date_and_never_needed(store, monkeypatch):
+@pytest.fixture
+def without_parts(monkeypatch):
+    """Rows are read one by one, as in a store of an earlier version."""
+    monkeypatch.setattr(Parts, "show", lambda *_: None)
+
+
+def test_the_cache_is_used_kept_up_to_date_and_never_needed(store, monkeypatch, without_parts):
     for number in range(30):
         store.commit(row(number), history(number))
     first = {kind: sweeper.load(store.paths.root, kind) for kind in ("cells", "history")}
@@ -138,10 +145,12 @@ def test_the_cache_is_used_kept_up_to_date_and_never_needed(store, monkeypatch):
         warm = sweeper.load(store.paths.root, kind)
         store.paths.compacted(kind).unlink()
         pandas.testing.assert_frame_equal(warm, sweeper.load(store.paths.root, kind))
+    assert store.repair() == []
+    pandas.testing.assert_frame_equal(warm, sweeper.load(store.paths.root, kind))
     pandas.testing.assert_frame_equal(sweeper.load(store.paths.root), pandas.read_parquet(store.paths.cells))
 
 
-def test_a_damaged_cache_is_ignored(store):
+def test_a_damaged_cache_is_ignored(store, without_parts):
     for number in range(30):
         store.commit(row(number), [])
     right = store.cells()

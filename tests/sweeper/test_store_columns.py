@@ -54,5 +54,6 @@ PINNED = {
     2: ("ee3acf3be0a7b563", "6beaec4b4051f385"),
     3: ("3c873c89c01b76b8", "6beaec4b4051f385"),
     4: ("20b38c5544248786", "171ee185940e4c34"),
-    5: ("af8519754fde40dc", "40ef39d544fb2916"),  # grows until 0.1.0 is released
+    5: ("11e58401397655bc", "40ef39d544fb2916"),
+    6: ("db0fbc93c4ee2481", "40ef39d544fb2916"),  # grows until 0.1.0 is released
 }

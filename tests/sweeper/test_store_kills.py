@@ -1,5 +1,6 @@
 """A store whose processes are killed, crash or compete: nothing committed is lost, nothing is committed twice."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from store_process import tensors
 from store_rows import cell_id, history, row, temporary_files
 
 from sweeper.errors import StoreInUse, StoreUnwritable
-from sweeper.store import Store
+from sweeper.store import Store, atomic
 
 HERE = Path(__file__).parent
 
@@ -30,6 +31,31 @@ def start(mode, root):
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "store_process.py"), mode, str(root)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def without_links(monkeypatch):
+    """As on FAT, and on many network shares."""
+
+    def refused(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.parametrize("system", ["has a rename that never replaces", "has none"])
+def test_without_hard_links_the_first_commit_stays_all_the_same(store, monkeypatch, tmp_path, system):
+    without_links(monkeypatch)
+    if system == "has none":
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
+    assert store.commit(row(1, 500), history(1, 500))
+    path = store.committed()[cell_id(1)][0].path
+    first = path.read_bytes()
+    assert not atomic.write_bytes(path, b"another's", exclusive=True) and path.read_bytes() == first
+    assert not store.commit(row(1, 500), history(1, 500)) and store.commit(row(1, 1000), history(1, 1000))
+    assert pandas.read_parquet(store.paths.cells)["step"].tolist() == [1000]
+    atomic.link(path := store.committed()[cell_id(1)][0].path, tmp_path / "another name")
+    assert (tmp_path / "another name").read_bytes() == path.read_bytes()
+    assert store.check() == [] and temporary_files(store) == []
 
 
 def test_thirty_sigkills_lose_nothing_that_was_committed(tmp_path):
@@ -94,7 +120,12 @@ def test_a_second_run_is_told_who_holds_the_store_and_a_dead_holder_holds_nothin
     assert not store.paths.lock_info.exists()
 
 
-def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
+@pytest.mark.parametrize("links", [True, False])
+def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path, links):
+    if not links:
+        without_links(monkeypatch)
+        monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
+
     def prepare(root):
         store = Store.create(root)
         store.commit(row(2), history(2))
@@ -116,7 +147,7 @@ def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path):
             store.commit(row(1, 1000), history(1, 1000))
         assert store.read("cells")[0].to_pylist() == [row(1, 1000), row(2)]
         assert len(pandas.read_parquet(store.paths.cells)) == 2
-        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+        assert sorted(os.listdir(store.paths.rows("cells"))) == sorted(os.listdir(store.paths.rows("history")))
         assert temporary_files(store) == []
 
     act = lambda store: store.commit(row(1, 1000), history(1, 1000))  # noqa: E731
@@ -162,7 +193,7 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
             store.commit(row(number), history(number))
         path = store.committed()[cell_id(1)][0].path
         path.write_bytes(path.read_bytes()[:-1])
-        for each in store.paths.history.iterdir():
+        for each in store.paths.rows("history").iterdir():
             os.utime(each, (time.time() - 3600,) * 2)  # no worker is about to commit it
         return store
 
@@ -171,7 +202,7 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
         store.repair()
         assert store.check() == [] and sorted(store.committed()) == [cell_id(0), cell_id(2)]
         assert "cells" in {fault.path.parent.name for fault in store.quarantined()}
-        assert sorted(os.listdir(store.paths.cells)) == sorted(os.listdir(store.paths.history))
+        assert sorted(os.listdir(store.paths.rows("cells"))) == sorted(os.listdir(store.paths.rows("history")))
 
     assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check) >= 5
 
@@ -184,8 +215,8 @@ def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_heal
     real = module.write_bytes
 
     def write(path, data, **options):
-        if path.parent == store.paths.cells:
-            (half,) = store.paths.history.iterdir()
+        if path.parent == store.paths.rows("cells"):
+            (half,) = store.paths.rows("history").iterdir()
             os.utime(half, (time.time() - stopped_s,) * 2)
             with Store.open(store.paths.root).lock():
                 assert Store.open(store.paths.root).repair() == []
@@ -204,7 +235,7 @@ def test_the_history_of_a_commit_that_was_killed_long_ago_is_removed(store, monk
         patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(5, "killed here")))
         with pytest.raises(StoreUnwritable):
             store.commit(row(1), history(1))
-    (half,) = store.paths.history.iterdir()
+    (half,) = store.paths.rows("history").iterdir()
     assert store.repair() == [] and half.exists()
     os.utime(half, (time.time() - 3600,) * 2)
     assert store.repair() == [] and not half.exists()

@@ -69,8 +69,10 @@ def test_where_everything_lies(tmp_path):
     """The layout of a store is a file format: these names stand in stores that exist."""
     paths, row = StorePaths(tmp_path), "0123456789ab-000000500-abcd.parquet"
     lie = {
-        paths.row("cells", row): f"cells/{row}",
-        paths.row("history", row): f"history/{row}",
+        paths.new_row("cells", row): f"rows/cells/{row}",
+        paths.new_row("history", row): f"rows/history/{row}",
+        paths.part("cells", "part-000001.parquet"): "cells/part-000001.parquet",
+        paths.part("history", "part-000001.parquet"): "history/part-000001.parquet",
         paths.picture(row): f"pictures/{row.removesuffix('.parquet')}.png",
         paths.superseded_row("cells", row): f"superseded/cells/{row}",
         paths.superseded_row("history", row): f"superseded/history/{row}",
@@ -86,6 +88,14 @@ def test_where_everything_lies(tmp_path):
     }
     assert {path.relative_to(tmp_path).as_posix() for path in lie} == set(lie.values())
     assert all(path == tmp_path / name for path, name in lie.items())
+
+
+def test_a_commit_of_an_earlier_version_is_found_where_that_put_it(tmp_path):
+    paths, row = StorePaths(tmp_path), "0123456789ab-000000500-abcd.parquet"
+    assert paths.row("cells", row) == paths.new_row("cells", row)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / row).touch()
+    assert paths.row("cells", row) == tmp_path / "cells" / row
 
 
 def test_a_file_is_put_aside_under_a_name_that_is_free(tmp_path):

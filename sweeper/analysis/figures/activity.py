@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import caption, columns, counted, styled
+from sweeper.analysis.figures.page import MAX_LABELS, caption, columns, counted, labelled, styled
 from sweeper.analysis.variants import differing
 
 COLOURS = "cividis"  # even in lightness, so it reads the same in grey
@@ -34,13 +34,14 @@ def activity_data(curve: Curve, cells: pd.DataFrame) -> pd.DataFrame:
 
 def draw_activity(axes: Axes, data: pd.DataFrame, control: str = "rho") -> AxesImage:
     """Heatmap of one curve, top layer on top, the control parameter to the right, the number of active units in each
-    field."""
+    field, unless fields are too many for that."""
     fraction = data.pivot(index="layer", columns=control, values="fraction")
     active = data.pivot(index="layer", columns=control, values="active")
     units = data.groupby("layer")["units"].first()
     names = [f"{layer} (of {units[layer]})" for layer in fraction.index]
+    written = active.to_numpy() if active.shape[1] <= MAX_LABELS else ()
     return _heatmap(
-        axes, fraction.to_numpy(), [[_short(value) for value in row] for row in active.to_numpy()],
+        axes, fraction.to_numpy(), [[_short(value) for value in row] for row in written],
         [f"{value:g}" for value in fraction.columns], names,
     )  # fmt: skip
 
@@ -56,7 +57,7 @@ def activity_by_layer_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Fi
     down = -(-len(panels) // across)
     heights = max(data["layer"].nunique() for _, data in panels) * 0.3 + 0.75
     with styled():
-        figure = Figure(figsize=(max((0.38 * most + 1.2) * across, 4.5), heights * down + 0.5))
+        figure = Figure(figsize=(max((0.38 * min(most, MAX_LABELS) + 1.2) * across, 4.5), heights * down + 0.5))
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.ravel()[len(panels) :]:
             axes.set_visible(False)
@@ -164,7 +165,7 @@ def _heatmap(
         for j, word in enumerate(row):
             dark = np.isfinite(values[i, j]) and values[i, j] < 0.55
             axes.text(j, i, word, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
-    axes.set_xticks(range(len(across)), across)
+    axes.set_xticks(labelled(len(across)), [across[place] for place in labelled(len(across))])
     axes.set_yticks(range(len(down)), down)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -15,6 +15,7 @@ from sweeper.parameters.order import parse_order_parameter
 
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
+MAX_LABELS = 48  # beside each other: more overlap, and take most of the time of a figure
 QUANTITIES = {"elbo": "ELBO (nats)", "bits_per_dim": "bits per dimension"}  # of what is no order parameter
 
 
@@ -69,6 +70,11 @@ def counted(curves: Sequence[Curve]) -> str:
 def _range(numbers: Sequence[int]) -> str:
     ends = sorted({numbers[0], numbers[-1]})
     return "–".join(f"{number:,}" for number in ends)
+
+
+def labelled(count: int) -> range:
+    """Which of `count` places in a row get a label: all, or where they are many, evenly spaced ones."""
+    return range(0, count, -(-count // MAX_LABELS))
 
 
 def columns(count: int, most: int = 3) -> int:

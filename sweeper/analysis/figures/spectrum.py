@@ -13,6 +13,7 @@ from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.page import MARKERS, caption, counted, quantity, styled, wrapped
 
+MAX_MARKERS = 1000  # of a line's faint points drawn one by one: more go into SVG and PDF as one picture
 DEGREES = ("1", "2", "3", "others")  # degree 0 is the mean, which no smoothing changes
 
 
@@ -38,7 +39,10 @@ def draw_spectrum(axes: Axes, data: pd.DataFrame, axis: ControlAxis, names: Sequ
     apart = np.isinf(axis.axis.coordinate(means[control]))
     for index, name in enumerate(names):
         colour, marker = f"C{index % 6}", MARKERS[index % 6]
-        axes.plot(axis(data[control]), data[name], marker, color=colour, alpha=0.35, markersize=3, markeredgewidth=0)
+        axes.plot(
+            axis(data[control]), data[name], marker, color=colour, alpha=0.35, markersize=3, markeredgewidth=0,
+            rasterized=len(data) > MAX_MARKERS,
+        )  # fmt: skip
         axes.plot(axis(means[control][~apart]), means[name][~apart], color=colour)
         axes.plot(axis(means[control][apart]), means[name][apart], "_", color=colour, markersize=8)
         axes.plot([], [], marker=marker, color=colour, label=f"degree {name}" if name.isdigit() else name)

@@ -14,7 +14,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import arrange, caption, quantity, styled, wrapped
+from sweeper.analysis.figures.page import arrange, caption, labelled, quantity, styled, wrapped
 
 SHOWN = ("elbo", "kl_top")
 
@@ -81,7 +81,7 @@ def training_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure | 
                 "pad": 0.02,
             }
             bar = figure.colorbar(ScalarMappable(norm, ListedColormap(shades)), ax=grid, **long)
-            bar.set_ticks(range(len(values)), labels=[f"{value:g}" for value in values])
+            bar.set_ticks(labelled(len(values)), labels=[f"{values[place]:g}" for place in labelled(len(values))])
             bar.ax.tick_params(which="both", length=0)
             end = "" if axis.end is None else f" (dashed black: {axis.end:g}" + (f", {axis.off})" if axis.off else ")")
             bar.set_label(f"{axis.words}{end}")

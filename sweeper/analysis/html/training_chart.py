@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | No
     values = sorted({float(value) for curve in curves for value in curve.control})
     inner = [value for value in values if value != axis.end]
     styles = {value: _style(value, inner) for value in values}
-    lines = {name: part.sort_values("step") for name, part in rows.groupby("cell_id")}
+    lines = _lines(rows.sort_values("step", kind="stable"))
     order = {step: index for index, step in enumerate(kept)}
     ids: list[str] = []
     series = []
@@ -41,20 +42,18 @@ def training_chart(curves: Sequence[Curve], history: pd.DataFrame) -> Block | No
             for seed, name in present.items():
                 ids.append(name)
                 for shown in SHOWN:
-                    points = _points(lines[name], shown, order)
+                    points = _points(lines[name]["step"], lines[name][shown], order)
                     own = {**keys, "quantity": shown, "seed": str(seed)}
                     series.append(
                         {"keys": own, "style": {**style, "faint": True}, "points": points, "cell": len(ids) - 1}
                     )
             if present:
-                mean = (
-                    pd.concat([lines[name] for name in present.values()])
-                    .groupby("step", as_index=False)[list(SHOWN)]
-                    .mean()
-                )
+                several = [lines[name] for name in present.values()]
+                whole = pd.DataFrame({key: np.concatenate([line[key] for line in several]) for key in several[0]})
+                mean = whole.groupby("step", as_index=False)[list(SHOWN)].mean()
                 for shown in SHOWN:
                     own = {**keys, "quantity": shown, "seed": "mean"}
-                    series.append({"keys": own, "style": style, "points": _points(mean, shown, order)})
+                    series.append({"keys": own, "style": style, "points": _points(mean["step"], mean[shown], order)})
     split = ", ".join(sorted(history["split"].unique()))
     thinned = f" One evaluation in {every} is drawn; the history has all." if every > 1 else ""
     return chart(
@@ -99,9 +98,18 @@ def _style(value: float, inner: list[float]) -> Block:
     return {"shade": round(15 * place / max(len(inner) - 1, 1)), "marker": place % 6}
 
 
-def _points(rows: pd.DataFrame, name: str, order: Mapping[int, int]) -> list[list[float | int | None]]:
+def _lines(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Steps and values of each cell, in the order of the rows: arrays, as a frame for each of many cells takes long."""
+    columns = {"step": rows["step"].to_numpy()} | {name: rows[name].to_numpy(np.float64) for name in SHOWN}
+    places = rows.groupby("cell_id").indices
+    return {str(cell): {name: values[at] for name, values in columns.items()} for cell, at in places.items()}
+
+
+def _points(
+    steps: np.ndarray | pd.Series, values: np.ndarray | pd.Series, order: Mapping[int, int]
+) -> list[list[float | int | None]]:
     return [
-        [order[int(step)], rounded(value)]
-        for step, value in zip(rows["step"], rows[name], strict=True)
-        if value is not None and np.isfinite(value)
+        [order[step], rounded(value)]
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True)
+        if math.isfinite(value)
     ]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sweeper.analysis.report import Report
+    from sweeper.drawn import Drawn
     from sweeper.store import Store
     from sweeper.study import Study
 
@@ -40,13 +41,26 @@ def open_store_of_study(path: Path) -> tuple[Study, Store]:
     return settled(load_study(opened.paths.study), opened), opened
 
 
-def show_report(found: Report, store: Store) -> None:
-    """The table of critical values, what else was found, and where everything lies."""
-    from sweeper.cli.words.report import methods_table, report_header, report_lines, report_table
+def show_report(found: Report, store: Store, study: Study) -> None:
+    """The table of critical values, what else was found, and where everything lies; and remember it."""
+    show_drawn(remembered(found, store, study))
 
-    if found.curves and (rows := report_table(found)):
-        show_table(report_header(found), rows)
-    heads, rows = methods_table(found)
-    if rows:
+
+def remembered(found: Report, store: Store, study: Study) -> Drawn:
+    """A report as it is printed, remembered for a run that changes nothing, unless its files could not be written."""
+    from sweeper.cli.words.report import methods_table, report_header, report_lines, report_table
+    from sweeper.drawn import Drawn, note_drawn
+
+    tables = [(report_header(found), report_table(found))] if found.curves else []
+    tables = [(heads, rows) for heads, rows in [*tables, methods_table(found)] if rows]
+    lines, report = report_lines(found, store), found.to_dict()
+    if found.page:
+        note_drawn(study, store, tables, lines, report)
+    return Drawn(tuple(tables), tuple(lines), report)
+
+
+def show_drawn(drawn: Drawn) -> None:
+    """Print it."""
+    for heads, rows in drawn.tables:
         show_table(heads, rows)
-    show_lines(report_lines(found, store))
+    show_lines(drawn.lines)

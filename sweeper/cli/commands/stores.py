@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeper.cli.commands.opening import open_store_of_study, show_report
+from sweeper.cli.commands.opening import open_store_of_study, remembered, show_report
 from sweeper.cli.options import Debug, Json, StorePath, at_home
 from sweeper.cli.output import JSON_VERSION, fail, show, show_json, show_json_line, show_lines
 
@@ -66,9 +66,9 @@ def report(store: StorePath, as_json: Json = False, debug: Debug = False) -> Non
     study, opened = open_store_of_study(store)
     found = write_report(study, opened)
     if as_json:
-        show_json(found.to_dict())
+        show_json(remembered(found, opened, study).report)
     else:
-        show_report(found, opened)
+        show_report(found, opened, study)
     if found.unwritten:
         fail(found.unwritten, 74)
 

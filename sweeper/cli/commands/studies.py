@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.cli.commands.opening import open_study, show_report
+from sweeper.cli.commands.opening import open_study, remembered, show_drawn
 from sweeper.cli.options import Debug, Json, Sets, StoreOption, StudyPath
 from sweeper.cli.output import JSON_VERSION, say, say_at_once, show, show_json, show_lines, show_table
 
@@ -52,12 +52,13 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     from sweeper.cli.progress import Watch
     from sweeper.cli.words.plan import changed_lines, plan_lines, settled_lines
     from sweeper.cli.words.run import STOPPING, failure_lines, unreported_lines
+    from sweeper.drawn import drawn_before
     from sweeper.executors import cluster_at, executor_for
     from sweeper.planning.settled import settled
-    from sweeper.report import write_report
     from sweeper.run import StopRequest, run_study
     from sweeper.store import Store
 
+    again = f"sweeper report {shlex.quote(str(store))}"
     where = cluster_at(loaded, address)
     opened = Store.open(store, create=True)
     asked, loaded = loaded, settled(loaded, opened)
@@ -70,11 +71,18 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     stop = StopRequest(told=lambda: say_at_once(STOPPING))
     outcome = run_study(loaded, opened, lambda plan: executor_for(plan, address), announce, Watch, where, stop, say)
     found: Report | None = None
+    drawn = None if outcome.before.missing else drawn_before(loaded, opened)
     try:
-        found = write_report(loaded, opened)
+        if drawn is None:
+            from sweeper.report import write_report
+
+            found = write_report(loaded, opened)
+            drawn = remembered(found, opened, loaded)
+        elif not as_json:
+            say(f"its report is left as it is, as nothing has changed since ({again} draws it again)")
     except KeyboardInterrupt:
         say("interrupted: the results are whole, their report was not written")
-        say(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+        say(f"next: {again}")
         raise
     except Exception as error:  # the results are safe, and which cells failed is still to be said
         unreported: Exception | None = error
@@ -82,11 +90,11 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
         unreported = None
     if as_json:
         failures = [{"cell_id": f.cell_id, "traceback": f.traceback, "log": f.log} for f in outcome.failures]
-        report = {"failures": failures, "report": found and found.to_dict()}
+        report = {"failures": failures, "report": drawn and drawn.report}
         show_json({"json_version": JSON_VERSION} | outcome.after.to_dict() | report)
-    elif found is not None:
-        show_report(found, opened)
-        show(f"next: sweeper report {shlex.quote(str(opened.paths.root))}")
+    elif drawn is not None:
+        show_drawn(drawn)
+        show(f"next: {again}")
     for line in failure_lines(outcome):
         say(line)
     if unreported is not None:
@@ -95,8 +103,8 @@ def _run(loaded: Study, store: Path, address: str | None, as_json: bool) -> None
     if found is not None and found.unwritten:
         say(f"the results are whole, but {found.unwritten}")
     unfinished = bool(outcome.after.missing or outcome.failures)
-    if unfinished or found is None or found.unwritten:
-        raise typer.Exit(1 if unfinished else 74 if found is not None else getattr(unreported, "exit_code", 1))
+    if unfinished or drawn is None or (found and found.unwritten):
+        raise typer.Exit(1 if unfinished else 74 if drawn is not None else getattr(unreported, "exit_code", 1))
 
 
 def plan(
