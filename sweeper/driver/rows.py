@@ -17,7 +17,8 @@ from models.kernels import elementwise
 from models.stack.stack import Stack
 from sweeper.planning import Job
 from sweeper.provenance import processor, provenance
-from sweeper.store.columns import EVALUATION, LATER_HISTORY, SCHEMA_VERSION
+from sweeper.store.columns import LATER_HISTORY, SCHEMA_VERSION
+from sweeper.store.evaluated_columns import EVALUATION
 
 _MEASURED = ("split", "images", "elbo", "reconstruction", "kl_total", "kl_per_layer", "kl_top", "active_units_one_pass")
 _NOTHING = dict.fromkeys(column.name for column in EVALUATION if column.name != "evaluation_id")

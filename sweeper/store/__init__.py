@@ -1,5 +1,6 @@
 """The store: the truth about what is finished. Files are whole or not there, and one flipped bit is noticed."""
 
+from sweeper.store.column import Column
 from sweeper.store.columns import (
     CELL_COLUMNS,
     CELL_SCHEMA,
@@ -7,7 +8,6 @@ from sweeper.store.columns import (
     HISTORY_SCHEMA,
     SCHEMA_VERSION,
     VOLATILE,
-    Column,
     column_dictionary,
 )
 from sweeper.store.paths import Committed, StorePaths

@@ -13,7 +13,7 @@
     superseded/ aside/ log/ analysis/ cache/
 
 A diverged cell has no evaluation: its file is `<cell id>-<steps>-diverged.parquet`. That of a cell whose schedule
-ended at these steps is `<cell id>-<steps>-<evaluation id>-ended.parquet`. Versions of the schema before 5 kept a row's
+ended at these steps is `<cell id>-<steps>-<evaluation id>-ended.parquet`. Versions of the schema before 6 kept a row's
 file in `cells/` and its curves in `history/`, where they count as those in `rows/` do. Names are checked before they
 become paths, so nothing written by a name can leave the store.
 """

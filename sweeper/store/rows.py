@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeper.errors import StoreDamaged, StoreNewer
+from sweeper.store.column import DIVERGED
 from sweeper.store.columns import (
     CELL_COLUMNS,
-    DIVERGED,
     FINGERPRINTS,
     FINGERPRINTS_BY_VERSION,
     LATER_HISTORY,
