@@ -343,7 +343,7 @@ def test_where_a_kl_is_analytic_it_is_the_mean_of_the_sampled_term(network, imag
     stack = Stack(cells_of("network", network, 1, precision="float64"), images)
     stack.train(20)
     x = seen(network, images, 1)
-    chains = 2500 if network in CONVOLUTIONAL else 20_000
+    chains = 2500 if network in (*CONVOLUTIONAL, "pixelcnn") else 20_000
     noise = [torch.randn(1, chains, 1, units, dtype=torch.float64) for units in stack.network.latents]
     with torch.no_grad():
         for layer in stack.network.terms(stack.params, x, noise).layers:

@@ -111,7 +111,7 @@ def test_readers_see_every_cell_once_while_it_is_committed_and_extended(store, s
 
 
 def test_a_crash_at_any_call_leaves_readers_every_row_that_was_acknowledged_once(
-    monkeypatch, tmp_path, injected, small
+    monkeypatch, tmp_path, injected, small, times
 ):
     def prepare(root):
         store = Store.create(root)
@@ -129,8 +129,8 @@ def test_a_crash_at_any_call_leaves_readers_every_row_that_was_acknowledged_once
         assert set(plain(store, "history")) == set(committed(store)) and temporary_files(store) == []
 
     act = lambda store: store.commit(row(1, 1000), history(1, 1000))  # noqa: E731
-    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, act, check)
-    assert crashes >= 20
+    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, act, check, every=times(2, 1, 1))
+    assert crashes >= times(10, 20, 20)
     injected("crashes at a call of the system, in putting rows into parts", crashes)
 
 
@@ -247,7 +247,7 @@ def test_many_files_of_an_earlier_version_become_parts(old, monkeypatch, at_once
 
 @pytest.mark.fault
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_crash_at_any_call_of_that_loses_nothing(old, monkeypatch, tmp_path, injected, at_once):
+def test_a_crash_at_any_call_of_that_loses_nothing(old, monkeypatch, tmp_path, injected, times, at_once):
     if not at_once:
         monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
     (old.paths.cells / "notes.txt").unlink()
@@ -265,8 +265,10 @@ def test_a_crash_at_any_call_of_that_loses_nothing(old, monkeypatch, tmp_path, i
         shutil.copytree(old.paths.root, root)
         return Store.open(root)
 
-    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check)
-    assert crashes >= 30
+    crashes = crash_everywhere(
+        monkeypatch, tmp_path, prepare, lambda store: store.repair(), check, every=times(4, 1, 1)
+    )
+    assert crashes >= times(7, 30, 30)
     injected("crashes at a call of the system, in making parts of an earlier version's rows", crashes)
 
 
