@@ -148,8 +148,8 @@ def test_an_image_needs_both_layers(images):
         ({"hidden": "9-8/7"}, "two sizes"),
         (
             {"activation": "relu"},
-            "activation is an option of network mlp or null_mlp or ladder or pixelcnn or mlp_decoder: network two_level "
-            "has none",
+            "activation is an option of network mlp or null_mlp or ladder or pixelcnn or mlp_decoder: "
+            "network two_level has none",
         ),
         ({"objective": "ou", "rho": 0.9}, "never smoothed and sees z₂ itself"),
     ],
