@@ -229,6 +229,7 @@ def test_a_second_interrupt_is_raised_at_once_and_ends_no_process(tiny, number):
     assert study.opened().holder() is None
 
 
+@pytest.mark.slow
 def test_a_script_trains_over_ray_and_has_its_environment_back(tiny):
     study = told(tiny(run={"executor": "ray", "workers": 2})) | {"train": {"steps": 20}}
     store = tiny().store
