@@ -189,7 +189,7 @@ def test_a_warning_before_the_limit_writes_checkpoints_and_requeues_and_the_job_
     job.send_signal(signal.SIGUSR1)  # to the batch shell alone, as --signal=B: has it
     assert job.wait(PATIENCE_S) == 128 + signal.SIGUSR1, slurm.log.read_text()
     said = slurm.log.read_text()
-    assert "checkpoints are being written" in said and "back into the queue" in said
+    assert "stopping: writing checkpoints" in said and "back into the queue" in said
     assert slurm.asked == ["scontrol requeue 42"]
     (record,) = study.opened().running()
     assert 0 < record.step < 1500
