@@ -95,7 +95,7 @@ class Peer:
         self.smoothing = [jnp.asarray(given[f"smoothing/{i}"]) for i in range(int(given["layers"]) - 1)]
         self.adam = optax.adam(float(given["learning_rate"]))
         self.state = jax.vmap(self.adam.init)(self.params)
-        self.key = jax.random.key(0, impl="rbg")  # meant for speed, unlike the default, which is meant to be split freely
+        self.key = jax.random.key(0, impl="rbg")  # meant for speed
 
     def check(self) -> list[float]:
         """The objective of every cell at what the file holds."""
