@@ -57,7 +57,7 @@ class TextOptions:
     )  # fmt: skip
     vocabulary: int = option(
         0, "symbols that there are: the end, one for unknown ones, and the commonest of the training sentences that "
-        "are not left out; has to be said", unit="symbols", low=0, high=1 << 24, shape=True, since=7,
+        "are not left out; has to be said", unit="symbols", low=MIN_VOCABULARY, high=1 << 24, shape=True, since=7,
     )  # fmt: skip
     label_before_tab: str = option(
         "no", "whether each line begins with a label and a tab, which are left out", choices=YES_NO, shape=True,
@@ -78,10 +78,9 @@ class TextOptions:
         found = {}
         if not self.corpus:
             found["corpus"] = "corpus is missing: with data text it is the name of a folder in $SWEEPER_DATA/text"
-        if self.vocabulary < MIN_VOCABULARY:
-            said = f", got {self.vocabulary}" if self.vocabulary else ""
+        if not self.vocabulary:
             found["vocabulary"] = (
-                f"vocabulary should be at least {MIN_VOCABULARY} with data text, the end symbol and two others{said} "
-                "(`sweeper doctor` says how many symbols a text has)"
+                "vocabulary is missing: with data text it is the number of symbols, the end and the unknown one among "
+                "them (`sweeper doctor` says how many a text has)"
             )
         return found

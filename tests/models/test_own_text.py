@@ -186,7 +186,7 @@ def test_a_cell_knows_its_shape_and_size_without_the_files(monkeypatch, tmp_path
 
 def test_a_cell_has_to_say_its_text_and_others_cannot():
     """Options of `text` are refused on other data sets, and are none of theirs."""
-    for missing, why in (("corpus", "corpus is missing"), ("vocabulary", "vocabulary should be at least 3")):
+    for missing, why in (("corpus", "corpus is missing"), ("vocabulary", "vocabulary is missing")):
         with pytest.raises(CellError, match=why):
             Cell(**{name: value for name, value in CELL.items() if name != missing})
     for digits in ("abc", "0" * 15 + "G", 1234567890123456 * 10):

@@ -14,6 +14,7 @@ import sweeper
 from models.cell import DATASETS, cell_id
 from models.data import data_of
 from sweeper.analysis.curves import select
+from sweeper.analysis.report import analyse
 from sweeper.cli.words.doctor import doctor_lines
 from sweeper.cli.words.plan import plan_table
 from sweeper.doctor import examine
@@ -22,7 +23,6 @@ from sweeper.merge import merge
 from sweeper.parameters.control import axis_of
 from sweeper.planning import make_plan
 from sweeper.refine.lines import lines_of
-from sweeper.report import make_report
 from tests.sweeper.faulty_procedure import planted
 from tests.sweeper.test_resume import Killed, killed_at
 
@@ -30,7 +30,7 @@ SIZES = {"train": 40, "validation": 8, "test": 8}
 CELLS = {
     "data": "text", "corpus": "letters", "corpus_digest": None, "max_tokens": 5, "vocabulary": 5, "network": "lstm",
     "likelihood": "categorical", "latents": "2", "hidden": "4", "embedding": 3, "objective": "vae", "rho": None,
-    "smoothing_samples": None, "kl_weight": [0.5, 1], "batch_size": 8,
+    "smoothing_samples": None, "kl_weight": [0.5, 1], "batch_size": 8, "seed": 0,
 }  # fmt: skip
 EVALUATION = {"images": 0, "importance_samples": 3, "validation_images": 8}
 
@@ -137,14 +137,15 @@ def test_two_texts_in_a_study_are_two_data_sets_everywhere(text, write, tmp_path
     assert set(found["data"]) == {"text letters", "text others"} and set(found["variant"]) == {""}
 
     merged = merge(tmp_path / "merged", [study.store])
-    assert [(each.added, each.states) for each in merged.sources] == [(8, 8)] and len(rows) == 8
+    assert [(each.added, each.states) for each in merged.sources] == [(4, 4)] and len(rows) == 4
     study.run("evaluation.seed=1")
     assert len(study.opened().cells()) == len(rows)
     for corpus, letters in (("letters", "abcd"), ("others", "wxyz")):
         model = sweeper.load_model(tmp_path / "merged", next(n for n in rows if rows[n]["corpus"] == corpus))
         assert set(model.dataset.symbols) == set(letters) and model.data("test").shape == (9, 6)
-    report = make_report(study.load("analysis.control=kl_weight", "analysis.reference=0.5"), study.opened())
-    assert {curve.data for curve in report.curves} == {"text letters", "text others"}
+    report = analyse(study.opened().cells(), study.opened().history(), study_name="two", axis=axis, reference=0.5)
+    assert {curve.label for curve in report.curves} == {line.label for line in lines} and report.methods is not None
+    assert sorted(set(report.methods["data"])) == ["text letters", "text others"]
 
 
 def test_what_a_run_leaves_out_is_said_and_a_batch_larger_than_the_text_refused(text, write, monkeypatch):
