@@ -98,8 +98,7 @@ class TrainedModel:
     ):
         self.cell, self.step, self.device = cell, step, torch.device(device)
         self.dtype = torch.float64 if cell.precision == "float64" else torch.float32
-        entry = find("data", cell.data)
-        shape: Shape = ImageShape(1, 1, features) if features else entry.shape or self.dataset.shape
+        shape: Shape = ImageShape(1, 1, features) if features else cell.data_shape or self.dataset.shape
         self._shape, self.features = shape, shape.features
         like = torch.empty((), dtype=self.dtype, device=self.device)
         begun = np.full(shape.vocabulary if isinstance(shape, SequenceShape) else self.features, 0.5)
@@ -114,12 +113,12 @@ class TrainedModel:
             self._params[parameter.name] = torch.tensor(found)[None].to(self.device, self.dtype)
 
     def __repr__(self) -> str:
-        return f"<{self.cell.architecture} on {self.cell.data}, ρ = {self.cell.rho:g}, {self.step:,} steps>"
+        return f"<{self.cell.architecture} on {self.cell.data_words}, ρ = {self.cell.rho:g}, {self.step:,} steps>"
 
     @cached_property
     def dataset(self) -> Dataset:
         """The data set that the cell names. Raises `models.data.DataMissing`, `models.data.DataCorrupt`."""
-        return models.data.load(self.cell.data)
+        return models.data.data_of(self.cell)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -10,9 +10,10 @@ import platform
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -124,23 +125,38 @@ def _mode(path: Path) -> str | None:
 
 
 def _data() -> list[dict[str, Any]]:
-    """Each data set, its decoded images verified by their digest; nothing is downloaded."""
+    """Each data set, its decoded images verified by their digest; nothing is downloaded. Of texts of the user's own,
+    which have no registered digest, what a study has to say of each."""
     from models.cell.registry import DATASETS
-    from models.data import DataCorrupt, DataMissing, load
+    from models.data.own_text import NONE_HERE, corpora, described
+
+    registered = [name for name, entry in DATASETS.items() if not entry.declared()]
+    found = [_looked_at(name, "verified", partial(_loaded, name)) for name in registered]
+    found += [_looked_at(f"text {name}", "found", partial(described, name)) for name in corpora()]
+    return found if len(found) > len(registered) else [*found, {"name": "text", "state": "missing", "why": NONE_HERE}]
+
+
+def _loaded(name: str) -> str:
+    """Load a data set, of which there is nothing to say then."""
+    from models.data import load
+
+    load(name)
+    return ""
+
+
+def _looked_at(name: str, state: str, look: Callable[[], str]) -> dict[str, Any]:
+    """A data set and its `state`, with what `look` says; other states where that raises."""
+    from models.data import DataCorrupt, DataMissing
     from models.data.sources import offline
 
-    found = []
-    for name in DATASETS:
-        state, why = "verified", ""
-        try:
-            with offline():
-                load(name)
-        except DataMissing as fault:
-            state, why = "missing", str(fault)
-        except (DataCorrupt, OSError) as fault:
-            state, why = "damaged", str(fault)
-        found.append({"name": name, "state": state, "why": why})
-    return found
+    try:
+        with offline():
+            why = look()
+    except DataMissing as fault:
+        state, why = "missing", str(fault)
+    except (DataCorrupt, OSError) as fault:
+        state, why = "damaged", str(fault)
+    return {"name": name, "state": state, "why": why}
 
 
 def _disk(store: Path | None) -> list[dict[str, Any]]:

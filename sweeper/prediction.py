@@ -186,7 +186,7 @@ def _stack(study: Study, store: Store, name: str, **changes: str) -> Stack:
 
     cell = next(cell for cell in study.cells if cell_id(cell) == name)
     tensors, _ = store.load_state(name)
-    stack = Stack([replace(cell, **changes)], models.data.load(cell.data))
+    stack = Stack([replace(cell, **changes)], models.data.data_of(cell))
     with torch.no_grad():
         for key, parameter in stack.params.items():
             if f"param/{key}" not in tensors:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sweeper.driver import SIGNALS, Assignment, Executor, Jobs
 from sweeper.errors import DataMissing, Interrupted, StudyError, SweeperError
@@ -24,6 +25,9 @@ from sweeper.store import Damaged, Failure, Store
 from sweeper.store.atomic import write_bytes
 from sweeper.study import Study
 from sweeper.wording import last_line
+
+if TYPE_CHECKING:
+    from models.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ def run_study(
             plan = make_plan(study, store, here)
         announce(plan, damaged)
         if plan.missing:
-            fetch_data(plan)
+            fetch_data(plan, say)
             if where is None and plan.device == "cuda":
                 _try_gpu()
             run_id = secrets.token_hex(6)
@@ -214,24 +218,30 @@ def _finished(store: Store) -> dict[str, float]:
     }
 
 
-def fetch_data(plan: Plan) -> None:
+def fetch_data(plan: Plan, say: Callable[[str], object] = lambda line: None) -> None:
     """Load every data set once here, so that a missing or unfit one ends the run before any training.
 
-    Raises DataMissing, or StudyError where cells ask of a data set what it does not have.
+    `say` is told what was left out of one. Raises DataMissing, or StudyError where cells ask of a data set what it does
+    not have.
     """
     from models.cell import unfit
-    from models.data import DataCorrupt, load
+    from models.data import DataCorrupt, data_of
     from models.data import DataMissing as Missing
 
-    for name in sorted({item.cell.data for item in plan.missing}):
+    by_data: dict[tuple[str, Any], list[Cell]] = {}
+    for item in plan.missing:
+        by_data.setdefault((item.cell.data_words, item.cell.options("data")), []).append(item.cell)
+    for (name, _), cells in sorted(by_data.items(), key=lambda each: each[0][0]):
         try:
-            data = load(name)
+            data = data_of(cells[0])
         except (Missing, DataCorrupt, OSError) as fault:
             raise DataMissing(str(fault)) from fault
-        cells = [item.cell for item in plan.missing if item.cell.data == name]
+        for note in data.notes:
+            say(note)
         largest = max(cell.batch_size for cell in cells)
         if largest > len(data.train):
-            raise StudyError(f"batch_size {largest}: {name} has {len(data.train)} training images")
+            what = "sentences" if data.kind == "tokens" else "images"
+            raise StudyError(f"batch_size {largest}: {name} has {len(data.train)} training {what}")
         for likelihood in sorted({cell.likelihood for cell in cells}):
             if why := unfit(likelihood, name, data.kind):
                 raise StudyError(why)

@@ -175,7 +175,7 @@ def test_the_studies_shown_are_studies(tmp_path):
     for block in blocks("study.md", "yaml"):
         (tmp_path / "shown.yaml").write_text(block, encoding="utf-8")
         counts.append(len(load_study(tmp_path / "shown.yaml").cells))
-    assert counts == [36, 12, 15, 18, 27]
+    assert counts == [36, 12, 15, 18, 5, 27]
 
 
 def test_the_tutorials_ten_lines_draw_the_transition(tmp_path, monkeypatch, capsys):

@@ -198,10 +198,27 @@ class _Cell:
         return sizes
 
     @property
+    def data_shape(self) -> Shape | None:
+        """Of what its data set holds; None where that is not known."""
+        entry = self._layout.entries.get("data")
+        if entry is None:
+            return None
+        return getattr(self.options("data"), "shape", entry.shape) if entry.declared() else entry.shape
+
+    @property
     def image_shape(self) -> ImageShape | None:
         """Of its data set's images; None where that is not known, or the data are no images."""
-        entry = entry_of("data", self.data)
-        return entry.shape if entry is not None and isinstance(entry.shape, ImageShape) else None
+        shape = self.data_shape
+        return shape if isinstance(shape, ImageShape) else None
+
+    @property
+    def data_words(self) -> str:
+        """The data set in words: `mnist`, `text yahoo`."""
+        entry = self._layout.entries.get("data")
+        if entry is None or not entry.declared():
+            return str(self.data)
+        words: str = self.options("data").words(self.data)
+        return words
 
     @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:

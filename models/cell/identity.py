@@ -17,7 +17,7 @@ _IN_EVERY_ID = ("network", "objective", "procedure")  # of other roles only numb
 def cell_id(cell: Cell) -> str:
     """The cell's id, with the digest and the semantics numbers of the names it uses. Raises UnknownName."""
     cell = cell.canonical()
-    numbers = {role: find(role, getattr(cell, role)).semantics for role in ROLES if role != "data"}
+    numbers = {role: find(role, getattr(cell, role)).semantics for role in ROLES}
     semantics = {role: number for role, number in numbers.items() if role in _IN_EVERY_ID or number > 1}
     return cell.id(find("data", cell.data).digest, semantics)
 
@@ -29,7 +29,7 @@ def cell_size(cell: Cell) -> Size:
         find("objective", cell.objective)
         if network.size is None:
             raise UnknownName(f"network: {cell.network} does not say what a cell of it needs")
-        images = find("data", cell.data).shape or ImageShape(1, 1, 0)
+        images = cell.data_shape or ImageShape(1, 1, 0)
         size = network.size(cell, images)
         for part in (find("prior", cell.prior), find("posterior", cell.posterior)):
             size += part.size(cell, images) if part.size is not None else Size(0, 0, 0)

@@ -17,6 +17,7 @@ from models.cell.fields import Option, options_of
 from models.cell.image_shape import ImageShape
 from models.cell.sequence_shape import SequenceShape, Shape
 from models.cell.size import Size
+from models.cell.text_options import TextOptions
 from models.likelihoods.spec import (
     GaussianOptions,
     LogisticMixtureOptions,
@@ -65,7 +66,8 @@ class Entry:
       It may also have `faults()` and `conflicts(cell)`, a sentence for each option that does not go with the part's
       others, or with the cell's other parts; `canonical()` and `idle(cell)`, options without effect at their default;
       and `refused`, by name why it has not an option that other parts of its role have.
-    - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content.
+    - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content. A data set with
+      options checks its content itself, and its options have the `shape` of it and its name in `words`.
     - `shape`: of a data set's images; `kind`: of its values, `models.data.dataset.Dataset.kind`; `validation`, `test`:
       images in these splits (None, "", 0: not known).
     - `kinds`: of a likelihood, the kinds of values that it is for. A cell with data of another kind is refused when it
@@ -188,6 +190,7 @@ DATASETS: dict[str, Entry] = {
         validation=1_959,
         test=2_024,
     ),
+    "text": Entry("models.data.own_text:load", TextOptions, kind="tokens"),
 }
 
 NETWORKS: dict[str, Entry] = {

@@ -29,6 +29,7 @@ class Dataset:
     - `shape`: of the image that a row holds.
     - `probabilities`: False where the values are no probabilities but the data themselves, of 256 levels: networks see
       value / 255.
+    - `notes`: what a run says of how it was read, a line each.
 
     Raises ValueError where the arrays do not fit together.
     """
@@ -40,6 +41,7 @@ class Dataset:
     levels: int
     shape: Shape
     probabilities: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check types, shapes and values, and make the arrays read-only."""
@@ -101,8 +103,12 @@ class Dataset:
         """SHA-256, 64 hexadecimal digits, of levels (and that they are no probabilities), image shape, and each split's
         name, type, shape and bytes.
 
-        Part of every cell's id; the name is not part of the digest.
+        Part of every cell's id; neither the name nor the notes are part of the digest.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         described = [[split, array.dtype.newbyteorder("<").str, array.shape] for split, array in self.splits()]
         digest = hashlib.sha256(canonical_json(self._header() | {"splits": described}).encode())
         for _, array in self.splits():

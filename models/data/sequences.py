@@ -28,7 +28,7 @@ class Sequences(Dataset):
     """Sequences as rows: arrays (sequences, shape.length) of the smallest of uint8, int16 and int32 for the vocabulary.
 
     - `symbols`: the names of symbols 1, 2, …; symbol 0 is the end.
-    - `levels`, `probabilities`: not used.
+    - `levels`, `probabilities`: not used; `notes` as of any data set.
 
     Raises ValueError where the arrays do not fit, or a row has no end.
     """
@@ -91,7 +91,12 @@ def dtype_of(vocabulary: int) -> np.dtype[Any]:
 
 
 def sequences(
-    name: str, splits: Mapping[str, Sequence[Sequence[str]]], symbols: Sequence[str], length: int, unknown: str = ""
+    name: str,
+    splits: Mapping[str, Sequence[Sequence[str]]],
+    symbols: Sequence[str],
+    length: int,
+    unknown: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Sequences:
     """The data set of these sequences of symbols.
 
@@ -122,4 +127,4 @@ def sequences(
             rows[place, : len(row)] = row
         arrays[split] = rows
     train, validation, test = (arrays[split] for split in SPLITS)
-    return Sequences(name, train, validation, test, levels=0, shape=shape, symbols=tuple(symbols))
+    return Sequences(name, train, validation, test, levels=0, shape=shape, symbols=tuple(symbols), notes=notes)

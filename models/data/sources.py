@@ -79,18 +79,22 @@ def offline() -> Iterator[None]:
         _offline.reset(before)
 
 
-def locate(folder: str, file: str, url: str = "", sha256: str = "") -> Path:
+def folders(name: str) -> list[Path]:
+    """Where files of the folder `name` may lie: in `$SWEEPER_DATA`, if it is set, then in the cache."""
+    given = os.environ.get("SWEEPER_DATA")
+    return [*([expanded(given) / name] if given else []), cache_folder() / name]
+
+
+def locate(folder: str, file: str, url: str = "", sha256: str = "", alternative: str = "") -> Path:
     """Path of `file` in `folder` of `$SWEEPER_DATA` or of the cache, else downloaded from `url` into the cache.
 
-    `sha256` is that of the file's bytes at `url`. Raises DataMissing where there is none, and the download fails or no
-    `url` is known.
+    `sha256` is that of the file's bytes at `url`; `alternative`: another name that it may have here. Raises DataMissing
+    where there is none, and the download fails or no `url` is known.
     """
-    given = os.environ.get("SWEEPER_DATA")
-    places = [expanded(given) / folder] if given else []
-    places.append(cache_folder() / folder)
-    for place in places:
-        if (place / file).is_file():
-            return place / file
+    places = folders(folder)
+    for path in (place / name for place in places for name in (file, alternative) if name):
+        if path.is_file():
+            return path
     why = "it cannot be downloaded over https"
     if url and _offline.get():
         why = f"else it is downloaded from {url}"
@@ -101,8 +105,10 @@ def locate(folder: str, file: str, url: str = "", sha256: str = "") -> Path:
             return download(url, places[-1] / file, sha256)
         except OSError as fault:
             why = f"downloading {url} failed: {' '.join(str(fault).split())}"
-    first = f"$SWEEPER_DATA/{folder}/{file} (SWEEPER_DATA is {given or 'not set'})"
-    raise DataMissing(f"no {folder}/{file}: put it at {first} or at {places[-1] / file}; {why}")
+    given = os.environ.get("SWEEPER_DATA") or "not set"
+    first = f"$SWEEPER_DATA/{folder}/{file} (SWEEPER_DATA is {given})"
+    other = f" or {alternative}" if alternative else ""
+    raise DataMissing(f"no {folder}/{file}{other}: put it at {first} or at {places[-1] / file}; {why}")
 
 
 def read_gzip(path: Path) -> bytes:

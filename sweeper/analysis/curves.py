@@ -91,9 +91,18 @@ class Curve:
 
 
 def select(cells: pd.DataFrame, asked: Collection[str] | None = None) -> pd.DataFrame:
-    """The rows that a study asks for (all, if `asked` is None), one per cell: the one with most steps."""
+    """The rows that a study asks for (all, if `asked` is None), one per cell: the one with most steps. Their `data` is
+    the data set in words, where its options tell several of one name apart."""
     rows = cells if asked is None else cells[cells["cell_id"].isin(list(asked))]
-    return rows.sort_values(["cell_id", "step"], kind="stable").drop_duplicates("cell_id", keep="last")
+    kept = rows.sort_values(["cell_id", "step"], kind="stable").drop_duplicates("cell_id", keep="last")
+    several = kept["data"].isin([name for name, entry in REGISTRIES["data"].items() if entry.declared()])
+    if not several.any():
+        return kept
+    words = [
+        Cell.from_json(text).data_words if said else name
+        for text, name, said in zip(kept["cell"], kept["data"], several, strict=True)
+    ]
+    return kept.assign(data=words)
 
 
 def curves(

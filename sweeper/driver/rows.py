@@ -107,7 +107,7 @@ def cell_row(
         asdict(cell)
         | {"latents": list(cell.latent_sizes), "depth": cell.depth, "architecture": cell.architecture}
         | {"study": job.study, "cell_id": record.cell_id, "cell": cell.to_json(), "schema_version": SCHEMA_VERSION}
-        | {"data_digest": registry.find("data", cell.data).digest}
+        | {"data_digest": registry.find("data", cell.data).digest or stack.dataset.digest()}
         | {"state": "done" if evaluated else "diverged", "step": steps, "steps_asked": job.steps}
         | {"diverged_at": diverged_at, "evaluation_id": job.evaluation.id() if evaluated else None}
         | _NOTHING

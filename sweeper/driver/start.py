@@ -67,7 +67,7 @@ def find_starts(job: Job, store: Store, kept: Mapping[str, int], say: Callable[[
 
 def make_stack(start: Start, job: Job, store: Store, kept: Mapping[str, int]) -> Stack:
     """The stack of a start, whose states it takes over. Raises StoreDamaged where weights to begin with are gone."""
-    stack = Stack(start.cells, models.data.load(start.cells[0].data), job.device)
+    stack = Stack(start.cells, models.data.data_of(start.cells[0]), job.device)
     if start.step:
         stack.load(_stacked(start, stack), start.step)
     else:

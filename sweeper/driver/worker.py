@@ -216,7 +216,7 @@ class Worker:
                 "cells": len(self.records),
                 "cell_ids": [record.cell_id for record in self.records],
                 "architecture": job.cells[0].architecture,
-                "data": job.cells[0].data,
+                "data": job.cells[0].data_words,
                 "step": stack.step,
                 "steps": job.steps,
                 "stack_step_s": self.clock.step_s(stack.step),

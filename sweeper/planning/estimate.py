@@ -124,7 +124,7 @@ def probe(plan: Plan) -> StepTimes:
 def _probe(job: Job) -> float:
     import torch
 
-    from models.data import load
+    from models.data import data_of
     from models.stack.heap import keep_freed_memory
     from models.stack.stack import Stack
 
@@ -132,7 +132,7 @@ def _probe(job: Job) -> float:
     torch.set_num_threads(job.threads)
     keep_freed_memory()
     try:
-        stack = Stack(job.cells, load(job.cells[0].data), job.device)
+        stack = Stack(job.cells, data_of(job.cells[0]), job.device)
         moments = []
         for steps in (WARM_UP_STEPS, WARM_UP_STEPS + PROBE_STEPS):
             stack.train(steps)

@@ -27,7 +27,7 @@ class Line:
     @property
     def label(self) -> str:
         """`digits · mlp 10-10-10 (64-64)`, and the variant."""
-        return " · ".join(part for part in (self.cell.data, self.cell.architecture, self.variant) if part)
+        return " · ".join(part for part in (self.cell.data_words, self.cell.architecture, self.variant) if part)
 
     @property
     def ended(self) -> bool:
@@ -91,7 +91,7 @@ def _with_variants(lines: Sequence[Line]) -> list[Line]:
     """Each line with the fields that differ among those of its data set and architecture put into words."""
     alike: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
-        alike.setdefault((line.cell.data, line.cell.architecture), []).append(line)
+        alike.setdefault((line.cell.data_words, line.cell.architecture), []).append(line)
     words: dict[Line, str] = {}
     for some in alike.values():
         unsaid = (*NAMED, some[0].axis.name, "seed")

@@ -32,8 +32,7 @@ _ARCHITECTURE = [
 IDENTITY = [
     column("study", "string", "", "name of the study that committed the row"),
     column("cell_id", "string", "", "hash of all that decides the cell's training, and of nothing else"),
-    _of_field("data"),
-    column("data_digest", "string", "", "digest of the decoded data"),
+    *_of_role("data", [column("data_digest", "string", "", "digest of the decoded data")]),
     *_of_role("network", _ARCHITECTURE),
     *_of_role("prior"),
     *_of_role("posterior"),

@@ -15,7 +15,7 @@ def field_table() -> str:
     """Lines of Markdown, one per field, in the order of a cell's fields."""
     rows = [*HEADER]
     for name, field in FIELDS.items():
-        default = "required" if field.required else str(field.default)
+        default = "required" if field.required else str(field.default) or "empty"
         rows.append(f"| `{name}` | {default} | {_meaning(field)} |")
         if name == "latents":
             rows += [f"| `{pair}` | – | {text} |" for pair, text in _PAIR.items()]

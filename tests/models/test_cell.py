@@ -26,10 +26,16 @@ LSTM = {
     "network": "lstm", "latents": "3", "hidden": "9", "data": "synthetic_text", "likelihood": "categorical",
     "objective": "vae",
 }  # fmt: skip
+TEXT = LSTM | {"data": "text", "corpus": "a", "vocabulary": 9}
 PIXELCNN = {"network": "pixelcnn", "latents": "3", "objective": "vae"}
 # Another value for each field, and what else must be set for the field to have an effect.
 OTHER = {
     "data": ("mnist", {}),
+    "corpus": ("b", TEXT),
+    "corpus_digest": ("0" * 16, TEXT),
+    "max_tokens": (9, TEXT),
+    "vocabulary": (10, TEXT),
+    "label_before_tab": ("yes", TEXT),
     "latents": ("10-6", {}),
     "seed": (1, {}),
     "likelihood": ("gaussian", {}),
@@ -123,7 +129,7 @@ def test_the_frozen_cells_vary_every_field():
 def test_each_field_that_decides_training_decides_the_id(name):
     """Another value, another id."""
     value, needed = OTHER[name]
-    assert cell_id(cell(**needed)) != cell_id(cell(**needed, **{name: value}))
+    assert cell_id(cell(**needed)) != cell_id(cell(**needed | {name: value}))
 
 
 def test_the_list_of_fields_above_is_complete():
@@ -193,7 +199,7 @@ def test_fields_without_effect_do_not_decide_the_id(idle):
 def test_canonical_is_idempotent_and_keeps_what_has_an_effect():
     """All fields that `OTHER` sets survive."""
     for name, (value, needed) in OTHER.items():
-        one = cell(**needed, **{name: value}).canonical()
+        one = cell(**needed | {name: value}).canonical()
         assert one.canonical() == one and getattr(one, name) == value
 
 
@@ -285,11 +291,12 @@ def test_the_ends_of_every_range_are_allowed():
     parts |= {name: {"procedure": "aggressive"} for name in ("inner_updates", "aggressive_steps")}
     parts |= {name: {"procedure": "semi_amortized"} for name in ("svi_steps", "svi_rate", "svi_momentum")}
     parts |= {name: LSTM for name in ("embedding", "dropout", "initial_range")}
+    parts |= dict.fromkeys(("max_tokens", "vocabulary"), TEXT)
     for name, (low, high, _) in RANGES.items():
         for value in (low, high):
-            assert getattr(cell(**parts.get(name, {}), **{name: value}), name) == value
+            assert getattr(cell(**parts.get(name, {}) | {name: value}), name) == value
         with pytest.raises(CellError, match=name):
-            cell(**parts.get(name, {}), **{name: low - 1})
+            cell(**parts.get(name, {}) | {name: low - 1})
 
 
 def test_an_unknown_name_suggests_the_nearest():

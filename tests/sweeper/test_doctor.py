@@ -55,6 +55,7 @@ def test_without_a_store_it_tells_of_the_machine_and_says_which_data_go_where(do
     assert {each["name"]: each["state"] for each in found["data"]} == {
         "digits": "verified", "mnist": "missing", "mnist_static": "missing", "omniglot": "missing",
         "cifar10": "missing", "synthetic_text": "verified", "cmudict": "missing", "ud_ewt": "missing",
+        "text": "missing",
     }  # fmt: skip
     assert f"put it at $SWEEPER_DATA/mnist/train-images-idx3-ubyte.gz (SWEEPER_DATA is {tmp_path / 'data'})" in words
     assert {each["what"] for each in found["disk"]} == {"store", "data cache", "temporary"}

@@ -26,7 +26,7 @@ def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failure
     failed = [f for f in failures if asked is None or f.cell_id in asked]
     for failure in failed:
         cell = (asked or {}).get(failure.cell_id)
-        known = [cell.data, cell.architecture, cell.objective, cell.rho, cell.seed] if cell else [None] * 5
+        known = [cell.data_words, cell.architecture, cell.objective, cell.rho, cell.seed] if cell else [None] * 5
         rows.append([failure.cell_id, *known, "failed", None, _last_line(failure.traceback)])
     blocks: list[Block] = []
     columns = ["cell", "data", "architecture", "objective", "ρ", "seed", "state", "step", "why"]
@@ -41,7 +41,7 @@ def without_value(cells: pd.DataFrame, asked: Mapping[str, Cell] | None, failure
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
         blocks.append(code(f"Traceback of cell {ids[0]}{more}", traceback, fold=True))
     known_ids = {*(cells["cell_id"] if len(cells) else ()), *(failure.cell_id for failure in failed)}
-    waiting = Counter((c.data, c.architecture) for name, c in (asked or {}).items() if name not in known_ids)
+    waiting = Counter((c.data_words, c.architecture) for name, c in (asked or {}).items() if name not in known_ids)
     if waiting:
         blocks.append(
             table("Not trained yet", ["data", "architecture", "cells"], [[*key, n] for key, n in waiting.items()])

@@ -95,7 +95,7 @@ def plan_table(items: Sequence[Item]) -> list[list[str]]:
     groups: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for item in items:
         cell = item.cell
-        groups[cell.data, cell.architecture, cell.objective, _ACTIONS[item.action]][item.why] += 1
+        groups[cell.data_words, cell.architecture, cell.objective, _ACTIONS[item.action]][item.why] += 1
     return [[*key, f"{sum(whys.values()):,}", _reasons(whys)] for key, whys in groups.items()]
 
 
