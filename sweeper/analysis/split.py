@@ -27,10 +27,11 @@ class Split:
 
 
 def levels(curve: Curve) -> tuple[float, float] | None:
-    """The values below which a seed is dead and above which it is alive; None where floor or reference are unknown."""
+    """The values below which a seed is dead and above which it is alive; None where nothing collapses, or floor or
+    reference are unknown."""
     floor, height = curve.transition.floor, curve.transition.height
-    if floor is None or height is None or height <= floor:
-        return None
+    if floor is None or height is None or floor > DEAD * height:
+        return None  # a flat curve has no seeds that have collapsed
     return floor + DEAD * (height - floor), floor + ALIVE * (height - floor)
 
 

@@ -28,6 +28,13 @@ def test_seeds_that_fall_gradually_are_not_split():
     assert 0 <= alive(curve, len(curve.control) // 2) <= 1
 
 
+def test_seeds_of_a_flat_curve_are_not_split():
+    """Two seeds a little above the floor, one a little below, at the end that counts as collapsed."""
+    curve = planted_curve([0.03, 0.03, 0.05], lambda u, _: np.full(np.shape(u), 2.2), even_grid(0.1))
+    curve.values[:] += np.random.default_rng(0).normal(size=curve.values.shape)
+    assert splits(curve) == [] and np.isnan(alive(curve, 0))
+
+
 def test_without_a_floor_nothing_is_said():
     curve = planted_curve([1e-9, 1e-9, 1e-9], rho=even_grid(0.1))
     assert curve.transition.floor is None or split_sentence(curve) is None
