@@ -11,9 +11,10 @@ their own.
 One layer: q(z|x) sees x alone, so the analytic KL is the expectation of log q − log p.
 
 Weights and the LSTMs' biases start uniform on a small range, embeddings on ±0.1, as published. A softplus makes the
-deviation, as in all networks here, in place of the published logarithm of the variance. The logits' bias starts at the
-shares of the training symbols, or there is none with `output_bias: none`, as in He et al. 2019. It matters: without
-one, h has to make even these shares, and the weights by which z enters grow with it (results/reference/inner_updates).
+deviation, as in all networks here, in place of the published logarithm of the variance. What the LSTMs put out has
+biases, of the logits one that starts at the shares of the training symbols; with `output_bias: none` there are none, as
+in He et al. 2019. It decides whether aggressive inference helps (results/reference/inner_updates): without a bias, h
+alone can make the shares of symbols and the numbers of q, so that what it says of x and of z grows with it.
 
 Shapes: C cells, S samples, B batch, L positions of a row, E of an embedding, H units, N of z, V symbols.
 """
@@ -96,7 +97,7 @@ class Lstm:
                 weight, bias = affine_parameters(
                     f"inference.{head}", units, outputs, 1, first + 100 + 2 * place, "inference"
                 )
-                found += [replace(weight, uniform=own.initial_range), bias]
+                found += [replace(weight, uniform=own.initial_range), *[bias] * (own.output_bias != "none")]
         found += decoder_parameters(own, self.shape, self.bias)
         absent = {
             "generative.initial.bias": own.initial_state == "cell", "generative.output.skip": own.skip == "none",
@@ -168,7 +169,9 @@ class Lstm:
         last = scored(tokens).sum(-1)[..., None, None].expand(-1, -1, 1, states.shape[-1])  # the end, after the start
         state = states.gather(2, last).squeeze(2)  # (C, B, H)
         outputs = {
-            head: _sum_of_products(state, params[f"inference.{head}.weight"], params[f"inference.{head}.bias"])[:, None]
+            head: _sum_of_products(state, params[f"inference.{head}.weight"], params.get(f"inference.{head}.bias"))[
+                :, None
+            ]
             for head, size in self.heads.items()
             if size
         }

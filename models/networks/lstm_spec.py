@@ -38,8 +38,9 @@ class RecurrentOptions:
         low=1e-6, high=1.0, shape=True, since=5,
     )  # fmt: skip
     output_bias: str = option(
-        "shares", "bias of the logits: `shares`, which starts at the logarithms of the symbols' shares of the training "
-        "data, or `none` (He et al. 2019)", choices=("shares", "none"), shape=True, since=7,
+        "shares", "biases of what the two LSTMs put out: `shares`, that of the logits starts at the logarithms of the "
+        "symbols' shares of the training data, those of q's mean and deviation at 0; or `none` (He et al. 2019)",
+        choices=("shares", "none"), shape=True, since=7,
     )  # fmt: skip
 
 
@@ -169,8 +170,8 @@ def lstm_size(cell: Cell, shape: SequenceShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
     own = cell.options("network")
     maps = lstm_maps(cell, shape)
-    biases = 8 * own.units + 2 * own.latent_sizes[0] + own.units * (own.initial_state == "hidden")
-    biases += shape.vocabulary * (own.output_bias != "none")
+    biases = 8 * own.units + own.units * (own.initial_state == "hidden")
+    biases += (2 * own.latent_sizes[0] + shape.vocabulary) * (own.output_bias != "none")
     embeddings = (2 * shape.vocabulary + 1) * own.embedding
     parameters = sum(each.inputs * each.outputs for each in maps) + biases + embeddings
     rows = cell.batch_size * (1 + cell.training_chains) * (shape.length + 1)

@@ -77,7 +77,7 @@ def test_encoder_and_decoder_are_torchs_lstm(variant, sentences):
         symbols = row[: row.index(0)]
         read = params["inference.embedding"][[len(sentences.symbols) + 1, *symbols, 0]]
         state = torchs(params, "inference", params["inference.lstm.input"], read, None)[-1]
-        mean, raw = (state @ params[f"inference.{head}.weight"] + params[f"inference.{head}.bias"]
+        mean, raw = (state @ params[f"inference.{head}.weight"] + params.get(f"inference.{head}.bias", 0.0)
                      for head in ("mean", "deviation"))  # fmt: skip
         torch.testing.assert_close(q.q_mean[0, 0, place], mean)
         torch.testing.assert_close(q.q_deviation[0, 0, place], plain.sigma(raw))
@@ -91,7 +91,8 @@ def test_encoder_and_decoder_are_torchs_lstm(variant, sentences):
                 begun = (first, torch.zeros_like(first))
             states = torchs(params, "generative", weight, read, begun)
             logits = states @ params["generative.output.weight"] + params.get("generative.output.bias", 0.0)
-            assert ("generative.output.bias" in params) == ("output_bias" not in variant)
+            for name in ("generative.output", "inference.mean", "inference.deviation"):
+                assert (f"{name}.bias" in params) == ("output_bias" not in variant)
             if "skip" in variant:
                 logits = logits + each @ params["generative.output.skip"]
             log_p = logits.log_softmax(-1)[range(len(symbols) + 1), [*symbols, 0]].sum()
