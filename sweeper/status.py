@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.cell import cell_size
+from models.cell import cell_work
 from sweeper.cloud import to_read
 from sweeper.errors import StudyError
 from sweeper.machine import ANYWHERE
@@ -127,8 +127,9 @@ class Meter:
             if any(row.satisfies(steps, evaluations[item.cell.data]) for row in rows.get(item.cell_id, ())):
                 committed, done = committed + 1, 1.0
             else:
-                trained = min(reached.get(item.cell_id, 0), item.steps) - item.start
-                done = max(trained, 0) / max(item.steps - item.start, 1)
+                at = min(max(reached.get(item.cell_id, 0), item.start), item.steps)
+                work = cell_work(item.cell, item.start, max(item.steps, item.start + 1))
+                done = cell_work(item.cell, item.start, at) / work if at > item.start else 0.0
             share += shares[item.cell_id] * done
         return Snapshot(committed, len(plan.missing), min(share, 1.0), tuple(notes))
 
@@ -153,7 +154,7 @@ def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
     reached = furthest(notes)
     total = done = 0.0
     for item in plan.items:
-        work = float(cell_size(item.cell).flops)
         step = max(item.start, min(reached.get(item.cell_id, 0), item.steps)) if item.missing else item.steps
-        total, done = total + work * item.steps, done + work * step
+        total += cell_work(item.cell, 0, item.steps)
+        done += cell_work(item.cell, 0, step)
     return done / total if total else 1.0

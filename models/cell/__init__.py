@@ -3,7 +3,7 @@
 from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError, unfit
 from models.cell.declared import FIELDS, RANGES, options_of_role, owners
 from models.cell.fields import Option, option, parse_sizes
-from models.cell.identity import cell_id, cell_size
+from models.cell.identity import cell_id, cell_size, cell_work
 from models.cell.latents import latent_units
 from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
 from models.cell.values import canonical_json, nine_digits
@@ -24,6 +24,7 @@ __all__ = [
     "canonical_json",
     "cell_id",
     "cell_size",
+    "cell_work",
     "find",
     "latent_units",
     "nine_digits",

@@ -24,6 +24,19 @@ def cell_id(cell: Cell) -> str:
 
 def cell_size(cell: Cell) -> Size:
     """Parameters, operations and memory of one cell, for planning. Raises UnknownName."""
+    options = cell.options("procedure")
+    return options.size(_joint_size(cell)) if hasattr(options, "size") else _joint_size(cell)
+
+
+def cell_work(cell: Cell, start: int, steps: int) -> float:
+    """Operations of one cell's training from step `start` to `steps`. Raises UnknownName."""
+    if hasattr(find("procedure", cell.procedure).options, "work"):
+        return float(cell.options("procedure").work(_joint_size(cell), start, steps))
+    return float(cell_size(cell).flops) * (steps - start)
+
+
+def _joint_size(cell: Cell) -> Size:
+    """What one cell would need with procedure `joint`."""
     shape, network = cell.timing(), find("network", cell.network)
     if shape not in _SIZES:  # of ten thousand cells a few shapes are measured
         find("objective", cell.objective)
@@ -33,8 +46,7 @@ def cell_size(cell: Cell) -> Size:
         size = network.size(cell, images)
         for part in (find("prior", cell.prior), find("posterior", cell.posterior)):
             size += part.size(cell, images) if part.size is not None else Size(0, 0, 0)
-        options = cell.options("procedure")
-        _SIZES[shape] = options.size(size) if hasattr(options, "size") else size
+        _SIZES[shape] = size
     return _SIZES[shape]
 
 

@@ -121,6 +121,12 @@ class AggressiveOptions(JointOptions):
         inner = USUAL_INNER if self.inner_rule == "yes" else self.inner_updates
         return replace(joint, flops=round(joint.flops * (1 + INNER_WORK * inner)))
 
+    def work(self, joint: Size, start: int, steps: int) -> float:
+        """Operations from step `start` to `steps`, of which those after `aggressive_steps` are joint ones."""
+        until = min(steps, self.aggressive_steps or steps)
+        aggressive = max(until - start, 0)
+        return float(self.size(joint).flops) * aggressive + float(joint.flops) * (steps - start - aggressive)
+
     def validates(self) -> bool:
         """See `HalvingOptions`."""
         return super().validates() or (self.mi_stop != "none" and self._inner)

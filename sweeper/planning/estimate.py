@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from models.cell import CONTINUE, Cell, cell_id, cell_size
+from models.cell import CONTINUE, Cell, cell_id, cell_work
 from models.cell.continuation import COLD, Passed, branch, cold_start
 from sweeper.errors import StoreDamaged
 from sweeper.planning import Item, Job, Plan
@@ -146,6 +146,6 @@ def _probe(job: Job) -> float:
 
 def relative_work(plan: Plan) -> dict[str, float]:
     """Share of each missing cell in the plan's operations, by cell id; the shares sum to 1."""
-    work = {item.cell_id: float(cell_size(item.cell).flops) * max(item.steps - item.start, 1) for item in plan.missing}
+    work = {item.cell_id: cell_work(item.cell, item.start, max(item.steps, item.start + 1)) for item in plan.missing}
     total = sum(work.values()) or 1.0
     return {name: amount / total for name, amount in work.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.cell import Cell, cell_id, cell_size
+from models.cell import Cell, cell_id, cell_size, cell_work
 from models.cell.registry import find
 from models.evaluation.settings import Evaluation
 from sweeper.machine import Machine
@@ -55,7 +55,7 @@ class Job:
     @property
     def work(self) -> float:
         """Floating-point operations of its training: to take the longest first."""
-        return float(cell_size(self.cells[0]).flops * len(self.cells) * (self.steps - self.start))
+        return cell_work(self.cells[0], self.start, self.steps) * len(self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, the form in which it travels to a worker."""
@@ -79,7 +79,7 @@ def make_jobs(
     for item in items:
         groups[(item.cell.timing(), item.start, item.steps)].append(item)
     works = {
-        (shape, start, steps): cell_size(group[0].cell).flops * len(group) * max(steps - start, 1)
+        (shape, start, steps): cell_work(group[0].cell, start, max(steps, start + 1)) * len(group)
         for (shape, start, steps), group in groups.items()
     }
     share = sum(works.values()) / workers if works else 0.0

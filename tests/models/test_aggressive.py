@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.cell import Cell, cell_id
+from models.cell import Cell, cell_id, cell_size, cell_work
 from models.draws.draws import Purpose
 from models.procedures.inner import BLOCK, Blocks, Phase, decide_block, decide_phase
 from models.procedures.spec import MAX_INNER
@@ -233,3 +233,14 @@ def test_options_without_effect_do_not_count():
 def test_numbers_of_draws_are_frozen():
     """80 to 88 are those of procedures."""
     assert [purpose.value for purpose in Purpose if 80 <= purpose < 90] == list(range(80, 89))
+
+
+def test_the_work_of_steps_after_the_aggressive_ones_is_that_of_joint_training():
+    given = {"data": "digits", "latents": "3", "seed": 0}
+    joint = Cell(**given)
+    step = cell_size(joint).flops
+    for_ever = Cell(**given, procedure="aggressive", inner_updates=6)
+    assert cell_size(for_ever).flops == 6 * step  # 1 + 5/6 · 6
+    assert cell_work(joint, 10, 30) == 20 * step and cell_work(for_ever, 10, 30) == 120 * step
+    some = Cell(**given, procedure="aggressive", inner_updates=6, aggressive_steps=25)
+    assert [cell_work(some, *steps) / step for steps in ((0, 20), (20, 40), (30, 40), (0, 40))] == [120, 45, 10, 165]
