@@ -10,9 +10,10 @@ their own.
 
 One layer: q(z|x) sees x alone, so the analytic KL is the expectation of log q − log p.
 
-Weights and the LSTMs' biases start uniform on a small range, embeddings on ±0.1, as published. Two things are not as
-published: in place of the logarithm of the variance a softplus makes the deviation, as in all networks here, and the
-logits' bias starts at the shares of the training symbols, where published code has 0 or none.
+Weights and the LSTMs' biases start uniform on a small range, embeddings on ±0.1, as published. A softplus makes the
+deviation, as in all networks here, in place of the published logarithm of the variance. The logits' bias starts at the
+shares of the training symbols, or there is none with `output_bias: none`, as in He et al. 2019. It matters: without
+one, h has to make even these shares, and the weights by which z enters grow with it (results/reference/inner_updates).
 
 Shapes: C cells, S samples, B batch, L positions of a row, E of an embedding, H units, N of z, V symbols.
 """
@@ -228,12 +229,13 @@ class Lstm:
 
     def _logits(self, params: Params, states: Tensor, z: Tensor) -> Tensor:
         """(C, R, L, H) and (C, R, N) → (C, R, L, V)."""
-        bias = params["generative.output.bias"]
-        base = bias.unsqueeze(1)
+        bias = params.get("generative.output.bias")
+        base = None if bias is None else bias.unsqueeze(1)
         if self.options.skip == "all":
             base = _sum_of_products(z, params["generative.output.skip"], bias)  # (C, R, V)
             base = base.unsqueeze(2).expand(-1, -1, states.shape[2], -1).flatten(1, 2)
-        logits = torch.baddbmm(base, states.flatten(1, 2), params["generative.output.weight"])
+        of_states = states.flatten(1, 2), params["generative.output.weight"]
+        logits = torch.bmm(*of_states) if base is None else torch.baddbmm(base, *of_states)
         return logits.view(*states.shape[:-1], -1)
 
     def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
@@ -277,8 +279,10 @@ def decoder_parameters(
         "initial.weight": (latents, units), "initial.bias": (units * (latents > 0),), "output.weight": (units, symbols),
         "output.skip": (latents, symbols),
     }  # fmt: skip
-    last = Parameter("generative.output.bias", (symbols,), 1, _PLACES["generative"] + 100, bias)
-    return [*_uniform("generative", shapes, own.initial_range), last]
+    found = _uniform("generative", shapes, own.initial_range)
+    if own.output_bias != "none":
+        found.append(Parameter("generative.output.bias", (symbols,), 1, _PLACES["generative"] + 100, bias))
+    return found
 
 
 def _uniform(group: Group, shapes: Mapping[str, tuple[int, ...]], width: float) -> list[Parameter]:

@@ -37,6 +37,10 @@ class RecurrentOptions:
         0.01, "r: weights start uniform on ±r, embeddings on ±0.1; 0.01 in He et al. 2019, 0.1 in Kim et al. 2018",
         low=1e-6, high=1.0, shape=True, since=5,
     )  # fmt: skip
+    output_bias: str = option(
+        "shares", "bias of the logits: `shares`, which starts at the logarithms of the symbols' shares of the training "
+        "data, or `none` (He et al. 2019)", choices=("shares", "none"), shape=True, since=7,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,8 @@ def lstm_size(cell: Cell, shape: SequenceShape) -> Size:
     """What one cell needs: parameters, operations of a step, memory."""
     own = cell.options("network")
     maps = lstm_maps(cell, shape)
-    biases = 8 * own.units + 2 * own.latent_sizes[0] + shape.vocabulary + own.units * (own.initial_state == "hidden")
+    biases = 8 * own.units + 2 * own.latent_sizes[0] + own.units * (own.initial_state == "hidden")
+    biases += shape.vocabulary * (own.output_bias != "none")
     embeddings = (2 * shape.vocabulary + 1) * own.embedding
     parameters = sum(each.inputs * each.outputs for each in maps) + biases + embeddings
     rows = cell.batch_size * (1 + cell.training_chains) * (shape.length + 1)
@@ -186,7 +191,8 @@ def language_model_size(cell: Cell, shape: SequenceShape) -> Size:
         Affine(batch * length, own.embedding, 4 * units), Affine(batch * (length - 1), units, 4 * units),
         Affine(batch * length, units, symbols),
     ]  # fmt: skip
-    parameters = sum(each.inputs * each.outputs for each in maps) + 4 * units + symbols + symbols * own.embedding
+    biases = 4 * units + symbols * (own.output_bias != "none")
+    parameters = sum(each.inputs * each.outputs for each in maps) + biases + symbols * own.embedding
     kept = batch * length * (2 * own.embedding + 16 * units + 3 * symbols) + symbols * own.embedding
     number_bytes = 8 if cell.precision == "float64" else 4
     memory = number_bytes * (4 * parameters + max(kept, 3 * parameters))

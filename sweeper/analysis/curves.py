@@ -21,6 +21,7 @@ import pandas as pd
 
 from models.cell import CONTINUE, REGISTRIES, Cell, canonical_json, latent_units
 from models.cell.continuation import branch, cold_start
+from models.cell.words import architecture_without
 from sweeper.analysis.critical import find_transition
 from sweeper.analysis.shapes import Fit, fit_shapes, nearer
 from sweeper.analysis.transition import Transition
@@ -219,7 +220,7 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
     diverged &= np.isnan(values)  # over steps a cell has values up to its divergence
     return Curve(
         data=first.data,
-        architecture=first.architecture,
+        architecture=_architecture(rows, axis),
         objective=first.objective,
         variant="",
         fields=_fields(json.loads(first.cell), axis),
@@ -232,6 +233,12 @@ def _curve(rows: Sequence[Any], end: Sequence[Any], axis: Axis, reference: float
         steps=(min(steps, default=0), max(steps, default=0)),
         reference=reference,
     )
+
+
+def _architecture(rows: Sequence[Any], axis: Axis) -> str:
+    """The rows' architecture in words; where it has the control parameter, `…` stands for that."""
+    written = {str(row.architecture) for row in rows}
+    return written.pop() if len(written) == 1 else architecture_without(Cell.from_json(rows[0].cell), axis.name)
 
 
 def _with_variants(found: Sequence[Curve]) -> list[Curve]:

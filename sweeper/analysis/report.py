@@ -27,6 +27,7 @@ from sweeper.analysis.sentences import (
     shallow_note,
     short_sentence,
 )
+from sweeper.analysis.split import split_sentence
 from sweeper.parameters.control import RHO, STEPS, Axis
 from sweeper.parameters.order import parse_order_parameter, second_of
 
@@ -70,9 +71,10 @@ class Report:
     unwritten: str | None = None
 
     def headline(self) -> list[str]:
-        """A line per curve: its critical value with interval, or why there is none; then the same by the second order
-        parameter, how curves relate, and what all of it is conditional on."""
+        """A line per curve: its critical value with interval, or why there is none; then where seeds are split, the
+        same by the second order parameter, how curves relate, and what all of it is conditional on."""
         lines = [f"{curve.label}: {full_sentence(curve)}" for curve in self.curves]
+        lines += [f"{curve.label}: {said}" for curve in self.curves if (said := split_sentence(curve))]
         lines += self.second.lines() if self.second else []
         conditions = (
             [conditions_line(self.curves)] if any(curve.transition.onset.value for curve in self.curves) else []

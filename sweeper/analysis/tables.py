@@ -11,6 +11,7 @@ import pandas as pd
 from sweeper.analysis.checks import PLACES, check
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.shapes import Fit, mean_weights, tied
+from sweeper.analysis.split import alive
 
 
 def critical_table(
@@ -123,7 +124,8 @@ def _mean_place(curve: Curve, fits: Sequence[dict[str, Fit]], family: str | None
 
 def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
     """One row per curve and point, its place in the column named as the control parameter (`rho`): mean, standard
-    deviation and standard error over seeds, and what gave no value."""
+    deviation and standard error over seeds, the share of seeds that are `alive` (`sweeper.analysis.split`), and what
+    gave no value."""
     rows = []
     for curve in curves:
         for index, value in enumerate(curve.control):
@@ -142,6 +144,7 @@ def points_table(curves: Sequence[Curve]) -> pd.DataFrame:
                     "deviation": deviation,
                     "se": deviation / np.sqrt(len(here)) if len(here) else np.nan,
                     "seeds": len(here),
+                    "alive": alive(curve, index),
                     "n_diverged": lost,
                     "n_missing": len(column) - len(here) - lost,
                 }

@@ -96,4 +96,6 @@ class Watch:
     def _sentence(self, now: Snapshot) -> str:
         spent = time.monotonic() - self.begun
         left = f", about {duration(spent * (1 - now.share) / now.share)} left" if now.share > 0.01 else ""
+        if now.share > 0.995:  # of the training; an evaluation has no share, and may take minutes
+            left = ", evaluating"
         return f"{now.committed}/{now.missing} cells, {100 * now.share:.0f} % of the work in {duration(spent)}{left}"

@@ -66,13 +66,14 @@ class Axis:
     def label(self) -> str:
         """The label of the axis in a figure, with unit, scale and what its physical end is."""
         end = "" if self.end is None or not self.off else f"; {self.end:g}: {self.off}"
-        unit = f"{self.unit}, " if self.unit else ""
+        unit = f"{self.unit}, " if self.unit and self.unit not in self.words else ""
         return f"{self.words} ({unit}scale of {self.scale}{end})"
 
     @property
     def plain_label(self) -> str:
         """The label of a heatmap's axis, which has no scale."""
-        notes = [note for note in (self.unit, f"{self.end:g}: {self.off}" if self.off and self.end is not None else "")]
+        unit = "" if self.unit in self.words else self.unit
+        notes = [note for note in (unit, f"{self.end:g}: {self.off}" if self.off and self.end is not None else "")]
         return f"{self.words} ({'; '.join(filter(None, notes))})" if any(notes) else self.words
 
     @property

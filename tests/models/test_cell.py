@@ -42,6 +42,7 @@ OTHER = {
     "dropout": (0.1, LSTM),
     "initial_range": (0.1, LSTM),
     "initial_state": ("hidden", LSTM),
+    "output_bias": ("none", LSTM),
     "maps": (8, RESNET),
     "blocks": (2, RESNET),
     "skip": ("all", RESNET),

@@ -90,7 +90,7 @@ EXAMPLES["network"]["lstm_lm"] = {
     name: value
     for name, value in EXAMPLES["network"]["lstm"].items()
     if name not in ("latents", "skip", "initial_state")
-}
+} | {"output_bias": "none"}
 WITHOUT_LATENTS = ("lstm_lm", "pixelcnn_alone")
 EXAMPLES["likelihood"]["categorical"] = EXAMPLES["network"]["lstm"] | {"network": "lstm"}
 TRAINABLE = [  # networks with the objectives that train them

@@ -23,7 +23,7 @@ from models.likelihoods import categorical
 from models.stack.stack import Stack
 from models.trained import TrainedModel
 
-VARIANTS = [{}, {"initial_state": "hidden", "skip": "all"}]
+VARIANTS = [{}, {"initial_state": "hidden", "skip": "all"}, {"output_bias": "none"}]
 WIDE = {"initial_range": 1.0}  # so that everything matters
 
 
@@ -86,12 +86,13 @@ def test_encoder_and_decoder_are_torchs_lstm(variant, sentences):
             read = torch.cat([params["generative.embedding"][[0, *symbols]], each.expand(len(symbols) + 1, -1)], -1)
             first = each @ params["generative.initial.weight"]
             begun = (first.tanh(), first)
-            if variant:
+            if "initial_state" in variant:
                 first = first + params["generative.initial.bias"]
                 begun = (first, torch.zeros_like(first))
             states = torchs(params, "generative", weight, read, begun)
-            logits = states @ params["generative.output.weight"] + params["generative.output.bias"]
-            if variant:
+            logits = states @ params["generative.output.weight"] + params.get("generative.output.bias", 0.0)
+            assert ("generative.output.bias" in params) == ("output_bias" not in variant)
+            if "skip" in variant:
                 logits = logits + each @ params["generative.output.skip"]
             log_p = logits.log_softmax(-1)[range(len(symbols) + 1), [*symbols, 0]].sum()
             torch.testing.assert_close(log_px[sample, place], log_p)

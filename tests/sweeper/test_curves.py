@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.cell import Cell
+from models.cell.words import architecture_without
 from sweeper.analysis.curves import curves, select
+from sweeper.analysis.figures.methods import nll_activity_data
 from sweeper.analysis.files import write_files
 from sweeper.analysis.report import analyse
 from sweeper.analysis.tables import critical_table, points_table
+from sweeper.parameters.control import axis_of
 from sweeper.parameters.order import parse_order_parameter
-from tests.sweeper.synthetic import GRID, flat, store
+from tests.sweeper.synthetic import GRID, flat, rows_of, store
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,27 @@ def test_one_curve_a_data_set_and_architecture(rows):
     assert [curve.label for curve in found] == [
         f"{data} · mlp {latents} (64-64)" for data in ("mnist", "omniglot") for latents in ("40-40", "40-40-40")
     ]
+
+
+def test_the_words_of_a_curve_leave_the_control_parameter_open():
+    """Along the decoder's layers a curve is one, named as one, and its cells are one mark in a legend."""
+    cells = rows_of(
+        [
+            Cell(data="digits", network="pixelcnn", latents="8", seed=seed, decoder_layers=layers, skip=skip)
+            for layers in (1, 2, 3, 4, 6) for seed in range(3) for skip in ("none", "all")
+        ],
+        lambda cell: 2.0 / cell.decoder_layers,
+    )  # fmt: skip
+    found = curves(cells, reference=1, axis=axis_of("decoder_layers"))
+    words = "pixelcnn 8 (… layers of 16 maps, 3×3; resnet 200-200)"
+    assert [curve.architecture for curve in found] == [words, f"{words} skips"]
+    named = nll_activity_data(cells, found, found[0].axis)["label"]
+    assert sorted(set(named)) == [f"{words} skips · vae", f"{words} · vae"]
+    sizes = Cell(data="cifar10", network="resnet", latents="8x4x4", likelihood="logistic", maps=16, blocks=2, seed=0)
+    assert architecture_without(sizes, "maps") == "resnet 8x4x4 (… maps, 2 blocks)"
+    assert architecture_without(sizes, "blocks") == "resnet 8x4x4 (16 maps, … blocks)"
+    assert architecture_without(sizes, "rho") == sizes.architecture
+    assert sizes.architecture == "resnet 8x4x4 (16 maps, 2 blocks)"  # the cell itself is as it was
 
 
 def test_plain_cells_alone_are_a_curve_without_a_number(rows):

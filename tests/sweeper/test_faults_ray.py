@@ -213,10 +213,12 @@ def test_a_node_is_lost_and_its_cells_run_elsewhere(tiny, cluster, injected, tmp
 
 @pytest.fixture
 def spaced(tmp_path):
-    """A Python in a folder with a space, and a cluster of one node of one core that it has started."""
+    """A Python in a folder with a space, one in a folder without, and a cluster of one node of one core that the first
+    has started."""
     python = python_in(tmp_path / "environment with a space")
+    plain = sys.executable if " " not in sys.executable else python_in(tmp_path / "plain")
     made = Cluster(1, python)
-    yield python, made
+    yield python, plain, made
     made.close()
 
 
@@ -228,9 +230,9 @@ def joined(study, cluster, *more, python=sys.executable, err=subprocess.PIPE):
 
 def test_nodes_whose_python_has_a_space_in_its_path_work_or_the_run_says_why(tiny, spaced):
     """They work for a driver that runs by the same Python. For another, Ray starts theirs without quotes."""
-    python, cluster = spaced
+    python, plain, cluster = spaced
     study = tiny(cells={"rho": 0.9, "seed": 0}, train={"steps": 20})
-    other = joined(study, cluster, "--set", "run.start_s=45")
+    other = joined(study, cluster, "--set", "run.start_s=45", python=plain)
     err = other.communicate(timeout=SLOW_START_S)[1]
     assert other.returncode == 69 and "1 of 1 nodes of the Ray cluster cannot work: node " in err, err
     assert "no worker came up within 45 s (run.start_s); Ray's logs say:" in err

@@ -1,10 +1,13 @@
 """Figures show the numbers they should, are written whole, and come out the same each time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from models.cell import Cell
 from sweeper.analysis import figures
 from sweeper.analysis.curves import curves
 from sweeper.analysis.figures.activity import activity_data, activity_grid_data, draw_activity
@@ -12,8 +15,8 @@ from sweeper.analysis.figures.control_axis import ControlAxis
 from sweeper.analysis.figures.phase import draw_phase, phase_data
 from sweeper.analysis.figures.steps import steps_data
 from sweeper.analysis.figures.training import training_data
-from sweeper.parameters.control import RHO
-from tests.sweeper.synthetic import GRID, flat, store
+from sweeper.parameters.control import RHO, axis_of
+from tests.sweeper.synthetic import GRID, flat, rows_of, store
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,33 @@ def test_one_architecture_has_no_grid_but_layers():
     cells, _ = store(latents=("10-10-10",))
     assert figures.activity_grid_figure(curves(cells), cells) is None
     assert figures.activity_by_layer_figure(curves(cells), cells) is not None
+
+
+def test_long_titles_and_labels_stay_within_their_panels():
+    """Of panels side by side, with an architecture in many words."""
+    cells = rows_of(
+        [
+            Cell(
+                data="digits", network="pixelcnn", latents="8", encoder="mlp", hidden="128-128", maps=16, seed=seed,
+                decoder_layers=layers, skip=skip, kl_weight=weight,
+            )
+            for layers in (2, 4) for seed in range(3) for skip in ("none", "all") for weight in (1.0, 1.5)
+        ],
+        lambda cell: 2.0 / cell.decoder_layers,
+    )  # fmt: skip
+    found = curves(cells, reference=2, axis=axis_of("decoder_layers"))
+    for figure in (figures.activity_by_layer_figure(found, cells), figures.phase_figure(found)):
+        figure.draw_without_rendering()
+        panels = [axes for axes in figure.axes if axes.get_title(loc="left") or axes.get_title()]
+        assert len(panels) >= 2
+        tops = {round(axes.get_position().y1, 3) for axes in panels}
+        for top in tops:
+            row = [axes for axes in panels if round(axes.get_position().y1, 3) == top]
+            titles = [axes._left_title if axes.get_title(loc="left") else axes.title for axes in row]
+            for texts in (titles, [axes.xaxis.label for axes in row]):
+                boxes = sorted((text.get_window_extent() for text in texts if text.get_text()), key=lambda box: box.x0)
+                assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+                assert all(box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_training_data_averages_seeds(planted):

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from sweeper.errors import StoreUnwritable, StudyError, SweeperError
 from sweeper.machine import Machine
 from sweeper.planning import make_plan
 from sweeper.run import ECHO_S
-from sweeper.status import Meter, share_of_work, status_of
+from sweeper.status import Meter, Snapshot, share_of_work, status_of
 from sweeper.store import Store
 from tests.sweeper.faulty_procedure import planted
 
@@ -284,6 +285,15 @@ def watched(study, meanwhile=lambda: None):
 
     store = Store.open(study.store, create=True)
     return run_study(study.load(), store, lambda plan: Rows(meanwhile), watching=Watch)
+
+
+def test_while_the_last_cells_are_evaluated_no_time_is_said_that_training_has_left(tiny):
+    study = tiny(cells={"seed": 0, "rho": 0.9})
+    watch = Watch(lambda: None, Store.open(study.store, create=True))
+    now = Snapshot(committed=40, missing=62, share=0.5, stacks=())
+    watch.begun = time.monotonic() - 60
+    assert watch._sentence(now) == "40/62 cells, 50 % of the work in 60 s, about 60 s left"
+    assert watch._sentence(replace(now, share=0.999)) == "40/62 cells, 100 % of the work in 60 s, evaluating"
 
 
 def test_a_progress_display_that_fails_does_not_touch_the_run(tiny, monkeypatch, capsys):

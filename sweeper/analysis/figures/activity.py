@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import MAX_LABELS, caption, columns, counted, labelled, styled
+from sweeper.analysis.figures.page import MAX_LABELS, caption, columns, counted, labelled, styled, wrapped
 from sweeper.analysis.variants import differing
 
 COLOURS = "cividis"  # even in lightness, so it reads the same in grey
@@ -55,15 +55,18 @@ def activity_by_layer_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Fi
     most = max(data[curve.axis.name].nunique() for curve, data in panels)
     across = columns(len(panels), most=1 if most > 8 else 2)
     down = -(-len(panels) // across)
-    heights = max(data["layer"].nunique() for _, data in panels) * 0.3 + 0.75
+    width = max(0.38 * min(most, MAX_LABELS) + 1.2, 4.5 / across)
+    titles = [wrapped(curve.label, width) for curve, _ in panels]
+    lines = max(title.count("\n") for title in titles)
+    heights = max(data["layer"].nunique() for _, data in panels) * 0.3 + 0.75 + 0.15 * lines
     with styled():
-        figure = Figure(figsize=(max((0.38 * min(most, MAX_LABELS) + 1.2) * across, 4.5), heights * down + 0.5))
+        figure = Figure(figsize=(width * across, heights * down + 0.5))
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.ravel()[len(panels) :]:
             axes.set_visible(False)
-        for axes, (curve, data) in zip(grid.ravel(), panels, strict=False):
+        for axes, title, (curve, data) in zip(grid.ravel(), titles, panels, strict=False):
             image = draw_activity(axes, data, curve.axis.name)
-            axes.set_title(curve.label)
+            axes.set_title(title)
             axes.set_ylabel("layer (units)")
             axes.set_xlabel(curve.axis.plain_label)
         figure.colorbar(image, ax=grid, label="fraction active", shrink=min(1.0, 2.0 / (heights * down)), aspect=12)

@@ -14,12 +14,14 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from sweeper.analysis.figures.page import wrapped
 from sweeper.parameters.control import Array, Axis
 
 # Labels in the order in which they claim room: of ρ, and within a decade.
 NEAR_ONE = (0.9, 0.99, 0.5, 0.999, 0.8, 0.95, 0.98, 0.995, 0.9999, 0.998, 0.7, 0.97, 0.0, 0.9995, 0.96, 0.93, 0.85, 0.3)
 DIGITS = (1, 2, 5, 3, 7, 1.5)
 NARROW = np.log10(3.0)  # a range of the scale in which round values, evenly spaced, read better
+LABEL_WIDTH = 3.3  # inches of a panel
 ROOM = 0.085  # of the axis, between two labels
 STROKES = Path([(-0.6, -1), (0.0, 1), (0.0, -1), (0.6, 1)], [Path.MOVETO, Path.LINETO] * 2)  # the break: //
 
@@ -113,4 +115,4 @@ class ControlAxis:
                     **{"markersize": 9, "markeredgewidth": 0.8, **style},
                 )  # fmt: skip
         if label:
-            getattr(axes, f"set_{which}label")(words or self.axis.label)
+            getattr(axes, f"set_{which}label")(wrapped(words or self.axis.label, LABEL_WIDTH))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.activity import ACTIVE
 from sweeper.analysis.figures.page import MARKERS, caption, counted, styled
-from sweeper.analysis.methods import labels, named
+from sweeper.analysis.methods import labels, named, swept
 from sweeper.parameters.control import Axis
 
 PANELS = {"active_total": "active units, all layers", "active_top": "active units, top layer"}
@@ -25,6 +25,8 @@ def nll_activity_data(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) 
     1 of the ELBO), `active_total`, `active_top`, and `end`: whether it is at the collapsed end (ρ = 1), or its method
     at no other place."""
     rows = named(cells, curves)
+    swept_in = {name: c.architecture for c in curves if swept(c) for name in c.cell_ids.ravel() if name}
+    rows = rows.assign(architecture=rows["cell_id"].map(swept_in).fillna(rows["architecture"]))
     rows = rows.assign(label=labels(rows.assign(method=rows["curve"]), unsaid=["data"]))
     bounded = "iw_bound" in rows and rows["iw_bound"].notna().any()
     nll = -(rows["iw_bound"] if bounded else rows["elbo"]).astype("float64")
