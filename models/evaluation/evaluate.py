@@ -34,6 +34,7 @@ from models.evaluation.hermite_spectrum import hermite_spectrum
 from models.evaluation.inputs import binarised, noise_of
 from models.evaluation.mutual_information import mutual_information
 from models.evaluation.perplexity import Perplexity
+from models.evaluation.posterior_mean import posterior_mean
 from models.evaluation.refined import AGAIN, BOUNDS, refined
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_blocks
@@ -48,6 +49,7 @@ DIAGNOSES: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "mutual_information": mutual_information,
     "gradient_variance": gradient_variance,
     "hermite_spectrum": hermite_spectrum,
+    "posterior_mean": posterior_mean,
 }
 
 

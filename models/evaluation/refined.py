@@ -12,7 +12,7 @@ from models.draws.draws import Draws, Purpose
 from models.networks.network import Network, Numbers, Params
 from models.stack.stack import Stack
 
-BOUNDS, AGAIN, INFORMATION = range(3)  # what the numbers are for: refinements of their own
+BOUNDS, AGAIN, INFORMATION, POSTERIOR = range(4)  # what the numbers are for: refinements of their own
 _PASSES = 1 << 16  # more than a refinement has
 
 
@@ -32,7 +32,7 @@ def refined(
     Args:
         network, params, x: of these cells, x (cells, 1, images, features).
         source, purpose: of the noise; first: the place of the first image, which is part of its address.
-        use: `BOUNDS`, `AGAIN` or `INFORMATION`.
+        use: `BOUNDS`, `AGAIN`, `INFORMATION` or `POSTERIOR`.
     """
 
     def noise(number: int) -> list[Tensor]:

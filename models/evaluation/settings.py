@@ -6,15 +6,20 @@ import hashlib
 import math
 from dataclasses import asdict, dataclass, replace
 
-from models.cell import canonical_json
+from models.cell import Cell, canonical_json
 
 EVALUATION_SEMANTICS = 1  # raised when the same settings come to mean other numbers
 IMAGES = 100  # evaluated at a time
 # Fields, with the value that was meant before them.
 ADDED_LATER = {
     "importance_images": 0, "image_choice": "first", "mutual_information": 0, "gradient_variance": 0,
-    "hermite_spectrum": 0,
+    "hermite_spectrum": 0, "posterior_mean": 0,
 }  # fmt: skip
+
+
+def has_scalar_posterior(cell: Cell) -> bool:
+    """Whether z is one Gaussian variable, so that its posterior has a grid (`models.evaluation.posterior_mean`)."""
+    return cell.latent_sizes == (1,) and cell.posterior == "gaussian"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Evaluation:
       all). The others get as many chains as the other averages need, which are far fewer.
     - `split`: `test` or `validation`; `seed` fixes binarisation and noise alike for all cells.
     - `active_threshold`: a unit is active if the variance of its mean over images exceeds this (Burda et al. 2016).
-    - `mutual_information`, `gradient_variance`, `hermite_spectrum`: what is measured on request beside the metrics, by
-      the modules of these names: on so many images, over so many draws of the noise, at q of so many images (0: not).
+    - `mutual_information`, `gradient_variance`, `hermite_spectrum`, `posterior_mean`: what is measured on request
+      beside the metrics, by the modules of these names: on so many images, over so many draws of the noise, at q of
+      so many images, on so many images (0: not).
     """
 
     importance_samples: int = 100
@@ -44,6 +50,7 @@ class Evaluation:
     mutual_information: int = 0
     gradient_variance: int = 0
     hermite_spectrum: int = 0
+    posterior_mean: int = 0
 
     def on(self, images: int) -> Evaluation:
         """The settings in their plainest form for a split of so many images.
@@ -59,6 +66,7 @@ class Evaluation:
             image_choice=self.image_choice if 0 < self.images < images else "first",
             mutual_information=min(self.mutual_information, taken),
             hermite_spectrum=min(self.hermite_spectrum, taken),
+            posterior_mean=min(self.posterior_mean, taken),
         )
 
     def accepted(self) -> frozenset[str]:

@@ -29,8 +29,11 @@ def write_files(found: Report, kept: pd.DataFrame, history: pd.DataFrame, folder
         made["activity_by_layer"] = figures.activity_by_layer_figure(found.curves, kept)
         made["activity_grid"] = figures.activity_grid_figure(found.curves, kept)
         made["spectrum"] = figures.spectrum_figure(found.curves, kept)
+        made["posterior_mean_space"] = figures.space_figure(found.curves, kept)
         if len(history):
             made["training"] = figures.training_figure(found.curves, history)
+            made["posterior_mean_trajectory"] = figures.trajectory_figure(found.curves, history)
+            made["information_training"] = figures.information_figure(found.curves, history)
             made["critical_by_step"] = figures.steps_figure(found.curves, history, found.order_parameter)
     if found.methods is not None:
         made["nll_activity"] = figures.nll_activity_figure(found.curves, kept)

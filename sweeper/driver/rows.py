@@ -70,6 +70,8 @@ def quick_evaluation(job: Job) -> Evaluation:
         split="validation",
         seed=job.evaluation.seed,
         gradient_variance=job.validation_gradient_variance,
+        mutual_information=job.validation_mutual_information,
+        posterior_mean=job.validation_posterior_mean,
     )
 
 

@@ -46,6 +46,8 @@ class Job:
     device: str
     threads: int
     validation_gradient_variance: int
+    validation_mutual_information: int
+    validation_posterior_mean: int
 
     @property
     def cell_ids(self) -> tuple[str, ...]:
@@ -136,4 +138,6 @@ def _job(study: Study, items: Sequence[Item], device: str) -> Job:
         device=device,
         threads=study.run.threads,
         validation_gradient_variance=study.evaluation.validation_gradient_variance,
+        validation_mutual_information=study.evaluation.validation_mutual_information,
+        validation_posterior_mean=study.evaluation.validation_posterior_mean,
     )

@@ -14,10 +14,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sweeper.store.column import Column, column
-from sweeper.store.evaluated_columns import EVALUATION, GRADIENT, NO_LEVELS
+from sweeper.store.evaluated_columns import EVALUATION, GRADIENT, INFORMATION_ALONG, NO_LEVELS, POSTERIOR
 from sweeper.store.trained_columns import COST, IDENTITY, PROGRESS, PROVENANCE, TRAINING
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
+
+NOT_ASKED_ALONG = "not asked for along the way, or as in the cells"
 
 CELL_COLUMNS = [*IDENTITY, *PROGRESS, *EVALUATION, *TRAINING, *COST, *PROVENANCE]
 
@@ -42,7 +44,9 @@ HISTORY_COLUMNS = [
     column(
         "bits_per_dim", "double", "bits/dimension", "−`elbo` / (D ln 2), as in the cells", null=NO_LEVELS, since=5
     ),
-    *(replace(column, null="not asked for along the way, or as in the cells") for column in GRADIENT),
+    *(replace(column, null=NOT_ASKED_ALONG) for column in GRADIENT),
+    *(replace(column, null=NOT_ASKED_ALONG, since=9) for column in EVALUATION if column.name in INFORMATION_ALONG),
+    *(replace(column, null=NOT_ASKED_ALONG) for column in POSTERIOR),
 ]  # fmt: skip
 
 _TYPES: dict[str, pa.DataType] = {

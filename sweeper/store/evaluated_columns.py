@@ -41,6 +41,27 @@ GRADIENT = [
         "same noise of z", null=_NO_MEAN, since=4,
     ),
 ]  # fmt: skip
+INFORMATION_ALONG = ("mutual_information", "mi_se", "mi_samples", "mi_cap", "kl_aggregate")  # in the history too
+_NO_GRID = f"{NOT_ASKED}, or z is not one Gaussian variable"
+POSTERIOR = [
+    column(
+        "posterior_mean_model", "list<double>", "",
+        "mean of the model's own posterior p(z|x) of a scalar z, on a grid: one number per image, of images spread "
+        "over those evaluated (`models.evaluation.posterior_mean`)",
+        null=_NO_GRID, since=9,
+    ),
+    column(
+        "posterior_mean_inference", "list<double>", "", "mean of q(z|x) of the same images", null=_NO_GRID, since=9,
+    ),
+    column(
+        "nll_exact", "double", "nats/image", "−log p(x) on that grid, mean over these images", null=_NO_GRID, since=9,
+    ),
+    column(
+        "posterior_gap", "double", "nats/image",
+        "KL(q(z|x) ‖ p(z|x)) on that grid, mean over these images: what the ELBO lacks of log p(x)",
+        null=f"{_NO_GRID}, or some q reaches beyond ±64", since=9,
+    ),
+]  # fmt: skip
 _DIAGNOSES = [
     column(
         "mutual_information", "list<double>", "nats",
@@ -96,6 +117,28 @@ _DIAGNOSES = [
         null=_NO_GAUSSIAN, since=4,
     ),
     column("hermite_images", "int64", "images", "images at whose q the maps were expanded", null=NOT_ASKED, since=4),
+    *POSTERIOR,
+    column(
+        "nll_exact_iw", "double", "nats/image",
+        "the same images' negative importance-weighted bound of K chains (`importance_samples`): on average above "
+        "`nll_exact`, closer with K",
+        null=_NO_GRID, since=9,
+    ),
+    column(
+        "nll_exact_iw_se", "double", "nats/image",
+        "standard error over images of what `nll_exact_iw` is above `nll_exact`",
+        null=f"{_NO_GRID}, or there is one image", since=9,
+    ),
+    column(
+        "posterior_stride", "double", "",
+        "the smallest stride of the grids, which are halved image by image until nothing changes by more than 1e-4",
+        null=_NO_GRID, since=9,
+    ),
+    column(
+        "posterior_error", "double", "",
+        "the largest change at the last halving: of log p(x) or the gap (nats) or the posterior's mean",
+        null=_NO_GRID, since=9,
+    ),
 ]  # fmt: skip
 
 EVALUATION = [

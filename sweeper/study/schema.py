@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from models.evaluation.settings import has_scalar_posterior
 from sweeper.parameters.order import parse_order_parameter
 from sweeper.study.analysis import Analysis
 from sweeper.study.blocks import joined
@@ -15,6 +16,7 @@ from sweeper.study.sections import EvaluationSection, Refine, Run, Train
 from sweeper.study.types import Section, Text
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+ALONG = ("validation_gradient_variance", "validation_mutual_information", "validation_posterior_mean")
 REFINED = ("kl_top", "kl_total")  # order parameters that refinement reads from the rows
 
 
@@ -65,10 +67,14 @@ class StudyFile(Section):
                 why = f"{key} {asked}: it is measured on request, so evaluation.{on_request} should not be 0"
                 raise PydanticCustomError("block", "{why}", {"why": why, "at": ("analysis", key)})
         every, steps = self.evaluation.every, self.train.steps
-        if self.evaluation.validation_gradient_variance and not every:
-            why = "there is no evaluation along the way with evaluation.every: 0"
-            at = ("evaluation", "validation_gradient_variance")
-            raise PydanticCustomError("block", "{why}", {"why": why, "at": at})
+        for key in ALONG:
+            if getattr(self.evaluation, key) and not every:
+                why = "there is no evaluation along the way with evaluation.every: 0"
+                raise PydanticCustomError("block", "{why}", {"why": why, "at": ("evaluation", key)})
+        for key in ("posterior_mean", "validation_posterior_mean"):
+            if getattr(self.evaluation, key) and not any(has_scalar_posterior(cell) for cell in cells):
+                why = f"{key}: no cell of this study has one latent variable (latents: 1) and posterior gaussian"
+                raise PydanticCustomError("block", "{why}", {"why": why, "at": ("evaluation", key)})
         if parse_order_parameter(name).on_validation and (every == 0 or steps % every):
             why = f"order_parameter {name}: it is measured along the way, so evaluation.every ({every}) should divide "
             why += f"train.steps ({steps})"

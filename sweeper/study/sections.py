@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from models.evaluation.settings import Evaluation
 from sweeper.study.types import Count, Number, Positive, Section, Seed, whole_number
 
+MAX_POSTERIOR_MEANS = 500  # a row has a number for each of these images
+
 
 def several(images: int) -> int:
     """A variance over images needs two."""
@@ -70,6 +72,11 @@ class EvaluationSection(Section):
         AfterValidator(several),
         Field(description="images of the aggregate posterior whose mutual information with z is measured; 0: none"),
     ] = Evaluation.mutual_information
+    validation_mutual_information: Annotated[
+        Count,
+        AfterValidator(several),
+        Field(description="the same for each evaluation along the way, of validation images; 0: none"),
+    ] = 0
     gradient_variance: Annotated[
         Count,
         AfterValidator(several_draws),
@@ -84,6 +91,21 @@ class EvaluationSection(Section):
         Count,
         Field(description="images at whose q the generative maps are expanded in Hermite polynomials; 0: none"),
     ] = Evaluation.hermite_spectrum
+    posterior_mean: Annotated[
+        Count,
+        Field(
+            le=MAX_POSTERIOR_MEANS,
+            description="images whose exact posterior is computed on a grid, of cells with one latent variable; 0: "
+            "none",
+        ),
+    ] = Evaluation.posterior_mean
+    validation_posterior_mean: Annotated[
+        Count,
+        Field(
+            le=MAX_POSTERIOR_MEANS,
+            description="the same for each evaluation along the way, of validation images; 0: none",
+        ),
+    ] = 0
     pictures: Annotated[
         Annotated[int, Field(strict=True, ge=0, le=64), BeforeValidator(whole_number)],
         Field(description="images drawn of each cell for the report, when it is evaluated; 0: none"),

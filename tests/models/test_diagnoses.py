@@ -17,7 +17,7 @@ from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
 
 PLAIN = Evaluation(importance_samples=3, images=40)
-ASKED = {"mutual_information": 30, "gradient_variance": 3, "hermite_spectrum": 30}
+ASKED = {"mutual_information": 30, "gradient_variance": 3, "hermite_spectrum": 30, "posterior_mean": 30}
 ALL = replace(PLAIN, **ASKED)
 
 
@@ -45,7 +45,7 @@ def test_a_cells_numbers_are_those_of_the_cell_alone(monkeypatch, precision):
     for seed, (row, other) in enumerate(zip(together, one_by_one, strict=True)):
         (alone,) = evaluate(stack([seed], precision=precision), ALL)
         columns = [name for name in row if name not in plain]
-        assert len(columns) == 17
+        assert len(columns) == 25
         assert all(bits(row)[name] == bits(alone)[name] == bits(other)[name] for name in columns)
     assert together[0]["mutual_information"] != together[1]["mutual_information"]
 

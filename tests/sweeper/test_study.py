@@ -314,5 +314,13 @@ def test_what_is_measured_on_request_is_off_and_asks_for_what_it_needs(tmp_path)
     ):
         with pytest.raises(StudyError, match=fault):
             load(tmp_path, BASE, key)
-    with pytest.raises(StudyError, match="no evaluation along the way"):
-        load(tmp_path, BASE, "evaluation.validation_gradient_variance=10", "evaluation.every=0")
+    scalar = BASE.replace("latents: 10-10\n  objective: ou\n  rho: [0.8, 1]", "latents: 1\n  objective: vae")
+    for name, value in (("gradient_variance", 10), ("mutual_information", 10), ("posterior_mean", 10)):
+        with pytest.raises(StudyError, match="no evaluation along the way"):
+            load(tmp_path, scalar, f"evaluation.validation_{name}={value}", "evaluation.every=0")
+    assert load(tmp_path, scalar, "evaluation.posterior_mean=500").evaluation_settings("digits").posterior_mean == 300
+    with pytest.raises(StudyError, match="500"):
+        load(tmp_path, scalar, "evaluation.posterior_mean=501")
+    for name in ("posterior_mean", "validation_posterior_mean"):
+        with pytest.raises(StudyError, match=f"{name}: no cell of this study has one latent variable"):
+            load(tmp_path, BASE, f"evaluation.{name}=10")

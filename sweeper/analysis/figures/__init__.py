@@ -6,9 +6,11 @@ same, byte for byte, whatever matplotlibrc the user has.
 
 from sweeper.analysis.figures.activity import activity_by_layer_figure, activity_grid_figure
 from sweeper.analysis.figures.comparisons import comparisons_figure
+from sweeper.analysis.figures.information import information_figure
 from sweeper.analysis.figures.methods import nll_activity_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
+from sweeper.analysis.figures.posterior_means import space_figure, trajectory_figure
 from sweeper.analysis.figures.scaling import scaling_figure
 from sweeper.analysis.figures.spectrum import spectrum_figure
 from sweeper.analysis.figures.steps import steps_figure
@@ -19,13 +21,16 @@ __all__ = [
     "activity_by_layer_figure",
     "activity_grid_figure",
     "comparisons_figure",
+    "information_figure",
     "nll_activity_figure",
     "phase_figure",
     "save",
     "scaling_figure",
+    "space_figure",
     "spectrum_figure",
     "steps_figure",
     "styled",
     "training_figure",
+    "trajectory_figure",
     "trend_figure",
 ]

@@ -16,7 +16,11 @@ from sweeper.parameters.order import parse_order_parameter
 STYLE = Path(__file__).with_name("sweeper.mplstyle")
 MARKERS = "osD^vP"  # with the style's colours: told apart in grey too
 MAX_LABELS = 48  # beside each other: more overlap, and take most of the time of a figure
-QUANTITIES = {"elbo": "ELBO (nats)", "bits_per_dim": "bits per dimension"}  # of what is no order parameter
+QUANTITIES = {  # of what is no order parameter
+    "elbo": "ELBO (nats)",
+    "bits_per_dim": "bits per dimension",
+    "kl_aggregate": "KL(q(z) ‖ p(z)) of the top layer (nats)",
+}
 
 
 def look(index: int) -> dict[str, str]:

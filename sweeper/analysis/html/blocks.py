@@ -74,9 +74,10 @@ def links(items: Iterable[tuple[str, str]]) -> Block:
     return {"kind": "links", "items": [{"href": href, "text": words} for href, words in items]}
 
 
-def images(title: str, items: Iterable[Mapping[str, str]], note: str = "") -> Block:
-    """A grid of pictures: `src` (a PNG as a data: address), `alt` and `caption` of each."""
-    return {"kind": "images", "title": title, "items": [dict(item) for item in items], "note": note}
+def images(title: str, items: Iterable[Mapping[str, str]], note: str = "", wide: bool = False) -> Block:
+    """A grid of pictures: `src` (a PNG as a data: address), `alt` and `caption` of each; `wide`: figures, one below the
+    other."""
+    return {"kind": "images", "title": title, "items": [dict(item) for item in items], "note": note, "wide": wide}
 
 
 def option(value: str, words: str, on: bool = True, **more: Any) -> Block:

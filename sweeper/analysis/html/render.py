@@ -147,7 +147,8 @@ def _images(block: Block, identity: str) -> Html:
         for item in block["items"]
     ]
     note = element("p", block["note"], class_="note") if block["note"] else None
-    return joined(element("h3", block["title"], id=identity), element("div", *figures, class_="images"), note)
+    kind = "images wide" if block["wide"] else "images"
+    return joined(element("h3", block["title"], id=identity), element("div", *figures, class_=kind), note)
 
 
 def _drawn(block: Block, identity: str) -> Html:
