@@ -217,15 +217,18 @@ def _finished(store: Store) -> dict[str, float]:
 def fetch_data(plan: Plan) -> None:
     """Load every data set once here, so that a missing or unfit one ends the run before any training.
 
-    Raises DataMissing, or StudyError where cells ask of a data set what it does not have.
+    Labels too, where the evaluation needs them. Raises DataMissing, or StudyError where cells ask of a data set what it
+    does not have.
     """
     from models.cell import unfit
-    from models.data import DataCorrupt, load
+    from models.data import DataCorrupt, labels_of, load
     from models.data import DataMissing as Missing
 
     for name in sorted({item.cell.data for item in plan.missing}):
         try:
             data = load(name)
+            if plan.study.evaluation.classification:
+                labels_of(data)
         except (Missing, DataCorrupt, OSError) as fault:
             raise DataMissing(str(fault)) from fault
         cells = [item.cell for item in plan.missing if item.cell.data == name]

@@ -6,9 +6,10 @@ from functools import lru_cache
 
 from models.cell.registry import Entry, find
 from models.data.dataset import Dataset
+from models.data.labels import labels_of
 from models.data.sources import DataCorrupt, DataMissing
 
-__all__ = ["DataCorrupt", "DataMissing", "Dataset", "load"]
+__all__ = ["DataCorrupt", "DataMissing", "Dataset", "labels_of", "load"]
 
 
 def load(name: str) -> Dataset:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.cell import canonical_json
 from models.cell.sequence_shape import Shape
+from models.data.labels import Labels
 
 SPLITS = ("train", "validation", "test")
 LEVELS = 255  # the largest of 256
@@ -29,6 +30,8 @@ class Dataset:
     - `shape`: of the image that a row holds.
     - `probabilities`: False where the values are no probabilities but the data themselves, of 256 levels: networks see
       value / 255.
+    - `read_labels`: reads of which class each image is (`models.data.labels.labels_of`); None: nobody knows. No part of
+      the digest.
 
     Raises ValueError where the arrays do not fit together.
     """
@@ -40,6 +43,7 @@ class Dataset:
     levels: int
     shape: Shape
     probabilities: bool = True
+    read_labels: Callable[[], Labels] | None = None
 
     def __post_init__(self) -> None:
         """Check types, shapes and values, and make the arrays read-only."""

@@ -29,6 +29,7 @@ def write_files(found: Report, kept: pd.DataFrame, history: pd.DataFrame, folder
         made["activity_by_layer"] = figures.activity_by_layer_figure(found.curves, kept)
         made["activity_grid"] = figures.activity_grid_figure(found.curves, kept)
         made["spectrum"] = figures.spectrum_figure(found.curves, kept)
+        made["means"] = figures.means_figure(found.curves, kept)
         if len(history):
             made["training"] = figures.training_figure(found.curves, history)
             made["critical_by_step"] = figures.steps_figure(found.curves, history, found.order_parameter)

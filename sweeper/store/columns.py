@@ -17,7 +17,7 @@ from sweeper.store.column import Column, column
 from sweeper.store.evaluated_columns import EVALUATION, GRADIENT, NO_LEVELS
 from sweeper.store.trained_columns import COST, IDENTITY, PROGRESS, PROVENANCE, TRAINING
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 CELL_COLUMNS = [*IDENTITY, *PROGRESS, *EVALUATION, *TRAINING, *COST, *PROVENANCE]
 

@@ -84,6 +84,11 @@ class EvaluationSection(Section):
         Count,
         Field(description="images at whose q the generative maps are expanded in Hermite polynomials; 0: none"),
     ] = Evaluation.hermite_spectrum
+    classification: Annotated[
+        Count,
+        AfterValidator(several),
+        Field(description="training images from whose posterior means a classifier learns the labels; 0: none"),
+    ] = Evaluation.classification
     pictures: Annotated[
         Annotated[int, Field(strict=True, ge=0, le=64), BeforeValidator(whole_number)],
         Field(description="images drawn of each cell for the report, when it is evaluated; 0: none"),

@@ -6,6 +6,7 @@ same, byte for byte, whatever matplotlibrc the user has.
 
 from sweeper.analysis.figures.activity import activity_by_layer_figure, activity_grid_figure
 from sweeper.analysis.figures.comparisons import comparisons_figure
+from sweeper.analysis.figures.means import means_figure
 from sweeper.analysis.figures.methods import nll_activity_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
@@ -19,6 +20,7 @@ __all__ = [
     "activity_by_layer_figure",
     "activity_grid_figure",
     "comparisons_figure",
+    "means_figure",
     "nll_activity_figure",
     "phase_figure",
     "save",

@@ -16,6 +16,7 @@ from sweeper.analysis.html.blocks import Block, links, notes, paragraph, section
 from sweeper.analysis.html.curve_chart import order_chart
 from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
+from sweeper.analysis.html.means import means_blocks
 from sweeper.analysis.html.methods import method_blocks
 from sweeper.analysis.html.provenance import provenance, without_value
 from sweeper.analysis.html.training_chart import training_chart
@@ -56,6 +57,7 @@ def page_data(
             if len(history):
                 shown.append(section("training", "Training", training_chart(report.curves, history)))
             shown.append(section("pictures", "Pictures", *drawn(report.curves, picture)))
+            shown.append(section("means", "Posterior means", *means_blocks(report.curves, kept)))
     shown.append(section("lost", "Cells without a value", *without_value(kept, asked, failures)))
     shown.append(section("provenance", "How it was made", *provenance(kept, study_text)))
     shown.append(section("files", "Files", _files(report, folder)))
