@@ -112,7 +112,8 @@ def test_the_figure_has_a_point_per_image_in_the_colour_of_its_class(planted):
     assert len(figure.axes) == 4 and len(panel.get_lines()) == 10
     assert sum(len(line.get_xdata()) for line in panel.get_lines()) == 40
     assert [line.get_label() for line in panel.get_lines()] == list("0123456789")
-    assert panel.get_xlabel() == "component 1 (60% of the variance)"
+    assert panel.get_xlabel() == "component 1 (60 %)"
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1  # so that a collapse is seen
     grey = means_figure([curve], planted.assign(means_labels=None, classification_accuracy=None))
     assert len(grey.axes[0].get_lines()) == 1 and "%" not in grey.axes[0].get_title()
     assert means_figure([curve], planted.assign(means_components=None)) is None

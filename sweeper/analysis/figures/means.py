@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -15,12 +14,13 @@ from matplotlib.figure import Figure
 
 from models.cell import REGISTRIES
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import caption, styled, wrapped
+from sweeper.analysis.figures.page import caption, look, styled, wrapped
 from sweeper.analysis.shown_points import chosen
 
 MAX_CURVES = 4  # a row of the figure each
 MAX_CLASSES = 10  # colours that can be told apart
 GREY = "0.55"
+SIZE = {"markersize": 2.8, "markeredgewidth": 0.5}
 PIXELS = 150  # of an inch of a picture in the page
 
 
@@ -72,25 +72,26 @@ def coloured(means: Means) -> bool:
     return means.labels is not None and 0 < count <= MAX_CLASSES
 
 
-def draw_means(axes: Axes, means: Means) -> None:
-    """Draw one cell's on `axes`, both on the same scale, which is that of z."""
+def reach(found: Sequence[Means]) -> float:
+    """How far from 0 axes have to go that all these places are seen on one scale."""
+    return 1.08 * max(float(np.abs(means.places).max()) for means in found) or 1.0
+
+
+def draw_means(axes: Axes, means: Means, limit: float) -> None:
+    """Draw one cell's on `axes`, which both go from −`limit` to `limit`, in units of z."""
     x, y = means.places.T
     if coloured(means):
         assert means.labels is not None
         for number in range(int(means.labels.max()) + 1):
             here = means.labels == number
             name = means.names[number] if number < len(means.names) else str(number)
-            axes.plot(x[here], y[here], "o", color=_colour(number), markersize=2.5, markeredgewidth=0, label=name)
+            axes.plot(x[here], y[here], linestyle="", label=name, **look(number), **SIZE)  # type: ignore[arg-type]
     else:
-        axes.plot(x, y, "o", color=GREY, markersize=2.5, markeredgewidth=0)
-    axes.set_aspect("equal", adjustable="datalim")
-    first, second = (f"{share:.0%} of the variance" for share in means.shares)
-    axes.set_xlabel(f"component 1 ({first})")
-    axes.set_ylabel(f"component 2 ({second})")
-
-
-def _colour(number: int) -> Any:
-    return matplotlib.colormaps["tab10"](number)
+        axes.plot(x, y, "o", color=GREY, **SIZE)  # type: ignore[arg-type]
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    first, second = means.shares
+    axes.set_xlabel(f"component 1 ({100 * first:.0f} %)")
+    axes.set_ylabel(f"component 2 ({100 * second:.0f} %)")
 
 
 def means_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
@@ -108,9 +109,10 @@ def means_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
             for axes in line[len(found) :]:
                 axes.set_axis_off()
             for place, (axes, means) in enumerate(zip(line, found, strict=False)):
-                draw_means(axes, means)
-                said = f"{curve.label}, {curve.axis.at(means.value)}" if place == 0 else curve.axis.at(means.value)
-                axes.set_title(wrapped(f"{said}{_accuracy(means)}", 1.9))
+                draw_means(axes, means, reach(found))
+                if place == 0:
+                    axes.set_ylabel(f"{wrapped(curve.label, 2.1)}\n\n{axes.get_ylabel()}")
+                axes.set_title(wrapped(f"{curve.axis.at(means.value)}{_accuracy(means)}", 1.9))
                 handles, names = axes.get_legend_handles_labels()
                 legend |= dict(zip(names, handles, strict=True))
         if legend:
@@ -118,8 +120,8 @@ def means_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
         caption(
             figure,
             f"Posterior means of the top layer, {_images(rows)} per panel, along their two first principal components, "
-            f"in units of z; one seed per curve. Percentages in titles: images put into their class by a linear "
-            f"classifier, with their standard error.",
+            f"in units of z; one seed per curve. Percentages: beside axes, the component's share of the variance; in "
+            f"titles, images put into their class by a linear classifier, with their standard error.",
         )
     return figure
 
@@ -136,12 +138,12 @@ def _accuracy(means: Means) -> str:
     return f": {100 * share:.1f} ± {100 * error:.1f} %"
 
 
-def means_png(means: Means) -> bytes:
+def means_png(means: Means, limit: float) -> bytes:
     """The panel of one cell by itself, with the names of its classes, as a PNG."""
     with styled():
         figure = Figure(figsize=(2.4, 2.4 + 0.35 * coloured(means)))
         axes = figure.subplots()
-        draw_means(axes, means)
+        draw_means(axes, means, limit)
         if coloured(means):
             columns = 5 if len(means.names) > 5 and max(map(len, means.names)) < 3 else 3
             figure.legend(loc="outside lower left", ncols=columns, handletextpad=0, columnspacing=0.8)
