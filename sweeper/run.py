@@ -221,11 +221,11 @@ def _finished(store: Store) -> dict[str, float]:
 def fetch_data(plan: Plan, say: Callable[[str], object] = lambda line: None) -> None:
     """Load every data set once here, so that a missing or unfit one ends the run before any training.
 
-    `say` is told what was left out of one. Raises DataMissing, or StudyError where cells ask of a data set what it does
-    not have.
+    `say` is told what was left out of one. Labels too, where the evaluation needs them. Raises DataMissing, or
+    StudyError where cells ask of a data set what it does not have.
     """
     from models.cell import unfit
-    from models.data import DataCorrupt, data_of
+    from models.data import DataCorrupt, data_of, labels_of
     from models.data import DataMissing as Missing
 
     by_data: dict[tuple[str, Any], list[Cell]] = {}
@@ -234,6 +234,8 @@ def fetch_data(plan: Plan, say: Callable[[str], object] = lambda line: None) -> 
     for (name, _), cells in sorted(by_data.items(), key=lambda each: each[0][0]):
         try:
             data = data_of(cells[0])
+            if plan.study.evaluation.classification:
+                labels_of(data)
         except (Missing, DataCorrupt, OSError) as fault:
             raise DataMissing(str(fault)) from fault
         for note in data.notes:

@@ -55,6 +55,8 @@ OWNERS = {
         "models.evaluation.hermite_spectrum",
         "models.evaluation.stability",
     ),
+    "sklearn": ("models.evaluation.classification",),
+    "threadpoolctl": ("models.evaluation.classification",),
     "optuna": ("sweeper.refine",),
     "tensorboardX": ("sweeper.export.tensorboard",),
     "wandb": ("sweeper.export.wandb",),

@@ -69,7 +69,8 @@ class Entry:
     - `semantics`: of a network, objective or procedure; `digest`: of a data set's decoded content. A data set with
       options checks its content itself, and its options have the `shape` of it and its name in `words`.
     - `shape`: of a data set's images; `kind`: of its values, `models.data.dataset.Dataset.kind`; `validation`, `test`:
-      images in these splits (None, "", 0: not known).
+      images in these splits (None, "", 0: not known). `labels`: digest of `models.data.labels.Labels`; `classes`: the
+      names of their classes ("", none: it has no labels).
     - `kinds`: of a likelihood, the kinds of values that it is for. A cell with data of another kind is refused when it
       is made; with a density, when the data are loaded. Of a network the same, where it is not for images (`reads`).
     - `maps`: of a likelihood, a function of (cell, shape of an image) to the numbers that a network puts out per
@@ -90,6 +91,8 @@ class Entry:
     kind: str = ""
     validation: int = 0
     test: int = 0
+    labels: str = ""
+    classes: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     maps: Callable[[Any, Any], int] = one_per_channel
     size: Callable[[Any, Any], Size] | None = None
@@ -133,6 +136,8 @@ DATASETS: dict[str, Entry] = {
         kind="probability",
         validation=200,
         test=300,
+        labels="96167e46eb446b903d2ebedb8cfe7ba437ed8d1c41a01800ce6e1d7872e2cfa0",
+        classes=tuple("0123456789"),
     ),
     "mnist": Entry(
         "models.data.mnist:load",
@@ -141,6 +146,8 @@ DATASETS: dict[str, Entry] = {
         kind="probability",
         validation=10_000,
         test=10_000,
+        labels="040674259c53c9bc2185a868b39e7a9cbf54dfab51c1175309ed6ecc865270ed",
+        classes=tuple("0123456789"),
     ),
     "mnist_static": Entry(
         "models.data.mnist:load_static",
@@ -157,6 +164,8 @@ DATASETS: dict[str, Entry] = {
         kind="probability",
         validation=1_345,
         test=8_115,
+        labels="0de1f00bceabd0a996870fc3508dc4f2f664ed4de2ae7b9abcdb34075a02cef7",
+        classes=tuple(f"alphabet {number}" for number in range(1, 51)),
     ),
     "cifar10": Entry(
         "models.data.cifar10:load",
@@ -165,6 +174,8 @@ DATASETS: dict[str, Entry] = {
         kind="levels",
         validation=5_000,
         test=10_000,
+        labels="5ca20998cf9a917c811c47c341ef40764ff6978b1cde3bf5fcf927c61d8aae22",
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     ),
     "synthetic_text": Entry(
         "models.data.synthetic_text:load",
@@ -189,6 +200,8 @@ DATASETS: dict[str, Entry] = {
         kind="tokens",
         validation=1_959,
         test=2_024,
+        labels="271425f94b1bcf1fab60a3707907138b1baa137d2d4a1506a5183a44e224f158",
+        classes=("answers", "email", "newsgroup", "reviews", "weblog"),
     ),
     "text": Entry("models.data.own_text:load", TextOptions, kind="tokens"),
 }

@@ -12,9 +12,10 @@ from typing import Any
 from models.cell import Cell
 from models.cell.registry import Entry, find
 from models.data.dataset import Dataset
+from models.data.labels import labels_of
 from models.data.sources import DataCorrupt, DataMissing
 
-__all__ = ["DataCorrupt", "DataMissing", "Dataset", "data_of", "load"]
+__all__ = ["DataCorrupt", "DataMissing", "Dataset", "data_of", "labels_of", "load"]
 
 
 def data_of(cell: Cell) -> Dataset:

@@ -2,7 +2,8 @@
 
 The values are the data: they are not binarised. Of the 50,000 training images the last 5,000 of a fixed permutation are
 the validation images, the others, in the permutation's order, are trained on; the publication has no such split. Test
-images are those of the test file, in its order.
+images are those of the test file, in its order. Labels are the published ones: airplane, automobile, bird, cat, deer,
+dog, frog, horse, ship, truck.
 
 The files may be there in any form: the six of the binary version, plain (`data_batch_1.bin`) or compressed
 (`data_batch_1.bin.bz2`), or one of the two distributed archives. Each file's decoded content must have the SHA-1 that
@@ -26,6 +27,7 @@ import numpy.typing as npt
 from models.cell.image_shape import ImageShape
 from models.data.dataset import LEVELS, Dataset, shuffled
 from models.data.kept import keep, kept
+from models.data.labels import Labels
 from models.data.sources import DataMissing, corrupt, locate
 
 SOURCE = "https://www.cs.toronto.edu/~kriz/"
@@ -43,6 +45,8 @@ SHA1 = {
 BINARY, PYTHON = "cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"
 DECODED = "decoded.npy"  # all images in the order of the files; kept, as bzip2 takes half a minute
 DECODED_SHA256 = "2ae5d6db0453753867541f0ccce0b648fcd0aaf596c0ca67c33dc03b3deaf283"
+LABELS = "labels.npy"  # of the same images, kept beside them
+LABELS_SHA256 = "3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f"
 MAX_FILE = 40_000_000  # bytes of a batch in an archive: what claims more is none
 
 Images = npt.NDArray[np.uint8]
@@ -52,23 +56,42 @@ def load() -> Dataset:
     """CIFAR-10, 45,000 / 5,000 / 10,000 images. Raises DataMissing, DataCorrupt."""
     images = kept("cifar10", DECODED, DECODED_SHA256)
     if images is None:
-        images = _decoded()
-        keep("cifar10", DECODED, images)
-    training, test = images[:-PER_FILE], images[-PER_FILE:]
+        images, _ = _decoded()
+    splits = _split(images)
+    return Dataset("cifar10", *splits, LEVELS, SHAPE, probabilities=False, read_labels=_labels)
+
+
+def _labels() -> Labels:
+    numbers = kept("cifar10", LABELS, LABELS_SHA256)
+    if numbers is None:
+        _, numbers = _decoded()
+    train, validation, test = (part.astype(np.int64) for part in _split(numbers))
+    return Labels(train, validation, test)
+
+
+def _split(rows: Images) -> tuple[Images, Images, Images]:
+    """What there is of each image, in the order of the files, as train, validation and test."""
+    training, test = rows[:-PER_FILE], rows[-PER_FILE:]
     training = training[shuffled("cifar10", len(training))]
-    splits = training[:-VALIDATION], training[-VALIDATION:], test
-    return Dataset("cifar10", *splits, LEVELS, SHAPE, probabilities=False)
+    return training[:-VALIDATION], training[-VALIDATION:], test
 
 
-def _decoded() -> Images:
-    """All images in the order of the files, (60,000, 3,072). Raises DataMissing, DataCorrupt."""
+def _decoded() -> tuple[Images, Images]:
+    """All images in the order of the files, (60,000, 3,072), and their labels; both are kept for the next process.
+
+    Raises DataMissing, DataCorrupt.
+    """
     images = np.empty((len(SHA1) * PER_FILE, SHAPE.features), np.uint8)
+    labels = np.empty(len(images), np.uint8)
     for path, batch, content in _batches():
         if (found := hashlib.sha1(content, usedforsecurity=False).hexdigest()) != SHA1[batch]:
             raise corrupt(path, f"the decoded {batch} has the SHA-1 {found}, published is {SHA1[batch]}")
         first = list(SHA1).index(batch) * PER_FILE
-        images[first : first + PER_FILE] = np.frombuffer(content, np.uint8).reshape(PER_FILE, RECORD)[:, 1:]
-    return images
+        records = np.frombuffer(content, np.uint8).reshape(PER_FILE, RECORD)
+        labels[first : first + PER_FILE], images[first : first + PER_FILE] = records[:, 0], records[:, 1:]
+    keep("cifar10", DECODED, images)
+    keep("cifar10", LABELS, labels)
+    return images, labels
 
 
 def _batches() -> Iterator[tuple[Path, str, bytes]]:

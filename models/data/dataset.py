@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.cell import canonical_json
 from models.cell.sequence_shape import Shape
+from models.data.labels import Labels
 
 SPLITS = ("train", "validation", "test")
 LEVELS = 255  # the largest of 256
@@ -30,6 +31,8 @@ class Dataset:
     - `probabilities`: False where the values are no probabilities but the data themselves, of 256 levels: networks see
       value / 255.
     - `notes`: what a run says of how it was read, a line each.
+    - `read_labels`: reads of which class each image is (`models.data.labels.labels_of`); None: nobody knows. No part of
+      the digest.
 
     Raises ValueError where the arrays do not fit together.
     """
@@ -42,6 +45,7 @@ class Dataset:
     shape: Shape
     probabilities: bool = True
     notes: tuple[str, ...] = ()
+    read_labels: Callable[[], Labels] | None = None
 
     def __post_init__(self) -> None:
         """Check types, shapes and values, and make the arrays read-only."""

@@ -1,7 +1,7 @@
 """The 8×8 digits that scikit-learn bundles (Alpaydin & Kaynak 1998, UCI; CC BY 4.0): 1,797 images, values 0 … 16.
 
 Split by a fixed permutation into 1,297 / 200 / 300 images. The bundle does not say who wrote which digit, so writers
-occur in several splits.
+occur in several splits. An image's label is the digit that it shows.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset, shuffled
+from models.data.labels import Labels, split_like
 from models.data.sources import DataMissing, corrupt, read_gzip
+
+PARTS = slice(1297), slice(1297, 1497), slice(1497, None)
 
 
 def load() -> Dataset:
     """The digits; needs no file but scikit-learn's own. Raises DataMissing, DataCorrupt."""
+    train, validation, test = (_read()[part, :64] for part in PARTS)
+    return Dataset("digits", train, validation, test, 16, ImageShape(1, 8, 8), read_labels=_labels)
+
+
+def _labels() -> Labels:
+    return split_like(_read()[:, 64], *PARTS)
+
+
+def _read() -> npt.NDArray[np.uint8]:
+    """64 pixels and the digit that they show, in the order of the split, (1797, 65)."""
     path = _bundled()
     lines = read_gzip(path).split()
     try:
-        images = np.array([line.split(b",")[:64] for line in lines]).astype(np.uint8).reshape(1797, 64)
+        rows = np.array([line.split(b",") for line in lines]).astype(np.uint8).reshape(1797, 65)
     except ValueError as fault:
         raise corrupt(path, str(fault)) from None
-    images = images[shuffled("digits", len(images))]
-    return Dataset("digits", images[:1297], images[1297:1497], images[1497:], levels=16, shape=ImageShape(1, 8, 8))
+    return rows[shuffled("digits", len(rows))]
 
 
 def _bundled() -> Path:

@@ -1,16 +1,19 @@
 """MNIST, 28×28 (LeCun et al. 1998; CC BY-SA 3.0), grey for dynamic binarisation, or binarised once and for all.
 
 Dynamic: a pixel's value / 255 is the probability with which each use draws it as 1. Training images are the first
-50,000 of the training file, validation images its last 10,000, test images those of the test file.
+50,000 of the training file, validation images its last 10,000, test images those of the test file. An image's label is
+the digit that it shows.
 
 Static: the binarised images of Larochelle & Murray (AISTATS 2011), 50,000 / 10,000 / 10,000. Their source has no
-https, so these files are never downloaded; which copy of them is meant, the registered digest says.
+https, so these files are never downloaded; which copy of them is meant, the registered digest says. It has no
+labels.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,12 +23,15 @@ import numpy.typing as npt
 
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
+from models.data.labels import Labels
 from models.data.sources import corrupt, locate, read_gzip
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SHA256 = {
     "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 SHAPE = ImageShape(1, 28, 28)
 PIXELS = 784
@@ -40,6 +46,8 @@ def load() -> Dataset:
 def load_like(name: str, mirror: str = "", sha256: Mapping[str, str] = MappingProxyType({})) -> Dataset:
     """The same of another data set with the files, sizes and splits of MNIST, in the folder `name` (docs/adding.md).
 
+    Files of labels need not be there until labels are asked for.
+
     mirror: the address of the files, ending in a slash; "": they are not downloaded; sha256: of the files there.
     """
     counts = {"train-images-idx3-ubyte.gz": 60_000, "t10k-images-idx3-ubyte.gz": 10_000}
@@ -47,7 +55,22 @@ def load_like(name: str, mirror: str = "", sha256: Mapping[str, str] = MappingPr
         _images(locate(name, file, mirror and mirror + file, sha256.get(file, "")), count)
         for file, count in counts.items()
     )
-    return Dataset(name, training[:50_000], training[50_000:], test, levels=255, shape=SHAPE)
+    labels = partial(_labels, name, mirror, sha256)
+    splits = training[:50_000], training[50_000:], test
+    return Dataset(name, *splits, levels=255, shape=SHAPE, read_labels=labels)
+
+
+def _labels(name: str, mirror: str, sha256: Mapping[str, str]) -> Labels:
+    """From the files of labels beside those of images."""
+    read = []
+    for file, count in {"train-labels-idx1-ubyte.gz": 60_000, "t10k-labels-idx1-ubyte.gz": 10_000}.items():
+        path = locate(name, file, mirror and mirror + file, sha256.get(file, ""))
+        numbers = read_idx(path)
+        if numbers.shape != (count,):
+            raise corrupt(path, f"it should have {count} labels, got {' × '.join(map(str, numbers.shape))}")
+        read.append(numbers.astype(np.int64))
+    training, test = read
+    return Labels(training[:50_000], training[50_000:], test)
 
 
 def load_static() -> Dataset:

@@ -6,7 +6,8 @@ image library's version changes the data. Dynamic binarisation as for MNIST: val
 The drawings of both published folders are put in the order of their names, then split by a fixed permutation into
 23,000 / 1,345 / 8,115 images: 24,345 not for testing, as in Burda et al. (2016), with one character's twenty drawings
 spread over the splits. The images are not theirs (`chardata.mat`): likelihoods are comparable among themselves, not
-with published numbers.
+with published numbers. A drawing's label is its alphabet, 0 … 49 in the order of their names, those of the first
+folder before those of the second: there are too few drawings per character to learn 1,623 classes from.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import struct
 import zipfile
 import zlib
 from math import gcd
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ import numpy.typing as npt
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset, shuffled
 from models.data.kept import keep, kept
+from models.data.labels import Labels, split_like
 from models.data.sources import corrupt, locate
 
 SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
@@ -32,6 +35,7 @@ SHA256 = {
     "images_evaluation": "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
 }
 DRAWN, SIDE = 105, 28  # pixels per side, as published and here
+PARTS = slice(23_000), slice(23_000, 24_345), slice(24_345, None)
 CHUNK = 128  # drawings shrunk at a time: 6 MB, which a processor's cache holds
 SHRUNK = f"shrunk_{SIDE}.npy"
 SHRUNK_SHA256 = "8167dffec9d3ee72541f00f4f120b260f19aebf40a2a4c142dfc5a700a187882"
@@ -49,7 +53,24 @@ def load() -> Dataset:
         images = np.concatenate([_archive(folder, count) for folder, count in DRAWINGS.items()])
         keep("omniglot", SHRUNK, images)
     images = images[shuffled("omniglot", len(images))]
-    return Dataset("omniglot", images[:23_000], images[23_000:24_345], images[24_345:], 255, ImageShape(1, SIDE, SIDE))
+    train, validation, test = (images[part] for part in PARTS)
+    return Dataset("omniglot", train, validation, test, 255, ImageShape(1, SIDE, SIDE), read_labels=_labels)
+
+
+def _labels() -> Labels:
+    """From the names in the archives, `<folder>/<alphabet>/<character>/<drawing>.png`."""
+    alphabets: list[str] = []
+    for folder, count in DRAWINGS.items():
+        path = _located(folder)
+        try:
+            with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+                names = _names(archive, count)
+        except DAMAGE as fault:
+            raise corrupt(path, str(fault)) from None
+        alphabets += ["/".join(name.split("/")[:-2]) for name in names]
+    numbers = {alphabet: number for number, alphabet in enumerate(dict.fromkeys(alphabets))}
+    order = shuffled("omniglot", len(alphabets))
+    return split_like(np.array([numbers[each] for each in alphabets])[order], *PARTS)
 
 
 def shrink(ink: npt.NDArray[np.bool_], side: int) -> Grey:
@@ -77,18 +98,28 @@ def shrink(ink: npt.NDArray[np.bool_], side: int) -> Grey:
 
 def _archive(folder: str, count: int) -> Grey:
     """The drawings of one archive in the order of their names, (count, 784). Raises DataMissing, DataCorrupt."""
-    path = locate("omniglot", f"{folder}.zip", f"{SOURCE}{folder}.zip", SHA256[folder])
+    path = _located(folder)
     content = io.BytesIO(path.read_bytes())
     try:
         with zipfile.ZipFile(content) as archive:
-            names = sorted(name for name in archive.namelist() if name.endswith(".png"))
-            if len(names) != count:
-                raise ValueError(f"it should have {count} drawings, got {len(names)}")
+            names = _names(archive, count)
             chunks = [names[start : start + CHUNK] for start in range(0, count, CHUNK)]
             shrunk = [shrink(np.stack([_ink(archive.read(name)) for name in chunk]), SIDE) for chunk in chunks]
     except DAMAGE as fault:
         raise corrupt(path, str(fault)) from None
     return np.concatenate(shrunk).reshape(count, SIDE * SIDE)
+
+
+def _located(folder: str) -> Path:
+    return locate("omniglot", f"{folder}.zip", f"{SOURCE}{folder}.zip", SHA256[folder])
+
+
+def _names(archive: zipfile.ZipFile, count: int) -> list[str]:
+    """Names of the drawings in an archive, in order. Raises ValueError where there are not so many."""
+    names = sorted(name for name in archive.namelist() if name.endswith(".png"))
+    if len(names) != count:
+        raise ValueError(f"it should have {count} drawings, got {len(names)}")
+    return names
 
 
 def _ink(png: bytes) -> npt.NDArray[np.bool_]:

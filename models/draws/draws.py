@@ -77,6 +77,9 @@ class Purpose(IntEnum):
     DROPOUT_OUTPUT = 101  # which of its outputs (the same)
     PICTURE_PIXELS = 110  # pixels of pictures of a network that draws one after the other
     DECODE_PIXELS = 111  # the same at the end of a way down from given latent variables
+    CLASSIFY_BINARISE = 112  # pixels of images behind a classification (step = first image of the chunk)
+    CLASSIFY_LATENT = 113  # noise of z_layer (the same)
+    CLASSIFY_REFINE = 114  # the same behind refined numbers (inner = refinement step)
     POSTERIOR_BINARISE = 115  # pixels of images whose posterior is computed on a grid (step = first image of the chunk)
     POSTERIOR_LATENT = 116  # noise of z in the importance-weighted bound of these (the same, inner = block of chains)
 

@@ -28,6 +28,7 @@ from models.evaluation.accumulators import Accumulator, ChainBlock, Sizes
 from models.evaluation.activities import Activities
 from models.evaluation.bits import BitsPerDim
 from models.evaluation.bound import Bound
+from models.evaluation.classification import classification
 from models.evaluation.elbo import BinarisationError, Elbo, LayerTerms, Means, Reconstruction, TopUnits
 from models.evaluation.gradient_variance import gradient_variance
 from models.evaluation.hermite_spectrum import hermite_spectrum
@@ -50,6 +51,7 @@ DIAGNOSES: dict[str, Callable[..., list[dict[str, Any]]]] = {
     "gradient_variance": gradient_variance,
     "hermite_spectrum": hermite_spectrum,
     "posterior_mean": posterior_mean,
+    "classification": classification,
 }
 
 

@@ -13,7 +13,7 @@ IMAGES = 100  # evaluated at a time
 # Fields, with the value that was meant before them.
 ADDED_LATER = {
     "importance_images": 0, "image_choice": "first", "mutual_information": 0, "gradient_variance": 0,
-    "hermite_spectrum": 0, "posterior_mean": 0,
+    "hermite_spectrum": 0, "posterior_mean": 0, "classification": 0,
 }  # fmt: skip
 
 
@@ -35,9 +35,9 @@ class Evaluation:
       all). The others get as many chains as the other averages need, which are far fewer.
     - `split`: `test` or `validation`; `seed` fixes binarisation and noise alike for all cells.
     - `active_threshold`: a unit is active if the variance of its mean over images exceeds this (Burda et al. 2016).
-    - `mutual_information`, `gradient_variance`, `hermite_spectrum`, `posterior_mean`: what is measured on request
-      beside the metrics, by the modules of these names: on so many images, over so many draws of the noise, at q of
-      so many images, on so many images (0: not).
+    - `mutual_information`, `gradient_variance`, `hermite_spectrum`, `posterior_mean`, `classification`: measured
+      on request beside the metrics, by the modules of these names: on so many images, over so many draws of the noise,
+      at q of so many images, on so many images, from so many training images (0: not).
     """
 
     importance_samples: int = 100
@@ -51,6 +51,7 @@ class Evaluation:
     gradient_variance: int = 0
     hermite_spectrum: int = 0
     posterior_mean: int = 0
+    classification: int = 0
 
     def on(self, images: int) -> Evaluation:
         """The settings in their plainest form for a split of so many images.

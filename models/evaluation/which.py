@@ -67,7 +67,11 @@ def image_blocks(images: int, settings: Evaluation, quick: bool = False) -> list
 
 def evaluated_images(dataset: Dataset, settings: Evaluation) -> Any:
     """The images of the split that the settings ask for, in the split's order, as its data set has them."""
-    split = getattr(dataset, settings.split)
+    return evaluated_part(getattr(dataset, settings.split), settings)
+
+
+def evaluated_part(split: Any, settings: Evaluation) -> Any:
+    """Of what there is for each image of the split, as these or their labels, that of the images asked for."""
     if settings.image_choice == "spread" and 0 < settings.images < len(split):
         return split[spread(len(split), settings.images)]
     return split[: settings.images or None]

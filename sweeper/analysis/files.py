@@ -30,6 +30,7 @@ def write_files(found: Report, kept: pd.DataFrame, history: pd.DataFrame, folder
         made["activity_grid"] = figures.activity_grid_figure(found.curves, kept)
         made["spectrum"] = figures.spectrum_figure(found.curves, kept)
         made["posterior_mean_space"] = figures.space_figure(found.curves, kept)
+        made["means"] = figures.means_figure(found.curves, kept)
         if len(history):
             made["training"] = figures.training_figure(found.curves, history)
             made["posterior_mean_trajectory"] = figures.trajectory_figure(found.curves, history)

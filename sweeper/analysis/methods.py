@@ -23,7 +23,7 @@ from sweeper.parameters.control import Axis
 
 # Columns of cells: in nats per image, and in bits per dimension, which images of 256 levels have.
 NUMBERS = ("elbo", "iw_bound", "bits_per_dim", "bits_per_dim_iw", "reconstruction", "kl_total", "kl_top")
-PER_LAYER = ("active_units", "mutual_information")  # list columns of cells; the second on request
+PER_LAYER = ("active_units", "mutual_information", "classification_accuracy")  # lists; on request but the first
 COSTS = ("wall_s", "peak_memory_bytes", "stack_cells")
 SIZES = ("latents", "hidden", "activation")
 # How a method is trained rather than which it is: no methods differ in these alone.
@@ -97,7 +97,8 @@ def method_table(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) -> pd
     have none. `elbo`, `iw_bound` (with `iw_samples`), `reconstruction`, `kl_total` and `kl_top` are means over seeds in
     nats per image, `bits_per_dim` and `bits_per_dim_iw` those of the two bounds in bits per dimension, where images
     have 256 levels; each with `…_deviation` beside it (NaN for one seed). `active_units` and, where they were measured,
-    `mutual_information` are means by layer, from the data up; `active_total`, `active_top` and their deviations of
+    `mutual_information` and `classification_accuracy` are means by layer, from the data up, with that of the top layer
+    beside them; `active_total`, `active_top` and their deviations of
     counts. `wall_s` is training time per cell, its share of a stack of `stack_cells`; `peak_memory_bytes` that of the
     whole process (or device).
     """
@@ -134,6 +135,8 @@ def _row(group: pd.DataFrame, axis: Axis) -> dict[str, Any]:
     row |= _moments("active_total", counts.sum(axis=1))
     row |= _moments("active_top", counts[:, -1] if counts.size else counts.sum(axis=1))
     row["mutual_information_top"] = row["mutual_information"][-1] if row["mutual_information"] else None
+    right = layers["classification_accuracy"]
+    row |= _moments("classification_accuracy_top", right[:, -1] if right.size else right.sum(axis=1)[:0])
     row |= _moments("wall_s", _numbers(done, "wall_s"))
     return row | {name: _moments(name, _numbers(done, name))[name] for name in COSTS[1:]}
 
@@ -204,8 +207,9 @@ def printed(table: pd.DataFrame) -> tuple[list[str], list[list[Field]]]:
     bound = f"L{samples.pop()}" if len(samples) == 1 else "L"
     bits = {"bits_per_dim": "bits/dim", "bits_per_dim_iw": f"bits/dim of {bound}"}
     words = {"elbo": "ELBO", "iw_bound": bound, **bits, "reconstruction": "reconstruction", "kl_total": "KL"}
-    words |= {"kl_top": "top KL", "mutual_information_top": "top MI"}
+    words |= {"kl_top": "top KL", "mutual_information_top": "top MI", "classification_accuracy_top": "top accuracy"}
     words = {name: said for name, said in words.items() if name in table}
+    fine = {*bits, "classification_accuracy_top"}
     rows = []
     for label, row in zip(labels(table), table.to_dict("records"), strict=True):
         memory = row.get("peak_memory_bytes")
@@ -213,7 +217,7 @@ def printed(table: pd.DataFrame) -> tuple[list[str], list[list[Field]]]:
             [
                 Field(label, None),
                 *(
-                    Field(measured(row[name], row.get(f"{name}_deviation"), 3 if name in bits else 2), row[name])
+                    Field(measured(row[name], row.get(f"{name}_deviation"), 3 if name in fine else 2), row[name])
                     for name in words
                 ),
                 Field(by_layer(row.get("active_units")), row.get("active_total")),

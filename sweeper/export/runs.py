@@ -34,7 +34,7 @@ RESULTS = (
 RESULTS_BY_LAYER = {
     "kl_per_layer": "kl", "kl_cumulative": "kl_cumulative", "active_units": "active_units",
     "active_units_one_pass": "active_units_one_pass", "relative_activity": "relative_activity",
-    "mutual_information": "mutual_information",
+    "mutual_information": "mutual_information", "classification_accuracy": "classification_accuracy",
 }  # fmt: skip
 CURVES = (
     "elbo", "bits_per_dim", "reconstruction", "kl_total", "kl_top", "train_objective", "learning_rate", "kl_weight",

@@ -62,6 +62,41 @@ POSTERIOR = [
         null=f"{_NO_GRID}, or some q reaches beyond ±64", since=9,
     ),
 ]  # fmt: skip
+_NO_LABELS = f"{NOT_ASKED}, or the data have no labels"
+_NO_LAYER = "or the network has no latent variables"
+_CLASSIFICATION = [
+    column(
+        "classification_accuracy", "list<double>", "share",
+        "of the `images` evaluated, put into their class by a multinomial logistic regression that saw the posterior "
+        "means and labels of `classification_images` training images alone, layers 1 … L "
+        "(`models.evaluation.classification`); NaN for a layer of more than 1,024 units",
+        null=f"{_NO_LABELS}, {_NO_LAYER}", since=9,
+    ),
+    column(
+        "classification_se", "list<double>", "share", "binomial standard error of `classification_accuracy`",
+        null=f"{_NO_LABELS}, {_NO_LAYER}", since=9,
+    ),
+    column("classification_images", "int64", "images", "training images learnt from", null=_NO_LABELS, since=9),
+    column(
+        "classification_chance", "double", "share",
+        "of the `images` evaluated, those of the class that is the most frequent among the ones learnt from: what a "
+        "classifier would get that sees no image",
+        null=_NO_LABELS, since=9,
+    ),
+    column(
+        "means_components", "list<list<double>>", "",
+        "first and second principal component of the top layer's posterior means, of up to 300 of the images "
+        "evaluated, spread over them; each component points to where its largest weight is positive",
+        null=f"{NOT_ASKED}, {_NO_LAYER}", since=9,
+    ),
+    column(
+        "means_shares", "list<double>", "share", "of the variance of these means, the first and the second component's",
+        null=f"{NOT_ASKED}, {_NO_LAYER}", since=9,
+    ),
+    column(
+        "means_labels", "list<int64>", "", "class of each of these images, from 0", null=_NO_LABELS, since=9,
+    ),
+]  # fmt: skip
 _DIAGNOSES = [
     column(
         "mutual_information", "list<double>", "nats",
@@ -243,4 +278,5 @@ EVALUATION = [
         null=NO_SYMBOLS, since=5,
     ),
     *_DIAGNOSES,
+    *_CLASSIFICATION,
 ]  # fmt: skip

@@ -106,6 +106,11 @@ class EvaluationSection(Section):
             description="the same for each evaluation along the way, of validation images; 0: none",
         ),
     ] = 0
+    classification: Annotated[
+        Count,
+        AfterValidator(several),
+        Field(description="training images from whose posterior means a classifier learns the labels; 0: none"),
+    ] = Evaluation.classification
     pictures: Annotated[
         Annotated[int, Field(strict=True, ge=0, le=64), BeforeValidator(whole_number)],
         Field(description="images drawn of each cell for the report, when it is evaluated; 0: none"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ import torch
 from models.cell import Cell
 from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
+from models.data.labels import Labels
 from models.evaluation import evaluate as evaluation
 from models.evaluation.evaluate import DIAGNOSES, evaluate
 from models.evaluation.settings import Evaluation
 from models.stack.stack import Stack
 
 PLAIN = Evaluation(importance_samples=3, images=40)
-ASKED = {"mutual_information": 30, "gradient_variance": 3, "hermite_spectrum": 30, "posterior_mean": 30}
+ASKED = {
+    "mutual_information": 30, "gradient_variance": 3, "hermite_spectrum": 30, "posterior_mean": 30,
+    "classification": 30,
+}  # fmt: skip
 ALL = replace(PLAIN, **ASKED)
 
 
@@ -26,7 +31,9 @@ def stack(seeds=(0, 1, 2), **fields) -> Stack:
     images = np.random.default_rng(0).integers(0, 17, (60, 6)).astype(np.uint8)
     usual = dict(data="digits", latents="3-2", hidden="7", batch_size=16, objective="ou", smoothing_samples=2)
     cells = [Cell.of(usual | {"rho": 0.9 - 0.2 * seed, "seed": seed} | fields) for seed in seeds]
-    made = Stack(cells, Dataset("six", images, images, images, 16, ImageShape(1, 2, 3)))
+    labels = np.arange(60) % 3
+    read = partial(Labels, labels, labels, labels)
+    made = Stack(cells, Dataset("six", images, images, images, 16, ImageShape(1, 2, 3), read_labels=read))
     made.train(3)
     return made
 
@@ -45,7 +52,7 @@ def test_a_cells_numbers_are_those_of_the_cell_alone(monkeypatch, precision):
     for seed, (row, other) in enumerate(zip(together, one_by_one, strict=True)):
         (alone,) = evaluate(stack([seed], precision=precision), ALL)
         columns = [name for name in row if name not in plain]
-        assert len(columns) == 25
+        assert len(columns) == 32
         assert all(bits(row)[name] == bits(alone)[name] == bits(other)[name] for name in columns)
     assert together[0]["mutual_information"] != together[1]["mutual_information"]
 
@@ -77,7 +84,12 @@ def test_they_end_with_the_request_that_ends_the_evaluation():
     made, calls = stack(), []
     evaluate(made, PLAIN, between=lambda: calls.append(1))
     plain = len(calls)
-    for name, least in (("mutual_information", 4), ("gradient_variance", 3), ("hermite_spectrum", 2)):
+    for name, least in (
+        ("mutual_information", 4),
+        ("gradient_variance", 3),
+        ("hermite_spectrum", 2),
+        ("classification", 20),
+    ):
         calls.clear()
         evaluate(made, replace(PLAIN, **{name: ASKED[name]}), between=lambda: calls.append(1))
         assert len(calls) - plain >= least

@@ -7,6 +7,7 @@ same, byte for byte, whatever matplotlibrc the user has.
 from sweeper.analysis.figures.activity import activity_by_layer_figure, activity_grid_figure
 from sweeper.analysis.figures.comparisons import comparisons_figure
 from sweeper.analysis.figures.information import information_figure
+from sweeper.analysis.figures.means import means_figure
 from sweeper.analysis.figures.methods import nll_activity_figure
 from sweeper.analysis.figures.page import save, styled
 from sweeper.analysis.figures.phase import phase_figure
@@ -22,6 +23,7 @@ __all__ = [
     "activity_grid_figure",
     "comparisons_figure",
     "information_figure",
+    "means_figure",
     "nll_activity_figure",
     "phase_figure",
     "save",

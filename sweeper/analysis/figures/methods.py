@@ -26,7 +26,7 @@ def nll_activity_data(cells: pd.DataFrame, curves: Sequence[Curve], axis: Axis) 
     at no other place."""
     rows = named(cells, curves)
     swept_in = {name: c.architecture for c in curves if swept(c) for name in c.cell_ids.ravel() if name}
-    rows = rows.assign(architecture=rows["cell_id"].map(swept_in).fillna(rows["architecture"]))
+    rows = rows.assign(architecture=[swept_in.get(row.cell_id, row.architecture) for row in rows.itertuples()])
     rows = rows.assign(label=labels(rows.assign(method=rows["curve"]), unsaid=["data"]))
     bounded = "iw_bound" in rows and rows["iw_bound"].notna().any()
     nll = -(rows["iw_bound"] if bounded else rows["elbo"]).astype("float64")

@@ -31,8 +31,9 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
     ids = {name: index for index, name in enumerate(names)}
     most = max((len(rows[name].latents) for name in ids if name in rows), default=1)
     information = any(np.ndim(getattr(row, "mutual_information", 0)) for row in rows.values())
+    classes = any(np.ndim(getattr(row, "classification_accuracy", 0)) for row in rows.values())
     bits = any(np.isfinite(_bits(row)) for row in rows.values())
-    shown = quantities(order_parameter, most, information, bits)
+    shown = quantities(order_parameter, most, information, bits, classes)
     if axis.name == STEPS.name:  # a row of `cells` holds the last step only
         shown = [shown[0]._replace(parts=[part for part in shown[0].parts if part.name == order_parameter])]
     keys, series = CurveKeys(curves), []

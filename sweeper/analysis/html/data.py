@@ -16,6 +16,7 @@ from sweeper.analysis.html.blocks import Block, links, notes, paragraph, section
 from sweeper.analysis.html.curve_chart import order_chart
 from sweeper.analysis.html.drawn import Picture, drawn
 from sweeper.analysis.html.findings import findings, steps_chart
+from sweeper.analysis.html.means import means_blocks
 from sweeper.analysis.html.methods import method_blocks
 from sweeper.analysis.html.posterior_means import posterior_blocks
 from sweeper.analysis.html.provenance import provenance, without_value
@@ -58,6 +59,7 @@ def page_data(
                 shown.append(section("training", "Training", training_chart(report.curves, history)))
             shown.append(section("posterior-means", "Posterior means", *posterior_blocks(report.figures)))
             shown.append(section("pictures", "Pictures", *drawn(report.curves, picture)))
+            shown.append(section("means", "Posterior means", *means_blocks(report.curves, kept)))
     shown.append(section("lost", "Cells without a value", *without_value(kept, asked, failures)))
     shown.append(section("provenance", "How it was made", *provenance(kept, study_text)))
     shown.append(section("files", "Files", _files(report, folder)))

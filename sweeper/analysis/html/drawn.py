@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.html.blocks import Block, images
+from sweeper.analysis.shown_points import chosen
 
 MAX_CURVES = 4  # a picture weighs about as much as a curve
 Picture = Callable[[str], tuple[bytes, list[str]] | None]
@@ -28,18 +27,6 @@ def drawn(curves: Sequence[Curve], picture: Picture) -> list[Block]:
             items = [_item(curve, *each) for each in found]
             blocks.append(images(curve.label, items, note=f"Rows from the top: {_rows(found[0][2])}."))
     return blocks
-
-
-def chosen(curve: Curve) -> list[int]:
-    """Places on the curve, ascending: its reference, the points beside its onset (its middle, where there is none), and
-    the one nearest to collapse."""
-    x = curve.axis.coordinate(curve.control)
-    order = np.argsort(x)  # from collapse on
-    at = int(np.argmin(np.abs(x - float(curve.axis.coordinate(curve.reference)))))
-    onset = curve.transition.onset.value
-    beyond = int((x < float(curve.axis.coordinate(onset))).sum()) if onset is not None else len(x) // 2
-    beside = [int(order[i]) for i in (beyond - 1, beyond) if 0 <= i < len(x)]
-    return sorted({int(order[0]), *beside, at})
 
 
 def _item(curve: Curve, value: float, png: bytes, rows: list[str]) -> dict[str, str]:

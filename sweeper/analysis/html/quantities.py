@@ -33,10 +33,13 @@ class Quantity(NamedTuple):
     on: str
 
 
-def quantities(order_parameter: str, layers: int, information: bool = False, bits: bool = False) -> list[Quantity]:
+def quantities(
+    order_parameter: str, layers: int, information: bool = False, bits: bool = False, classes: bool = False
+) -> list[Quantity]:
     """What a row of `cells` can show, the order parameter first; `layers` is the most that a network has.
 
-    information: whether some row has the mutual information, which is measured on request; bits: bits per dimension.
+    information: whether some row has the mutual information, which is measured on request; bits: bits per dimension;
+    classes: the accuracy of a classification.
 
     Parts are named as order parameters are (`kl_top`, `active_units_1`). The top layers are compared with each other,
     and so are layers 1, 2, … below them, counted from the data up.
@@ -48,8 +51,11 @@ def quantities(order_parameter: str, layers: int, information: bool = False, bit
     ]
     counts = {
         name: [Part(f"{name}_top", "top layer", 0, partial(_entry, name, None)), *_below_top(name, name, layers)]
-        for name in ("active_units", "active_units_one_pass", "mutual_information")
+        for name in ("active_units", "active_units_one_pass", "mutual_information", "classification_accuracy")
     }
+    shares_right = counts.pop("classification_accuracy")
+    words_right = "classification accuracy"
+    right = Quantity("classification_accuracy", words_right, words_right, False, shares_right, shares_right[0].name)
     own = counts.pop("mutual_information")
     mutual = Quantity("mutual_information", "mutual information", "mutual information (nats)", True, own, own[0].name)
     words = {"elbo": "ELBO", "iw_bound": "importance-weighted bound", "reconstruction": "reconstruction"}
@@ -61,6 +67,7 @@ def quantities(order_parameter: str, layers: int, information: bool = False, bit
         Quantity("kl", "KL terms", "KL term (nats)", True, kl, "kl_top"),
         *(Quantity(n, _spoken(n), _spoken(n), False, parts, f"{n}_top") for n, parts in counts.items()),
         *([mutual] if information else []),
+        *([right] if classes else []),
         Quantity("bounds", "bounds of log p(x)", "nats per image", False, bounds, "elbo"),
         *([in_bits] if bits else []),
     ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.cell.registry import find
 from models.kernels.compiled import compiler
 from models.objectives.spec import KlWeightOptions
 from sweeper.cli.words.refinement import refinement_lines
@@ -57,7 +58,7 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
             lines += _slower(plan)
     else:
         lines.append("nothing is missing: nothing to train")
-    lines += unfinished_lines(plan)
+    lines += unfinished_lines(plan) + unlabelled_lines(plan)
     lines += refinement_lines([proposal.to_dict() for proposal in plan.refinement])
     if store is not None:
         lines.append(f"results in {store.paths.root}")
@@ -87,6 +88,18 @@ def unfinished_lines(plan: Plan) -> list[str]:
         f"warning: training ends at step {plan.study.steps:,}, before the warm-up of the KL weight at step "
         f"{delay + steps:,}: the KL weight is then {end:.4g} ({plural(count, 'cell')})"
         for (end, delay, steps), count in found.items()
+    ]
+
+
+def unlabelled_lines(plan: Plan) -> list[str]:
+    """Data sets without labels, where the evaluation asks for a classification."""
+    if not plan.study.evaluation.classification:
+        return []
+    counts = Counter(item.cell.data for item in plan.missing)
+    return [
+        f"warning: data set {name} has no labels: classification_accuracy stays null ({plural(count, 'cell')})"
+        for name, count in sorted(counts.items())
+        if not find("data", name).labels
     ]
 
 
