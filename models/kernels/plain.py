@@ -97,17 +97,20 @@ def lstm_step(gates: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     Gates lie in the order i, f, o, g. σ(a) is ½ + ½ tanh(a / 2), whose bits do not depend on its place in memory.
     """
     units = gates.shape[-1] // 4
-    i, f, o = (0.5 * (0.5 * gates[..., : 3 * units]).tanh() + 0.5).chunk(3, -1)
-    g = gates[..., 3 * units :].tanh()
+    of_sigmoids, of_tanh = gates.split((3 * units, units), -1)
+    i, f, o = (0.5 * (0.5 * of_sigmoids).tanh() + 0.5).chunk(3, -1)
+    g = of_tanh.tanh()
     c = i * g if c is None else f * c + i * g
     return o * c.tanh(), c
 
 
 def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
-    """`recurrent.lstm`: (C, R, T, 4 H), (C, H, 4 H), (C, R, H) twice → (C, R, T, H)."""
+    """`recurrent.lstm`: (C, R, T, 4 H), (C, H, 4 H), (C, R, H) twice → (C, R, T, H).
+
+    The steps are unbound at once: the gradient of each `inputs[:, :, t]` would be a tensor of the size of all.
+    """
     states = []
-    for t in range(inputs.shape[2]):
-        gates = inputs[:, :, t]
+    for gates in inputs.unbind(2):
         h, c = lstm_step(gates if h is None else torch.baddbmm(gates, h, recurrent), c)
         states.append(h)
     return torch.stack(states, 2)

@@ -104,7 +104,7 @@ def phase_figure(curves: Sequence[Curve], order_parameter: str = "kl_top") -> Fi
             title = wrapped(f"{name} · {architecture}", WIDTH)
             axes.set_title(title + (f"\n{verdict(members[0])}" if len(members) == 1 else ""))
             if column == 0:
-                axes.set_ylabel(quantity(order_parameter))
+                axes.set_ylabel(wrapped(quantity(order_parameter), HEIGHT))
             if len(members) > 1:
                 if below:
                     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), borderaxespad=0)
