@@ -58,5 +58,5 @@ PINNED = {
     6: ("db0fbc93c4ee2481", "40ef39d544fb2916"),
     7: ("28308dbc47b9591b", "40ef39d544fb2916"),
     8: ("aa204c1407450174", "40ef39d544fb2916"),
-    9: ("3eff254fd629ca8f", "08174c5538d10c7c"),  # grows until 0.1.0 is released
+    9: ("3eff254fd629ca8f", "08174c5538d10c7c"),
 }
