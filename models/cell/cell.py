@@ -200,7 +200,7 @@ class _Cell:
     @property
     def data_shape(self) -> Shape | None:
         """Of what its data set holds; None where that is not known."""
-        entry = self._layout.entries.get("data")
+        entry = entry_of("data", self.data)
         if entry is None:
             return None
         return getattr(self.options("data"), "shape", entry.shape) if entry.declared() else entry.shape
