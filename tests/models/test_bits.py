@@ -88,8 +88,8 @@ def test_a_trained_model_takes_and_gives_images_in_colour(colour, monkeypatch):
     """As rows or as (channels, height, width), whose order is that of a row; samples are levels / 255."""
     (cell,) = cells("logistic_mixture", 1, components=3)
     stack = Stack([cell], colour)
-    monkeypatch.setattr("models.data.load", lambda name: colour)
-    monkeypatch.setattr("models.trained.find", _with_shape(colour.shape))
+    monkeypatch.setattr("models.data.data_of", lambda cell: colour)
+    monkeypatch.setattr("models.cell.cell.Cell.data_shape", property(lambda self: colour.shape))
     model = TrainedModel(cell, {name: each[0].detach().numpy() for name, each in stack.params.items()}, 0)
     assert model.image_shape == (3, 5, 7)
     x = model.data(images=6)
