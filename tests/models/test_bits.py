@@ -108,16 +108,3 @@ def test_a_trained_model_takes_and_gives_images_in_colour(colour, monkeypatch):
     ):
         with pytest.raises(ValueError, match=said):
             model.terms(bad)
-
-
-def _with_shape(shape: ImageShape):
-    """`find`, by which cifar10 has images of this shape."""
-    import dataclasses
-
-    from models.cell import find
-
-    def found(role: str, name: str):
-        entry = find(role, name)
-        return dataclasses.replace(entry, shape=shape) if role == "data" else entry
-
-    return found
