@@ -97,7 +97,7 @@ def lstm_step(gates: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
     Gates lie in the order i, f, o, g. σ(a) is ½ + ½ tanh(a / 2), whose bits do not depend on its place in memory.
     """
     units = gates.shape[-1] // 4
-    of_sigmoids, of_tanh = gates.split((3 * units, units), -1)
+    of_sigmoids, of_tanh = torch.split(gates, [3 * units, units], -1)
     i, f, o = (0.5 * (0.5 * of_sigmoids).tanh() + 0.5).chunk(3, -1)
     g = of_tanh.tanh()
     c = i * g if c is None else f * c + i * g
