@@ -11,7 +11,8 @@ import pytest
 from sweeper.analysis import figures
 from sweeper.analysis.curves import curves, select
 from sweeper.analysis.figures.information import SHOWN, information_data
-from sweeper.analysis.figures.posterior_means import MAX_PANELS, shown_of, space_data, trajectory_data
+from sweeper.analysis.figures.point_panels import MAX_PANELS, shown_of
+from sweeper.analysis.figures.posterior_means import space_data, trajectory_data
 from sweeper.analysis.html.training_chart import training_chart
 from sweeper.parameters.control import axis_of
 from sweeper.planning import make_plan

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import MARKERS, caption, columns, counted, styled, wrapped
-from sweeper.analysis.figures.posterior_means import points_of, shown_of
+from sweeper.analysis.figures.page import MARKERS, caption, counted, styled
+from sweeper.analysis.figures.point_panels import left_out, point_panels, points_of, shown_of
 
 SHOWN = {
     "kl_top": "KL(q(z|x) ‖ p(z))",
@@ -60,29 +60,17 @@ def information_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure
     if not points:
         return None
     shown = shown_of(points)
-    across = columns(len(shown), most=4)
-    down = -(-len(shown) // across)
     with styled():
-        figure = Figure(figsize=(max(1.75 * across + 0.6, 4.2), 1.6 * down + 1.0))
-        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        for axes in grid.ravel()[len(shown) :]:
-            axes.set_visible(False)
-        for place, (axes, point) in enumerate(zip(grid.ravel(), shown, strict=False)):
+        figure, panels = point_panels(shown, ("training steps", "nats"), height=1.6, below=1.0)
+        for axes, point in zip(panels, shown, strict=True):
             draw_information(axes, data[data["point"] == point])
-            axes.set_title(wrapped(point, 1.9), fontsize=7.5)
             axes.locator_params(axis="x", nbins=3)
             axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
-            if place + across >= len(shown):
-                axes.set_xlabel("training steps")
-                axes.tick_params(labelbottom=True)
-            if place % across == 0:
-                axes.set_ylabel("nats")
-        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=len(SHOWN))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(SHOWN))
         split = ", ".join(sorted(history["split"].unique()))
-        left_out = "" if len(shown) == len(points) else f" {len(shown)} of {len(points)} points are shown."
         caption(
             figure,
             f"Top layer, on the {split} set. Thick: means over seeds, thin: seeds ({counted(curves)}). With one layer "
-            f"the first is the sum of the two others.{left_out}",
+            f"the first is the sum of the two others.{left_out(shown, points)}",
         )
     return figure

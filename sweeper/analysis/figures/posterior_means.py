@@ -3,7 +3,7 @@ model's own posterior against that of q, of many images at the end and of a few 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,28 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import caption, columns, counted, styled, wrapped
+from sweeper.analysis.figures.page import caption, counted, styled
+from sweeper.analysis.figures.point_panels import left_out, point_panels, points_of, shown_of
 
-MAX_PANELS = 12  # of more points than that some are drawn, evenly spaced
 LISTS = "posterior_mean_model", "posterior_mean_inference"
 AXES = "mean of p(z|x)", "mean of q(z|x)"
 INSTANCES = (0.1, 0.3, 0.5, 0.7, 0.9)  # which images' ways are drawn, by the rank of their last mean of p(z|x)
-
-
-def points_of(curves: Sequence[Curve]) -> Iterator[tuple[str, dict[str, int]]]:
-    """Every point of every curve: what it is called beside the others, and its cells with their seeds, by id."""
-    for curve in curves:
-        for j, value in enumerate(curve.control):
-            name = curve.label if len(curves) > 1 else ""
-            at = curve.axis.at(value) if len(curve.control) > 1 or not name else ""
-            ids = {str(cell): seed for seed, cell in zip(curve.seeds, curve.cell_ids[:, j], strict=True) if cell}
-            yield " · ".join(filter(None, (name, at))), ids
-
-
-def shown_of(points: Sequence[str]) -> list[str]:
-    """All of these, or where they are many, so many evenly spaced ones."""
-    places = np.linspace(0, len(points) - 1, min(len(points), MAX_PANELS)).round().astype(int)
-    return [points[place] for place in places]
 
 
 def space_data(curves: Sequence[Curve], cells: pd.DataFrame) -> pd.DataFrame:
@@ -125,27 +109,15 @@ def _figure(data: pd.DataFrame, draw: Any, words: str) -> Figure | None:
     if not points:
         return None
     shown = shown_of(points)
-    if len(shown) < len(points):
-        words += f" {len(shown)} of {len(points)} points are shown."
+    words += left_out(shown, points)
     data = data[data["point"].isin(shown)]
     reach = 1.08 * max(1.0, float(data[["model", "inference"]].abs().to_numpy().max()))
-    across = columns(len(shown), most=4)
-    down = -(-len(shown) // across)
     with styled():
-        figure = Figure(figsize=(max(1.75 * across + 0.6, 4.2), 1.85 * down + 0.9))
-        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-        for axes in grid.ravel()[len(shown) :]:
-            axes.set_visible(False)
-        for place, (axes, point) in enumerate(zip(grid.ravel(), shown, strict=False)):
+        figure, panels = point_panels(shown, AXES, height=1.85, below=0.9)
+        for axes, point in zip(panels, shown, strict=True):
             axes.plot([-reach, reach], [-reach, reach], color="0.7", linewidth=0.7, zorder=0)
             axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
             draw(axes, data[data["point"] == point])
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-            axes.set_title(wrapped(point, 1.9), fontsize=7.5)
-            if place + across >= len(shown):
-                axes.set_xlabel(AXES[0])
-                axes.tick_params(labelbottom=True)
-            if place % across == 0:
-                axes.set_ylabel(AXES[1])
         caption(figure, words)
     return figure
