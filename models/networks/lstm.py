@@ -13,8 +13,9 @@ One layer: q(z|x) sees x alone, so the analytic KL is the expectation of log q â
 Weights and the LSTMs' biases start uniform on a small range, embeddings on Â±0.1, as published. A softplus makes the
 deviation, as in all networks here, in place of the published logarithm of the variance. What the LSTMs put out has
 biases, of the logits one that starts at the shares of the training symbols; with `output_bias: none` there are none, as
-in He et al. 2019. It decides whether aggressive inference helps (results/reference/inner_updates): without a bias, h
-alone can make the shares of symbols and the numbers of q, so that what it says of x and of z grows with it.
+in He et al. 2019. It decides whether aggressive inference helps (results/reference/inner_updates). We
+believe that without a bias h alone can make the shares of symbols and the numbers of q, so that what it says of x and
+of z grows with it; that was not measured.
 
 Shapes: C cells, S samples, B batch, L positions of a row, E of an embedding, H units, N of z, V symbols.
 """
