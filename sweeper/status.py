@@ -128,8 +128,9 @@ class Meter:
                 committed, done = committed + 1, 1.0
             else:
                 at = min(max(reached.get(item.cell_id, 0), item.start), item.steps)
-                work = cell_work(item.cell, item.start, max(item.steps, item.start + 1))
-                done = cell_work(item.cell, item.start, at) / work if at > item.start else 0.0
+                done = 0.0
+                if at > item.start:  # of ten thousand cells those of the running stacks
+                    done = cell_work(item.cell, item.start, at) / cell_work(item.cell, item.start, item.steps)
             share += shares[item.cell_id] * done
         return Snapshot(committed, len(plan.missing), min(share, 1.0), tuple(notes))
 
@@ -155,6 +156,6 @@ def share_of_work(plan: Plan, notes: Sequence[Mapping[str, Any]]) -> float:
     total = done = 0.0
     for item in plan.items:
         step = max(item.start, min(reached.get(item.cell_id, 0), item.steps)) if item.missing else item.steps
-        total += cell_work(item.cell, 0, item.steps)
-        done += cell_work(item.cell, 0, step)
+        work = cell_work(item.cell, 0, item.steps)
+        total, done = total + work, done + (work if step == item.steps else cell_work(item.cell, 0, step))
     return done / total if total else 1.0
