@@ -30,6 +30,7 @@ from sweeper.wording import plural
 
 PACKAGES = (
     "torch", "numpy", "ray", "optuna", "pandas", "pyarrow", "matplotlib", "scipy", "scikit-learn",
+    "threadpoolctl",
     "pydantic", "ruamel.yaml", "typer", "rich", "safetensors", "filelock", "certifi", "pillow", "psutil",
 )  # fmt: skip
 RAY = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")

@@ -97,9 +97,10 @@ def write(folder, form: str, batches: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("form", ["bin", "bz2", "binary", "python"])
 def test_every_form_gives_the_pixels_in_the_order_of_the_files(form, given, batches):
     write(given, form, batches)
-    images = cifar10._decoded()
+    images, labels = cifar10._decoded()
     assert images.dtype == np.uint8
     assert np.array_equal(images, np.concatenate([batches[name][:, 1:] for name in ORDER]))
+    assert np.array_equal(labels, np.concatenate([batches[name][:, 0] for name in ORDER]))
 
 
 def test_a_pickle_of_the_archive_is_what_python_reads_from_it(batches):
@@ -180,14 +181,16 @@ def test_the_archive_is_downloaded_where_nothing_is_there(own_folders, batches, 
         "models.data.download.download",
         lambda url, path, sha256: (path.parent.mkdir(parents=True), write(path.parent, "binary", batches), path)[-1],
     )
-    assert len(cifar10._decoded()) == 6 * COUNT
+    images, labels = cifar10._decoded()
+    assert len(images) == len(labels) == 6 * COUNT
     assert (own_folders / "cache" / "cifar10" / cifar10.BINARY).is_file()
 
 
 def test_decoded_images_are_kept_and_checked(own_folders, given, batches, monkeypatch):
     """The next process reads them without the files; altered ones are not taken."""
     write(given, "bz2", batches)
-    monkeypatch.setattr(cifar10, "DECODED_SHA256", hashlib.sha256(cifar10._decoded().data).hexdigest())
+    for name, content in zip(("DECODED_SHA256", "LABELS_SHA256"), cifar10._decoded(), strict=True):
+        monkeypatch.setattr(cifar10, name, hashlib.sha256(content.data).hexdigest())
     monkeypatch.setattr(cifar10, "shuffled", lambda key, count: np.arange(count)[::-1])
     monkeypatch.setattr(cifar10, "VALIDATION", COUNT)
     first = cifar10.load()
@@ -195,6 +198,7 @@ def test_decoded_images_are_kept_and_checked(own_folders, given, batches, monkey
     for path in given.iterdir():
         path.unlink()
     assert cifar10.load().digest() == first.digest()
+    assert np.array_equal(cifar10._labels().test, batches["test_batch"][:, 0])
     kept = own_folders / "cache" / "cifar10" / cifar10.DECODED
     kept.write_bytes(kept.read_bytes()[:-1] + b"?")
     with pytest.raises(DataMissing):
