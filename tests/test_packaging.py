@@ -25,7 +25,7 @@ from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, SCHEMA_VERSION
 ROOT = Path(__file__).parents[1]
 PACKAGED = ("pyproject.toml", "README.md", "LICENSE", "models", "sweeper", "tests")
 IMAGES = ("cluster/Dockerfile", "cluster/kuberay.yaml", "docs/cluster.md")  # they name the container with its version
-SHIPPED = {".py", ".c", ".css", ".js", ".mplstyle", ".typed"}  # of the two packages' files
+SHIPPED = {".py", ".c", ".h", ".css", ".js", ".mplstyle", ".typed"}  # of the two packages' files
 
 
 def read(name: str) -> str:

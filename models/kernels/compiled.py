@@ -1,4 +1,5 @@
-"""`elementwise.c`, compiled for this machine when it is first needed. Without a compiler torch does the same, slower.
+"""The C files of this folder, compiled for this machine when first needed. Without a compiler torch does the same, more
+slowly.
 
 The library is kept in the cache folder under the digest of its source, the compiler's version and the processor's
 features: it takes a second once, and workers and later runs find it. `SWEEPER_CC` names another compiler than `cc`,
@@ -21,7 +22,8 @@ from pathlib import Path
 
 from models.data.sources import cache_folder
 
-SOURCE = Path(__file__).with_name("elementwise.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("elementwise.c", "bfloat16.c")]
+HEADERS = [Path(__file__).with_name("functions.h")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 NATIVE = (
     ("-march=native", "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
@@ -39,12 +41,17 @@ FUNCTIONS = {
     "bernoulli": [c_void_p] * 4 + [c_int64] * 5,
     "lstm_step": [c_void_p] * 5 + [c_int64] * 2,
     "lstm_step_gradient": [c_void_p] * 6 + [c_int64] * 2,
+    "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
+    "bfloat16_mean": [c_void_p] * 2 + [c_int64] * 4,
+    "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,
+    "bfloat16_of_weight": [c_void_p] * 4 + [c_int64] * 5,
+    "bfloat16_back": [c_void_p] * 7 + [c_int64] * 7 + [c_float, c_int64],
 }
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions, on addresses of float32 numbers; None where they cannot be had."""
+    """The compiled functions, on addresses of numbers; None where they cannot be had."""
     found_compiler = compiler()
     if found_compiler is None:
         return None
@@ -53,8 +60,16 @@ def library() -> ctypes.CDLL | None:
         for name, types in FUNCTIONS.items():
             function = getattr(found, name)
             function.argtypes, function.restype = types, None
+        found.bfloat16_products.argtypes, found.bfloat16_products.restype = [], c_int64
         return found
     return None
+
+
+@cache
+def bfloat16_library() -> ctypes.CDLL | None:
+    """The same where this machine's processor multiplies matrices of bfloat16 (AMX) and its system lets it; or None."""
+    found = library()
+    return found if found is not None and found.bfloat16_products() else None
 
 
 def compiler() -> str | None:
@@ -78,7 +93,12 @@ def wanted() -> bool:
 def _target(compiler: str, cached: Path) -> Path:
     """Where the library of this compiler lies in a cache folder, or will. Raises OSError, SubprocessError."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=PATIENCE_S).stdout
-    identity = [SOURCE.read_bytes(), version, " ".join(_command(compiler)).encode(), _processor()]
+    identity = [
+        *(file.read_bytes() for file in SOURCES + HEADERS),
+        version,
+        " ".join(_command(compiler)).encode(),
+        _processor(),
+    ]
     return cached / "compiled" / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:24]}.so"
 
 
@@ -93,10 +113,18 @@ def _built(compiler: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=target.parent) as private:
             made = Path(private) / target.name
-            command = [*_command(compiler), "-o", str(made), str(SOURCE)]
+            command = [*_command(compiler), "-o", str(made), *map(str, SOURCES)]
             subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_S)
             os.replace(made, target)
     return target
+
+
+def bfloat16_unit(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """What of this machine's processor multiplies bfloat16: `amx`, `avx512_bf16`, or None."""
+    with suppress(OSError):
+        flags = {flag for line in cpuinfo.read_text().splitlines() if line.startswith("flags") for flag in line.split()}
+        return "amx" if {"amx_tile", "amx_bf16"} <= flags else "avx512_bf16" if "avx512_bf16" in flags else None
+    return None
 
 
 def _processor() -> bytes:

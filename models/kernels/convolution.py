@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from models.kernels import compiled
 from models.kernels.products import cut, in_bfloat16
 from models.kernels.twice import twice
 
@@ -33,7 +34,7 @@ torch.backends.cudnn.allow_tf32 = False  # which by default is on, for evaluatio
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether convolutions in bfloat16 are computed as such there, and not as float32 with rounded operands."""
-    return device.type != "cpu" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return device.type != "cpu" or compiled.bfloat16_unit() is not None
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True) -> Tensor:

@@ -55,9 +55,15 @@ def _library(*tensors: Tensor) -> ctypes.CDLL | None:
     return compiled.library() if fit else None
 
 
-def kernels(device: torch.device, dtype: torch.dtype) -> str:
-    """What does these passes over a stack's tensors here, which decides their last bits: `compiled` or `torch`."""
-    return "torch" if _library(torch.empty(0, dtype=dtype, device=device)) is None else "compiled"
+def kernels(device: torch.device, dtype: torch.dtype, precision: str = "float32") -> str:
+    """What does these passes over a stack's tensors here, which decides their last bits: `compiled` or `torch`.
+
+    In training with `precision` bfloat16, where the processor multiplies such numbers, `… with amx` or `… with
+    avx512_bf16` (`models.kernels.bfloat16`, `models.kernels.convolution`); elsewhere that is imitated.
+    """
+    passes = "torch" if _library(torch.empty(0, dtype=dtype, device=device)) is None else "compiled"
+    unit = compiled.bfloat16_unit() if precision == "bfloat16" and device.type == "cpu" else None
+    return passes if unit is None else f"{passes} with {unit}"
 
 
 def affine_activation(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:

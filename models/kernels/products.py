@@ -4,9 +4,10 @@
 - `tf32`: of each operand the first 10 bits of the mantissa are read (TensorFloat-32); sums in float32.
 - `bfloat16`: operands are rounded to its 7 bits, to even; sums in float32.
 
-A GPU's tensor cores do so by themselves. Elsewhere operands are cut first and multiplied in float32, where the product
-of two such numbers is exact: the same products, added in another order, and slower than float32 itself. Only operands
-are cut: weights, moments, activations, densities and all of evaluation keep the precision of their tensors.
+A GPU's tensor cores do so by themselves, and a processor's tiles of bfloat16 where it has them (AMX; `bfloat16.py`).
+Elsewhere operands are cut first and multiplied in float32, where the product of two such numbers is exact: the same
+products, added in another order, and slower than float32 itself. Only operands are cut: weights, moments, densities and
+all of evaluation keep the precision of their tensors.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from models.kernels import bfloat16
 
 _precision = "float32"
 _TF32 = -1 << 13  # mask of the bits of a float32 that TF32 reads
@@ -39,16 +42,24 @@ def in_bfloat16() -> bool:
     return _precision == "bfloat16"
 
 
+def natively(x: Tensor) -> bool:
+    """Whether products of a tensor such as x are of bfloat16 and computed as such by this machine's processor."""
+    on_processor = _precision == "bfloat16" and x.device.type == "cpu" and x.dtype is torch.float32
+    return on_processor and bfloat16.available()
+
+
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a b for each cell: a (C, I, J), b (C, J, K) → (C, I, K), written to `out` if given."""
     if _precision == "bfloat16" and a.device.type != "cpu":
         return torch.bmm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32, out=out)
+    if natively(a):
+        return bfloat16.product(a, b, out)
     return torch.bmm(cut(a), cut(b), out=out)
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a b to `out`; shapes as in `product`."""
-    if _precision == "bfloat16" and a.device.type != "cpu":
+    if _precision == "bfloat16" and (a.device.type != "cpu" or natively(a)):
         out.add_(product(a, b))
     else:
         torch.baddbmm(out, cut(a), cut(b), out=out)

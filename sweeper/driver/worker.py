@@ -79,7 +79,7 @@ class Worker:
         job, stack = self.job, self.stack
         if start < job.steps:
             for record in self.records:
-                record.uses(elementwise.kernels(stack.device, stack.dtype))
+                record.uses(elementwise.kernels(stack.device, stack.dtype, stack.cells[0].precision))
         if not start and job.every:
             self._record_history()
         while stack.step < job.steps and self.records:

@@ -9,6 +9,7 @@ from conftest import environment
 
 from models.cell import cell_id, cell_size
 from models.evaluation.settings import Evaluation
+from sweeper.cli.words import plan as words
 from sweeper.cli.words.plan import plan_lines
 from sweeper.errors import StudyError
 from sweeper.machine import Machine
@@ -93,12 +94,18 @@ def test_a_gpu_that_is_not_there_is_refused(tiny):
     assert make_plan(tiny().load("run.device=cuda"), None, GPUS).device == "cuda"
 
 
-def test_what_a_processor_only_imitates_is_said(tiny):
-    """Cut operands cost time on a CPU and save it on a GPU."""
+def test_what_a_processor_only_imitates_is_said(tiny, monkeypatch):
+    """Cut operands cost time on a CPU and save it on a GPU; a CPU may multiply bfloat16 by itself."""
+    monkeypatch.setattr(words, "compiler", lambda: "cc")
+    monkeypatch.setattr(words, "bfloat16_unit", lambda: None)
     study = tiny(cells={"precision": ["float32", "tf32", "bfloat16"]}).load("run.device=auto")
     line = "bfloat16 and tf32 without a GPU: each operand is cut before its product, slower than float32"
     assert line in plan_lines(make_plan(study, None, HERE), None)
     assert not any("slower" in each for each in plan_lines(make_plan(study, None, GPUS), None))
+    monkeypatch.setattr(words, "bfloat16_unit", lambda: "amx")
+    lines = plan_lines(make_plan(study, None, HERE), None)
+    assert "bfloat16: this machine's processor multiplies it (AMX)" in lines
+    assert "tf32 without a GPU: each operand is cut before its product, slower than float32" in lines
 
 
 def test_a_warm_up_that_outlasts_the_training_is_said_with_the_weight_at_its_end(tiny):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.cell.registry import find
-from models.kernels.compiled import compiler
+from models.kernels.compiled import bfloat16_unit, compiler
 from models.objectives.spec import KlWeightOptions
 from sweeper.cli.words.refinement import refinement_lines
 from sweeper.errors import StudyError
@@ -66,9 +66,13 @@ def plan_lines(plan: Plan, store: Store | None, damaged: Sequence[Damaged] = ())
 
 
 def _slower(plan: Plan) -> list[str]:
-    """What makes training on this machine's processor slower than it could be, a line each."""
-    cut = sorted({item.cell.precision for item in plan.items if item.missing} & {"tf32", "bfloat16"})
+    """What this machine's processor makes of the precisions asked for, and what makes training slower, a line each."""
+    asked, unit = {item.cell.precision for item in plan.items if item.missing}, bfloat16_unit()
+    multiplied = unit == "amx" and compiler() is not None
+    cut = sorted(asked & ({"tf32"} if multiplied else {"tf32", "bfloat16"}))
     lines = []
+    if multiplied and "bfloat16" in asked:
+        lines.append("bfloat16: this machine's processor multiplies it (AMX)")
     if compiler() is None:
         lines.append("no C compiler here (cc, gcc or clang): a part of each step is computed by torch, more slowly")
     if cut:
