@@ -97,8 +97,8 @@ PROVENANCE = [
         "",
         "what did the passes beside matrix products in the cell's training, which decides its last bits: `compiled` "
         "(C, where there is a compiler), `torch`, or `compiled, torch`: both, as it went on elsewhere; under "
-        "`precision: bfloat16` also what multiplied such numbers, `compiled with amx` or `… with avx512_bf16` (parts of "
-        "the processor); without them they were rounded and multiplied in float32",
+        "`precision: bfloat16` also what multiplied such numbers, `compiled with amx` or `… with avx512_bf16` (parts "
+        "of the processor); without them they were rounded and multiplied in float32",
         null="it went on from a checkpoint of schema version 1, which does not say",
         since=2,
     ),
