@@ -78,8 +78,8 @@ class Trend:
 
     def sentence(self) -> str:
         """Family, verdict, and what it rests on, in one line."""
-        sizes = ", ".join(str(size) for size in self.sizes)
-        said = f"{self.label}: critical {self.symbol} against {self.along} ({sizes}): {self.verdict}"
+        sizes = f" ({', '.join(map(str, self.sizes))})" if self.sizes else ""
+        said = f"{self.label}: critical {self.symbol} against {self.along}{sizes}: {self.verdict}"
         if self.ratio is None:
             return f"{said} ({self.reason})"
         because = f"{self.reason}: " if self.reason else ""
