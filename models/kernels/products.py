@@ -54,12 +54,25 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
         return torch.bmm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32, out=out)
     if natively(a):
         return bfloat16.product(a, b, out)
+    if 1 in (a.shape[1], b.shape[2]):
+        return _of_vector(cut(a), cut(b), out)
     return torch.bmm(cut(a), cut(b), out=out)
+
+
+def _of_vector(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+    """`product` of one row or one column, whose last bits libraries make others in a batch than alone."""
+    if b.shape[2] == 1:
+        return torch.sum(a * b.mT, -1, keepdim=True, out=out)
+    return torch.sum(a.mT * b, 1, keepdim=True, out=out)
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
     """Add a b to `out`; shapes as in `product`."""
-    if _precision == "bfloat16" and (a.device.type != "cpu" or natively(a)):
+    apart = 1 in (
+        *a.shape[1:],
+        b.shape[2],
+    )  # as in `product`; libraries also fuse sum and product for one and not another
+    if apart or (_precision == "bfloat16" and (a.device.type != "cpu" or natively(a))):
         out.add_(product(a, b))
     else:
         torch.baddbmm(out, cut(a), cut(b), out=out)

@@ -64,6 +64,27 @@ def test_both_operands_are_cut_and_sums_are_not(name):
         assert not torch.allclose(expected, a.double() @ b.double(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["float32", *CUT])
+@pytest.mark.parametrize("sizes", [(8, 200, 1), (1, 64, 200), (320, 64, 1), (1, 200, 1), (64, 1, 200)], ids=str)
+def test_products_of_one_row_or_column_are_the_same_in_any_batch(name, sizes):
+    """Bit for bit alone and among four, however the operands lie; and right."""
+    rows, inner, columns = sizes
+    generator = torch.Generator().manual_seed(0)
+    shapes = (rows, inner), (inner, columns), (rows, columns)
+    a, b, more = (torch.randn(4, *size, generator=generator) for size in shapes)
+    for x, y in ((a, b), (a.mT.contiguous().mT, b), (a, b.mT.contiguous().mT)):
+        with precision(name):
+            whole, added = product(x, y), more.clone()
+            add_product(added, x, y)
+            for count in (1, 2, 3):
+                part = more[:count].clone()
+                add_product(part, x[:count], y[:count])
+                assert torch.equal(product(x[:count], y[:count]), whole[:count]) and torch.equal(part, added[:count])
+            seen = [product(t, torch.eye(t.shape[2]).expand(4, -1, -1)).double() for t in (x, y)]  # as they are read
+        torch.testing.assert_close(whole.double(), seen[0] @ seen[1], rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(added, more + whole, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", CUT)
 def test_precision_holds_while_its_cells_train_and_at_no_other_time(dataset, monkeypatch, name):  # noqa: F811
     """torch has one switch for all of a process; evaluation and other stacks stay in float32, also after a fault."""
