@@ -22,7 +22,7 @@ from pathlib import Path
 
 from models.data.sources import cache_folder
 
-SOURCES = [Path(__file__).with_name(name) for name in ("elementwise.c", "bfloat16.c")]
+SOURCES = [Path(__file__).with_name(name) for name in ("elementwise.c", "perceptron.c", "bfloat16.c")]
 HEADERS = [Path(__file__).with_name("functions.h")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 NATIVE = (

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import bfloat16, twice
+from models.kernels import bfloat16, twice, whole
 from models.kernels.buffers import gradient_buffer
 from models.kernels.densities import sigma
 from models.kernels.elementwise import (
@@ -30,7 +30,7 @@ from models.kernels.elementwise import (
     mean_samples,
     sum_rows,
 )
-from models.kernels.products import add_product, natively, product
+from models.kernels.products import add_product, in_float32, natively, product
 from models.parameters import Group, Parameter, affine_parameters
 
 _HEADS = {"mean": 1000, "deviation": 1002, "flow": 1004}  # places of their draws, after those of any hidden layer
@@ -94,6 +94,8 @@ class Perceptron:
             return twice.perceptron(x, self.activation, len(heads), average, tensors)
         if natively(x):
             return bfloat16.perceptron(x, self.activation, len(heads), average, tensors)
+        if in_float32() and whole.usable(x, self.activation, tensors):
+            return whole.perceptron(x, len(heads), average, tensors)
         outputs: tuple[Tensor, ...] = _Map.apply(x, self.activation, len(heads), average, *tensors)  # type: ignore[no-untyped-call]
         return outputs
 

@@ -37,6 +37,11 @@ def precision(name: str) -> Iterator[None]:
         _precision, products.allow_tf32, convolutions.allow_tf32 = before
 
 
+def in_float32() -> bool:
+    """Whether operands are read as they are."""
+    return _precision in ("float32", "float64")
+
+
 def in_bfloat16() -> bool:
     """Whether operands are asked for in bfloat16."""
     return _precision == "bfloat16"

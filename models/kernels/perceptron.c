@@ -1,0 +1,102 @@
+/* A perceptron of tanh, all cells of a stack in one call, and its gradient: see models/kernels/whole.py.
+ *
+ * Cell by cell, so that what one operation writes is still in the cache when the next one reads it. Products are the
+ * library's (`gemm`, Fortran's SGEMM); everything else is `elementwise.c`, called for one cell. */
+#include <stdint.h>
+#include <string.h>
+
+typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                  const int *, const float *, const int *, const float *, float *, const int *);
+
+/* An affine map of all cells: its parameters with their gradients, which lie `…_stride` numbers apart from cell to cell,
+ * and what it puts out, or the gradient of that where it is a head: (cells, rows, outputs). No of_weight: not trained */
+typedef struct {
+    const float *weight, *bias;
+    float *of_weight, *of_bias, *out;
+    int64_t weight_stride, bias_stride, of_weight_stride, of_bias_stride, inputs, outputs;
+} Map;
+
+void bias_tanh(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
+void add_bias(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
+void mean_samples(const float *restrict h, float *restrict out, int64_t cells, int64_t samples, int64_t n);
+void mean_samples_gradient(float *restrict grad, const float *restrict of_mean, int64_t cells, int64_t samples,
+                           int64_t n);
+void tanh_gradient(float *restrict grad, const float *restrict h, float *restrict of_bias, int64_t cells, int64_t rows,
+                   int64_t n, int64_t stride);
+void sum_rows(const float *restrict grad, float *restrict of_bias, int64_t cells, int64_t rows, int64_t n,
+              int64_t stride);
+
+/* out (i, k) <- a b + beta out, row by row; a (i, j), or (j, i) where `ta`; b (j, k), or (k, j) where `tb` */
+static void product(Gemm *gemm, const float *a, int ta, const float *b, int tb, float *out, int64_t i, int64_t j,
+                    int64_t k, float beta) {
+    const int rows = (int)i, inner = (int)j, columns = (int)k, lda = ta ? rows : inner, ldb = tb ? inner : columns;
+    const float one = 1.0f;
+    gemm(tb ? "T" : "N", ta ? "T" : "N", &columns, &rows, &inner, &one, b, &ldb, a, &lda, &beta, out, &columns);
+}
+
+/* Fill `out` of every map: hidden layers, then heads, the last of which sees `mean`, the average over samples, if given.
+ * x (cells, rows, inputs), mean (cells, rows / samples, inputs of the last head) */
+void perceptron(Gemm *gemm, const Map *maps, const float *x, float *mean, int64_t cells, int64_t rows, int64_t samples,
+                int64_t hidden, int64_t heads) {
+    for (int64_t c = 0; c < cells; c++) {
+        const float *seen = x + c * rows * maps[0].inputs;
+        for (int64_t l = 0; l < hidden + heads; l++) {
+            const Map *m = maps + l;
+            int64_t n = rows;
+            if (mean && l == hidden + heads - 1) {
+                n = rows / samples;
+                mean_samples(seen, mean + c * n * m->inputs, 1, samples, n * m->inputs);
+                seen = mean + c * n * m->inputs;
+            }
+            float *out = m->out + c * n * m->outputs;
+            product(gemm, seen, 0, m->weight + c * m->weight_stride, 0, out, n, m->inputs, m->outputs, 0.0f);
+            (l < hidden ? bias_tanh : add_bias)(out, m->bias + c * m->bias_stride, 1, n, m->outputs, 0);
+            if (l < hidden) seen = out;
+        }
+    }
+}
+
+/* Gradients of parameters, and of x where asked for, from those of the heads, which stand in their `out`. `work`: twice
+ * as many numbers as the largest of (rows, inputs) of the maps */
+void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const float *mean, float *of_x, float *work,
+                         int64_t cells, int64_t rows, int64_t samples, int64_t hidden, int64_t heads, int64_t largest) {
+    for (int64_t c = 0; c < cells; c++) {
+        const float *first = x + c * rows * maps[0].inputs;
+        const float *last = hidden ? maps[hidden - 1].out + c * rows * maps[hidden - 1].outputs : first;
+        float *grad = work, *other = work + largest;
+        int64_t units = maps[hidden].inputs;
+        int averaged_alone = mean && heads == 1;
+        if (averaged_alone) memset(grad, 0, rows * units * sizeof *grad);
+        for (int64_t l = hidden; l < hidden + heads; l++) {
+            const Map *m = maps + l;
+            int averaged = mean && l == hidden + heads - 1;
+            int64_t n = averaged ? rows / samples : rows;
+            const float *seen = averaged ? mean + c * n * units : last, *of_out = m->out + c * n * m->outputs;
+            const float *weight = m->weight + c * m->weight_stride;
+            sum_rows(of_out, m->of_bias + c * m->of_bias_stride, 1, n, m->outputs, 0);
+            if (m->of_weight)
+                product(gemm, seen, 1, of_out, 0, m->of_weight + c * m->of_weight_stride, units, n, m->outputs, 0.0f);
+            if (averaged) {
+                product(gemm, of_out, 0, weight, 1, other, n, m->outputs, units, 0.0f);
+                mean_samples_gradient(grad, other, 1, samples, n * units);
+            } else
+                product(gemm, of_out, 0, weight, 1, grad, n, m->outputs, units, l > hidden ? 1.0f : 0.0f);
+        }
+        for (int64_t l = hidden - 1; l >= 0; l--) {
+            const Map *m = maps + l;
+            const float *seen = l ? maps[l - 1].out + c * rows * m->inputs : first;
+            tanh_gradient(grad, m->out + c * rows * m->outputs, m->of_bias + c * m->of_bias_stride, 1, rows, m->outputs,
+                          0);
+            if (m->of_weight)
+                product(gemm, seen, 1, grad, 0, m->of_weight + c * m->of_weight_stride, m->inputs, rows, m->outputs, 0.0f);
+            if (l) {
+                product(gemm, grad, 0, m->weight + c * m->weight_stride, 1, other, rows, m->outputs, m->inputs, 0.0f);
+                float *kept = grad;
+                grad = other, other = kept;
+            } else if (of_x)
+                product(gemm, grad, 0, m->weight + c * m->weight_stride, 1, of_x + c * rows * m->inputs, rows,
+                        m->outputs, m->inputs, 0.0f);
+        }
+        if (!hidden && of_x) memcpy(of_x + c * rows * units, grad, rows * units * sizeof *grad);
+    }
+}

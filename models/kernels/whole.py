@@ -1,0 +1,170 @@
+"""A perceptron of tanh as one call for all cells of a stack, forward and back (`perceptron.c`).
+
+What is computed is what `models.kernels.perceptron` computes operation by operation, to the last bit: the same
+products, by the library that torch itself takes, and the same passes between them. Cell by cell, a pass finds in the cache what
+the one before has written, and a step of small networks is not made of calls. It is taken in float32 on a CPU where
+there are a compiler and a torch that multiplies with MKL; everywhere else, and for other activations and precisions,
+operations are called one by one.
+
+Shapes: C cells, S samples, B batch, R = S B rows, I, H and O features.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from models.kernels import compiled
+from models.kernels.buffers import gradient_buffer
+
+_TRIED = [(64, 64, 64), (9, 10, 64), (33, 70, 20), (128, 200, 40), (320, 64, 10), (64, 784, 200), (5, 13, 31)]
+BY_TORCH = 400  # multiplications of a product, below which torch adds up in a loop of its own, in another order
+
+
+class _MapOfCells(ctypes.Structure):
+    """`Map` of `perceptron.c`."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "of_weight", "of_bias", "out")),
+        *((name, c_int64) for name in ("weight_stride", "bias_stride", "of_weight_stride", "of_bias_stride")),
+        *((name, c_int64) for name in ("inputs", "outputs")),
+    ]
+
+
+@cache
+def multiplier() -> int | None:
+    """Address of the SGEMM that torch's own products call; None where torch has another or does not show it."""
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        return None
+    try:
+        found = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).sgemm_
+    except (OSError, AttributeError):
+        return None
+    found.restype = None
+    return ctypes.cast(found, c_void_p).value if _gives_what_torch_gives(found) else None
+
+
+def _gives_what_torch_gives(sgemm: Any) -> bool:
+    """Whether it takes its arguments as expected, and its last bits are those of torch's products of several cells."""
+    one, zero, threads = ctypes.byref(c_float(1.0)), ctypes.byref(c_float(0.0)), torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    torch.set_num_threads(1)
+    try:
+        for rows, inner, columns in _TRIED:
+            a, b = (torch.randn(2, *size, generator=generator) for size in ((rows, inner), (inner, columns)))
+            out = torch.zeros(2, rows, columns)
+            m, k, n = (ctypes.byref(c_int(size)) for size in (rows, inner, columns))
+            for x, y, into in zip(a, b, out, strict=True):
+                addresses = [c_void_p(each.data_ptr()) for each in (y, x, into)]
+                sgemm(b"N", b"N", n, m, k, one, addresses[0], n, addresses[1], k, zero, addresses[2], n)
+            if not torch.equal(out, torch.bmm(a, b)):
+                return False
+    finally:
+        torch.set_num_threads(threads)
+    return True
+
+
+def usable(x: Tensor, activation: str, tensors: Sequence[Tensor]) -> bool:
+    """Whether a perceptron of these parameters is one call for x (C, S, B, I). In no precision but float32."""
+    if activation != "tanh" or x.dtype is not torch.float32 or x.device.type != "cpu":
+        return False
+    if compiled.library() is None or multiplier() is None:
+        return False
+    batch = x.shape[2]
+    for weight in tensors[::2]:
+        inputs, outputs = weight.shape[1:]
+        if 1 in (batch, inputs, outputs) or batch * inputs * outputs < BY_TORCH:
+            return False
+    return all(each[0].is_contiguous() for each in tensors)
+
+
+def perceptron(x: Tensor, heads: int, average: bool, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """See `models.kernels.perceptron.Perceptron._apply`: the value of each head."""
+    outputs: tuple[Tensor, ...] = _Map.apply(x, heads, average, *tensors)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class _Map(torch.autograd.Function):
+    """x (C, S, B, I) → the value of each head; the last sees the samples' mean if `average`.
+
+    `tensors` are weight (C, I, O) and bias (C, O) of the hidden layers, then of the heads: all are trained, or none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, heads: int, average: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+        cells, samples, batch, _ = x.shape
+        x = x.contiguous()
+        hidden = len(tensors) // 2 - heads
+        averaged = average and samples > 1
+        outs = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[::2]]
+        mean = None
+        if averaged:
+            mean = x.new_empty(cells, batch, tensors[2 * hidden].shape[1])
+            outs[-1] = x.new_empty(cells, 1, batch, tensors[-2].shape[2])
+        maps = _maps(tensors, outs)
+        sizes = cells, samples * batch, samples, hidden, heads
+        _library().perceptron(multiplier(), maps, x.data_ptr(), None if mean is None else mean.data_ptr(), *sizes)
+        ctx.heads, ctx.sizes = heads, sizes
+        ctx.save_for_backward(x, mean, *outs[:hidden], *tensors)
+        return tuple(outs[hidden:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        (x, mean, *saved), hidden = ctx.saved_tensors, ctx.sizes[3]
+        values, tensors, trained = saved[:hidden], saved[hidden:], ctx.needs_input_grad[3]
+        found = [gradient_buffer(each) if trained or i % 2 else None for i, each in enumerate(tensors)]
+        heads = [grad.contiguous() for grad in grads]
+        maps = _maps(tensors, [*values, *heads], found)
+        largest = ctx.sizes[1] * max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
+        work = x.new_empty(2, largest)
+        of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        addresses = [None if each is None else each.data_ptr() for each in (x, mean, of_x, work)]
+        _library().perceptron_gradient(multiplier(), maps, *addresses, *ctx.sizes, largest)
+        return of_x, None, None, *(found if trained else [None] * len(tensors))
+
+
+def _maps(
+    tensors: Sequence[Tensor], outs: Sequence[Tensor], found: Sequence[Tensor | None] | None = None
+) -> ctypes.Array[_MapOfCells]:
+    """`Map`s of weights and biases in turn, with what they put out and, given where, their gradients."""
+    made = []
+    for i, out in enumerate(outs):
+        weight, bias = tensors[2 * i], tensors[2 * i + 1]
+        of_weight, of_bias = (None, None) if found is None else (found[2 * i], found[2 * i + 1])
+        made.append(
+            _MapOfCells(
+                weight.data_ptr(),
+                bias.data_ptr(),
+                None if of_weight is None else of_weight.data_ptr(),
+                None if of_bias is None else of_bias.data_ptr(),
+                out.data_ptr(),
+                weight.stride(0),
+                bias.stride(0),
+                0 if of_weight is None else of_weight.stride(0),
+                0 if of_bias is None else of_bias.stride(0),
+                *weight.shape[1:],
+            )
+        )
+    return (_MapOfCells * len(made))(*made)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """The compiled functions, with those of this module declared. Raises RuntimeError where there are none."""
+    library = compiled.library()
+    if library is None:
+        raise RuntimeError("there is no C compiler here")
+    maps = POINTER(_MapOfCells)
+    library.perceptron.argtypes = [c_void_p, maps, c_void_p, c_void_p, *[c_int64] * 5]
+    library.perceptron_gradient.argtypes = [c_void_p, maps, *[c_void_p] * 4, *[c_int64] * 6]
+    library.perceptron.restype = library.perceptron_gradient.restype = None
+    return library
