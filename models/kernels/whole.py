@@ -1,10 +1,10 @@
 """A perceptron of tanh as one call for all cells of a stack, forward and back (`perceptron.c`).
 
 What is computed is what `models.kernels.perceptron` computes operation by operation, to the last bit: the same
-products, by the library that torch itself takes, and the same passes between them. Cell by cell, a pass finds in the cache what
-the one before has written, and a step of small networks is not made of calls. It is taken in float32 on a CPU where
-there are a compiler and a torch that multiplies with MKL; everywhere else, and for other activations and precisions,
-operations are called one by one.
+products, by the library that torch itself takes, and the same passes between them. Cell by cell, a pass finds in the
+cache what the one before has written, and a step of small networks is not made of calls. It is taken in float32 on a
+CPU where there are a compiler and a torch that multiplies with MKL; everywhere else, and for other activations and
+precisions, operations are called one by one.
 
 Shapes: C cells, S samples, B batch, R = S B rows, I, H and O features.
 """
