@@ -19,7 +19,7 @@ from sweeper.driver import Assignment
 from sweeper.planning import make_plan
 from sweeper.run import run_study
 from sweeper.store import Store
-from sweeper.store.paths import row_name
+from sweeper.store.names import row_name
 from sweeper.study import load_study
 
 STUDY = """

@@ -8,9 +8,8 @@ evaluation. n images, S chains of each, layers 1 … L from the data up, of `lat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,49 +25,9 @@ from models.draws.draws import Draws, Purpose, draws_on
 from models.evaluation.settings import IMAGES, Evaluation
 from models.evaluation.which import CHAINS, evaluated_images
 from models.networks.network import Network, Terms, image_of, network_of, output_of
+from models.trained_terms import BoundTerms, Encoded, Values, bound_terms, encoded, of_the_bound, of_the_way_up
 
-Values = TypeVar("Values", npt.NDArray[Any], Tensor)
-
-
-@dataclass(frozen=True)
-class Encoded(Generic[Values]):
-    """An ancestral pass through q, one entry per layer: q's `mean` and `deviation` and the sample `z` drawn from it,
-    each (S, n, units). Bottom-up layer i is encoded from the sample of layer i − 1: above layer 1 means differ from
-    chain to chain. Top-down (`ladder`, `ladder_resnet`) it is encoded from the image and the sample of layer i + 1:
-    below layer L. Of `biva` layers are its variables, in the order of its module.
-    Where q is a flow, `mean` is the sample itself and `deviation` None (`models.networks.network.Layer`)."""
-
-    mean: tuple[Values, ...]
-    deviation: tuple[Values | None, ...]
-    z: tuple[Values, ...]
-
-
-@dataclass(frozen=True)
-class BoundTerms(Generic[Values]):
-    """Terms of the bound at S samples of each image, nats.
-
-    - `log_px`: log p(x|z₁), (S, n).
-    - `log_q`, `log_p`: log q(z_i|·) and log p(z_i|z_{i+1}) at the samples, (S, n) for each layer.
-    - `kl`: each layer's term of the ELBO, (S, n): their difference, or the analytic KL where the network has one (of
-      the top layer; of every layer with `ladder` and `ladder_resnet`; with `biva` of all but bottom-up variables).
-    - `kl_top_per_unit`: that, unit by unit, (S, n, units of layer L); None where it has no closed form.
-    """
-
-    log_px: Values
-    log_q: tuple[Values, ...]
-    log_p: tuple[Values, ...]
-    kl: tuple[Values, ...]
-    kl_top_per_unit: Values | None
-
-    @property
-    def elbo(self) -> Values:
-        """log p(x|z₁) − Σ_i kl_i, (S, n): its mean over chains and images is the ELBO."""
-        return self.log_px - sum(self.kl)
-
-    @property
-    def log_weight(self) -> Values:
-        """log p(x, z) − log q(z|x), (S, n): the log of its mean weight over chains is the importance-weighted bound."""
-        return self.log_px + sum(self.log_p) - sum(self.log_q)
+__all__ = ["BoundTerms", "Encoded", "TrainedModel"]
 
 
 class TrainedModel:
@@ -162,15 +121,11 @@ class TrainedModel:
         samples: S, chains per image; seed: of their noise. What comes back is of the type of `x`.
         Raises ValueError where `x` has another shape or values that no image has.
         """
-        return _encoded(self._up(x, samples, seed, _of_the_way_up), len(self.latents))
+        return encoded(self._up(x, samples, seed, of_the_way_up), len(self.latents))
 
     def terms(self, x: Values, samples: int = 1, seed: int = 0) -> BoundTerms[Values]:
         """The terms of the bound of images, nats; arguments as of `encode`."""
-        found = self._up(x, samples, seed, _of_the_bound)
-        log_px, *analytic = found[: len(found) % 3]  # 3 L more follow
-        log_q, log_p, kl = _by_threes(found[1 + len(analytic) :])
-        per_unit: Any = analytic[0] if analytic else None
-        return BoundTerms(log_px, log_q, log_p, kl, per_unit)
+        return bound_terms(self._up(x, samples, seed, of_the_bound))
 
     def decode(self, z: Values, layer: int = 1, seed: int = 0) -> Values:
         """The mean of p(x|z₁) at the end of a way down from `z` of a layer, (…, units of it) to (…, features).
@@ -267,31 +222,6 @@ class TrainedModel:
         source = self._draws(seed)
         sizes = enumerate(self.latents[:layers], start=1)
         return [source.normal(purpose, (1, count, units), layer=layer) for layer, units in sizes]
-
-
-def _of_the_way_up(terms: Terms) -> list[Tensor]:
-    """Mean and sample of every layer, then the deviation of those that have one."""
-    found = [getattr(layer, name) for name in ("q_mean", "z", "q_deviation") for layer in terms.layers]
-    return [each for each in found if each is not None]
-
-
-def _encoded(found: list[Values], depth: int) -> Encoded[Values]:
-    """What `_of_the_way_up` took."""
-    deviation: list[Any] = [*found[2 * depth :], None]  # the top layer may have none
-    return Encoded(tuple(found[:depth]), tuple(deviation[:depth]), tuple(found[depth : 2 * depth]))
-
-
-def _of_the_bound(terms: Terms) -> list[Tensor]:
-    """log p(x|z₁), the top layer's KL by unit where it is analytic, then log q, log p and the term of every layer."""
-    layers, top = terms.layers, terms.layers[-1].kl if terms.layers else None
-    log_q, log_p = [layer.log_q for layer in layers], [layer.log_p for layer in layers]
-    return [terms.log_px, *([] if top is None else [top]), *log_q, *log_p, *(layer.term() for layer in layers)]
-
-
-def _by_threes(found: list[Values]) -> list[tuple[Values, ...]]:
-    """Three quantities, each of every layer."""
-    depth = len(found) // 3
-    return [tuple(found[i * depth : (i + 1) * depth]) for i in range(3)]
 
 
 def _as(like: Any, found: Tensor) -> Any:

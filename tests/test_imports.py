@@ -132,6 +132,7 @@ WITHOUT_TORCH = (
     "models.evaluation.settings",
     "models.likelihoods.spec",
     "models.networks.biva_spec",
+    "models.networks.convolution_spec",
     "models.networks.ladder_resnet_spec",
     "models.networks.ladder_spec",
     "models.networks.lstm_spec",

@@ -1,11 +1,13 @@
 """Cells: what they are, which names and options they may use, what they need. Nothing here imports torch."""
 
-from models.cell.cell import CONTINUE, UNSMOOTHED, Cell, CellError, unfit
+from models.cell.cell import CONTINUE, Cell
+from models.cell.checks import CellError, unfit
 from models.cell.declared import FIELDS, RANGES, options_of_role, owners
+from models.cell.entry import Entry
 from models.cell.fields import Option, option, parse_sizes
 from models.cell.identity import cell_id, cell_size, cell_work
 from models.cell.latents import latent_units
-from models.cell.registry import DATASETS, REGISTRIES, ROLES, Entry, UnknownName, find
+from models.cell.registry import DATASETS, REGISTRIES, ROLES, UNSMOOTHED, UnknownName, find
 from models.cell.values import canonical_json, nine_digits
 
 __all__ = [

@@ -17,34 +17,16 @@ from dataclasses import asdict, field, make_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.cell.declared import FIELDS, OPTIONS, PACING, SHAPING, Layout, entry_of, layout_of, owners, role_of
+from models.cell.checks import ALWAYS_WRITTEN, check, check_names
+from models.cell.declared import FIELDS, OPTIONS, PACING, SHAPING, Layout, entry_of, layout_of, role_of
 from models.cell.fields import options_of
 from models.cell.image_shape import ImageShape
-from models.cell.registry import KINDS, REGISTRIES, ROLES, find
+from models.cell.registry import ROLES, UNSMOOTHED, find
 from models.cell.sequence_shape import Shape
-from models.cell.values import canonical_json, checked
+from models.cell.values import canonical_json
 
 ID_LENGTH = 24  # hexadecimal digits kept of the SHA-256: 96 bits
 CONTINUE = "continue"  # first word of a procedure that takes over another cell's weights: see `continuation.py`
-ALWAYS_WRITTEN = 2  # fields of this version of the columns or before are written of every cell, whatever its parts
-
-
-class CellError(ValueError):
-    """Fields of a cell out of range. `faults` maps each field's name to one sentence."""
-
-    def __init__(self, faults: Mapping[str, str]):
-        super().__init__("; ".join(faults.values()))
-        self.faults = dict(faults)
-
-
-def unfit(likelihood: str, data: str, kind: str) -> str:
-    """A sentence where a likelihood is no distribution of a data set's values, of that kind; else "", as where it is
-    not known what it is a distribution of."""
-    kinds = find("likelihood", likelihood).kinds
-    if not kinds or kind in kinds:
-        return ""
-    fitting = [name for name, entry in REGISTRIES["likelihood"].items() if kind in entry.kinds]
-    return f"likelihood {likelihood}: {data} has {KINDS[kind]}, for {' or '.join(fitting)}"
 
 
 class _Cell:
@@ -64,39 +46,8 @@ class _Cell:
 
     def __post_init__(self) -> None:
         """Check ranges and round numbers; raises CellError with every fault, each naming its field and value."""
-        values, faults = self.__dict__, {}
-        for role in ROLES:
-            if not isinstance(values[role], str):
-                faults[role] = f"{role}: should be a name, got {values[role]!r}"
-        if faults:
-            raise CellError(faults)
-        layout = self._layout
-        for name, each in layout.present.items():
-            if values[name] is each.default:
-                continue  # which is valid: most are, and a plan forms thousands of cells
-            if values[name] is None and not each.required and each.since > ALWAYS_WRITTEN:
-                values[name] = each.default  # null in a row from before the option
-            try:
-                values[name] = checked(each, values[name])
-            except ValueError as fault:
-                faults[name] = str(fault)
-        for name, each in layout.absent.items():
-            if values[name] not in (None, each.default):
-                faults[name] = (
-                    f"{name} is an option of {owners(name)}: {self._named(name)} has none{self.why_not(name)}"
-                )
-            values[name] = each.default if each.since <= ALWAYS_WRITTEN and not each.required else None
-        for role, entry in layout.entries.items():
-            if not faults and hasattr(entry.options, "faults"):
-                faults |= self.options(role).faults()
-            if not faults and entry is not None and hasattr(entry.options, "conflicts"):
-                faults |= self.options(role).conflicts(self)
-        if not faults:
-            faults = self._unfit()
-        if not faults and self.smoothed:
-            faults = self._unsmoothable()
-        if faults:
-            raise CellError(faults)
+        check_names(self.__dict__)
+        check(self, self._layout)  # type: ignore[arg-type]
 
     def __hash__(self) -> int:
         """That of its fields, computed once: plans of ten thousand cells look each up several times."""
@@ -124,36 +75,6 @@ class _Cell:
     @cached_property
     def _layout(self) -> Layout:
         return layout_of(tuple(entry_of(role, getattr(self, role)) for role in ROLES))
-
-    def _unsmoothable(self) -> dict[str, str]:
-        """A sentence for the objective where a part of the cell does not allow that its maps are smoothed."""
-        for role in ROLES:
-            entry, plain = entry_of(role, getattr(self, role)), UNSMOOTHED[self.objective]
-            if entry is not None and entry.unsmoothable:
-                why = f"objective {self.objective} smooths generative maps, which {role} {getattr(self, role)} does not"
-                return {"objective": f"{why} allow, because {entry.unsmoothable}: train it with objective {plain}"}
-        return {}
-
-    def _unfit(self) -> dict[str, str]:
-        """A sentence for a network that does not read what the data set is known to have, and for a likelihood that is
-        no distribution of it.
-
-        Any numbers have a density: of those that have no use for one the data set says it, when it is loaded.
-        """
-        data, likelihood, network = (self._layout.entries.get(role) for role in ("data", "likelihood", "network"))
-        if data is not None and data.kind and network is not None and data.kind not in network.reads:
-            reading = [name for name, entry in REGISTRIES["network"].items() if data.kind in entry.reads]
-            why = f"{self.data} has {KINDS[data.kind]}, for {' or '.join(reading)}"
-            return {"network": f"network {self.network}: {why}"}
-        if data is None or likelihood is None or not data.kind or likelihood.density:
-            return {}
-        why = unfit(self.likelihood, self.data, data.kind)
-        return {"likelihood": why} if why else {}
-
-    def _named(self, name: str) -> str:
-        """What this cell has in the role whose parts have the option `name`: `objective vae`."""
-        role = role_of(name)
-        return f"{role} {getattr(self, role)}"
 
     def why_not(self, name: str) -> str:
         """Why the cell's part has no option of that name, as the end of a sentence; "" where it does not say so."""
@@ -344,5 +265,3 @@ else:
         frozen=True,
     )
     Cell.__module__ = __name__
-
-UNSMOOTHED = {name: entry.smooths for name, entry in REGISTRIES["objective"].items() if entry.smooths}

@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from models.cell.cell import CONTINUE, UNSMOOTHED, Cell
+from models.cell.cell import CONTINUE, Cell
+from models.cell.registry import UNSMOOTHED
 
 COLD = "joint"  # the procedure of a cold start
 _WRITTEN = re.compile(rf"{CONTINUE} (\S+(?: > \S+)*), ([1-9]\d*) steps each")

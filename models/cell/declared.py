@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from models.cell.entry import Entry
 from models.cell.fields import REQUIRED, Option, merged, option, options_of
-from models.cell.registry import REGISTRIES, ROLES, Entry
+from models.cell.registry import REGISTRIES, ROLES
 
 FIRST = ("data", "latents", "seed")  # of a cell, in this order, where its fields are given without names
 

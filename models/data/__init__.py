@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from models.cell import Cell
-from models.cell.registry import Entry, find
+from models.cell.entry import Entry
+from models.cell.registry import find
 from models.data.dataset import Dataset
 from models.data.labels import labels_of
 from models.data.sources import DataCorrupt, DataMissing

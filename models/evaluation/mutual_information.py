@@ -44,6 +44,7 @@ import torch
 from torch import Tensor
 
 from models.draws.draws import Draws, Purpose, draws_on
+from models.evaluation.aggregate_posterior import controlled, gaussian_terms, means_of, moments_of
 from models.evaluation.inputs import binarised, noise_of
 from models.evaluation.refined import INFORMATION, refined
 from models.evaluation.settings import IMAGES, Evaluation
@@ -52,8 +53,7 @@ from models.networks.network import Layer
 from models.stack.stack import Stack
 
 CHAINS = 30  # of an image behind q̃, besides the one that its sample is from
-EXACT = 1e-12  # scatter between an image's chains, over that within them, below which q(z|x) is one Gaussian
-ROWS, POINTS = 500, 50  # samples whose densities under all images are computed at a time, of Gaussians and others
+POINTS = 50  # samples whose densities under all images are computed at a time, of other than Gaussians
 
 Density = Callable[[Tensor], Tensor]
 
@@ -215,13 +215,13 @@ class _Gathered:
             means, squares, variances = (
                 torch.cat([block[cell] for block in each]) for each in zip(*self.sums, strict=True)
             )
-            q, exact = _moments(means, squares, variances, chains)
-            terms, upper, aggregate = _gaussian(z, numbers[0], numbers[1], q)
+            q, exact = moments_of(means, squares, variances, chains)
+            terms, upper, aggregate = gaussian_terms(z, numbers[0], numbers[1], q)
         else:
             each, exact = self._under_mixtures[cell], chains == 1
-            own, (aggregate, others) = each.diagonal(), _means(each.clone(), 0)
+            own, (aggregate, others) = each.diagonal(), means_of(each.clone(), 0)
             terms, upper = own - aggregate, own - others
-        return _Found(terms, upper if exact else upper * math.nan, _controlled(aggregate - log_p, excess))
+        return _Found(terms, upper if exact else upper * math.nan, controlled(aggregate - log_p, excess))
 
     @cached_property
     def _under_mixtures(self) -> Tensor:
@@ -232,86 +232,3 @@ class _Gathered:
             of_blocks = [torch.cat([density(some) for density in block], dim=2) for block in self.densities]
             found.append(torch.cat([each.logsumexp(2) - math.log(each.shape[2]) for each in of_blocks], dim=2))
         return torch.cat(found, dim=1)
-
-
-def _moments(means: Tensor, squares: Tensor, variances: Tensor, chains: int) -> tuple[tuple[Tensor, Tensor], bool]:
-    """Mean and variance of q(z|x) of each image, from sums over its chains, drawn towards all images', (N, units); and
-    whether all chains have the same, so that q(z|x) is that Gaussian."""
-    mean = means / chains
-    between = (squares / chains - mean.square()).clamp_min(0.0) * (chains / max(chains - 1, 1))  # chains of an image
-    exact = bool((between <= EXACT * (squares + variances)).all())
-    images = len(mean)
-    if chains > 1 and images > 1:
-        centre, noise = mean.mean(0), between.mean(0) / chains
-        mean = centre + _share(mean.var(0), noise) * (mean - centre)
-        noise = (2.0 / (chains + 1.0)) * between.square().mean(0)  # of the variance of as many Gaussian numbers
-        between = between.mean(0) + _share(between.var(0), noise) * (between - between.mean(0))
-    return (mean, variances / chains + between), exact
-
-
-def _share(scatter: Tensor, noise: Tensor) -> Tensor:
-    """How much of the scatter of a quantity over images is not the noise of its estimates, in [0, 1]."""
-    return torch.where(scatter > 0, 1.0 - noise / scatter, 1.0).clamp_min(0.0)
-
-
-def _gaussian(
-    z: Tensor, q_mean: Tensor, q_deviation: Tensor, q: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The terms where q̃ is Gaussian, of the mean and variance `q`, those of the upper bound, and log (1/N) Σ q̃;
-    (N, units) → (N,)."""
-    mean, variance = q
-    centre = mean.mean(0)
-    spread_out = variance.mean(0) + mean.var(0, correction=0)
-    own, aggregate, others = _log_densities(z, mean, variance)
-    # log q̃ − log r at the sample, and its expectation over the noise that the sample was drawn with.
-    ratio = own - _log_normal(z, centre, spread_out)
-    scale = (variance / spread_out).log()
-    expected = ((q_mean - centre).square() + q_deviation.square()) / spread_out
-    expected = 0.5 * (expected - ((q_mean - mean).square() + q_deviation.square()) / variance - scale).sum(1)
-    control = expected - ratio
-    return _controlled(own - aggregate, control), _controlled(own - others, control), aggregate
-
-
-def _controlled(values: Tensor, control: Tensor) -> Tensor:
-    """Values whose mean has less noise: plus the best multiple of what is 0 on average; both (N,)."""
-    scatter = control - control.mean()
-    size = scatter.square().sum()
-    return values - torch.where(size > 0, (scatter * values).sum() / size, 0.0) * control
-
-
-def _log_normal(z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """log N(z; mean, variance) summed over units, (N,)."""
-    return -0.5 * ((z - mean).square() / variance + (2 * math.pi * variance).log()).sum(1)
-
-
-def _means(densities: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """Log of the mean of densities, (rows, N) in logs, over all images and over all but a row's own; (rows,) each.
-
-    Row r is of image `first` + r. `densities` is written over. Of a single image there are no others: NaN.
-    """
-    images, places = densities.shape[1], torch.arange(len(densities), device=densities.device)
-    every = densities.logsumexp(1) - math.log(images)
-    densities[places, first + places] = -math.inf
-    others = densities.logsumexp(1) - math.log(images - 1) if images > 1 else every * math.nan
-    return every, others
-
-
-def _log_densities(z: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log q̃(z_n|x_n), and log of the mean of q̃(z_n|x_m) over all m and over all others; (N,) each.
-
-    The square is multiplied out to two matrix products, about the aggregate's mean: 1.5 s for 10,000 images and 32
-    units, of float64.
-    """
-    centre = mean.mean(0)
-    z, mean, precision = z - centre, mean - centre, 1.0 / variance
-    linear, quadratic = (mean * precision).mT.contiguous(), precision.mT.contiguous()
-    constant = -0.5 * (mean.square() * precision + (2 * math.pi * variance).log()).sum(1)
-    own, found = _log_normal(z, mean, variance), []
-    for first in range(0, len(z), ROWS):
-        some = z[first : first + ROWS].contiguous()
-        each = some @ linear - 0.5 * (some.square() @ quadratic) + constant  # (rows, N)
-        places = torch.arange(len(some), device=z.device)
-        each[places, first + places] = own[first : first + ROWS]  # so that the own term is the same, to the last bit
-        found.append(_means(each, first))
-    aggregate, others = (torch.cat(each) for each in zip(*found, strict=True))
-    return own, aggregate, others

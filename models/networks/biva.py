@@ -39,10 +39,10 @@ from models.kernels.densities import normal_log_prob
 from models.kernels.merge import normal_kl_between
 from models.likelihoods.likelihood import Likelihood
 from models.networks.biva_spec import UNSMOOTHABLE, BivaOptions, biva_convs
+from models.networks.convolution_spec import Conv
 from models.networks.network import Layer, Numbers, Params, Terms, refuse
 from models.networks.residual import FirstPass, StackedConv, through
 from models.networks.residual_path import Merge, numbers_of, path_of, plus
-from models.networks.resnet_spec import Conv
 from models.parameters import Group, Parameter
 from models.posteriors.posterior import Drawn, Posterior
 from models.priors.prior import Prior

@@ -12,9 +12,10 @@ from models.cell.fields import option
 from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.cell.size import Size
-from models.networks.ladder_resnet_spec import applied, head, merge_convs, merging, needed, path_up
+from models.networks.convolution_spec import Conv, Convolution, applied, map_convs
+from models.networks.ladder_resnet_spec import head, merge_convs, merging, needed, path_up
 from models.networks.ladder_spec import other_than
-from models.networks.resnet_spec import Conv, Convolution, ResnetOptions, map_convs
+from models.networks.resnet_spec import ResnetOptions
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell

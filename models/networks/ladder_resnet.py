@@ -33,12 +33,12 @@ from models.cell.image_shape import ImageShape
 from models.kernels.convolution import stacked
 from models.kernels.merge import merged
 from models.likelihoods.likelihood import Likelihood
+from models.networks.convolution_spec import Conv
 from models.networks.ladder_resnet_spec import LadderResnetOptions, head, merge_convs, path_up
 from models.networks.network import Numbers, Params
 from models.networks.residual import ResidualMap, StackedConv, through
 from models.networks.residual_path import Merge, features, numbers_of, path_of
 from models.networks.resnet import ResNet
-from models.networks.resnet_spec import Conv
 from models.networks.top_down import TopDown
 from models.parameters import Parameter
 from models.posteriors.posterior import Posterior

@@ -10,16 +10,9 @@ from models.cell.fields import option
 from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.cell.size import Size
+from models.networks.convolution_spec import ENTRY, Conv, Convolution, applied, halvings, map_convs
 from models.networks.ladder_spec import ONLY, TopDownOptions, other_than
-from models.networks.resnet_spec import (
-    ENTRY,
-    Conv,
-    Convolution,
-    ResnetOptions,
-    generative_convs,
-    halvings,
-    map_convs,
-)
+from models.networks.resnet_spec import ResnetOptions, generative_convs
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
@@ -75,11 +68,6 @@ def head(maps: int, outputs: int, grid: MapShape) -> Conv:
 def merge_convs(maps: int, grid: MapShape) -> list[Conv]:
     """The convolutions of `models.networks.residual_path.Merge` for a layer of that grid."""
     return [Conv("joined", 2 * maps, maps, grid.positions), *_blocks(maps, 1, grid), head(maps, grid.maps, grid)]
-
-
-def applied(convs: Sequence[Conv], rows: int, of_data: bool = False) -> list[Convolution]:
-    """One application of convolutions in order, the first of which, if `of_data`, sees images."""
-    return [Convolution(rows, conv, of_data and not place) for place, conv in enumerate(convs)]
 
 
 def merging(convs: Sequence[Conv], images: int, rows: int) -> list[Convolution]:

@@ -1,4 +1,4 @@
-"""The language model that is the decoder of `models.networks.lstm` without its z: L = 0.
+"""The language model that is the LSTM VAE's decoder without its z: L = 0.
 
     log p(x) = Σ_t log p(x_t | x_{<t}), t = 1 … T + 1
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.cell.sequence_shape import SequenceShape
 from models.likelihoods.likelihood import Likelihood
-from models.networks.lstm import Dropout, Lstm, decoder_parameters
+from models.networks.lstm_decoder import Dropout, LstmDecoder, decoder_parameters
 from models.networks.lstm_spec import UNSMOOTHABLE, LanguageModelOptions
 from models.networks.network import Numbers, Params, Terms, refuse
 from models.objectives.paths import Paths
@@ -25,8 +25,11 @@ from models.posteriors.posterior import Posterior
 from models.priors.prior import Prior
 
 
-class LanguageModel(Lstm):
+class LanguageModel(LstmDecoder):
     """See `models.networks.network.Network`. Its chains are one: log p(x) has no samples."""
+
+    latents: tuple[int, ...]
+    analytic_kl: frozenset[int]
 
     def __init__(
         self,
@@ -71,4 +74,4 @@ class LanguageModel(Lstm):
     ) -> Tensor:
         """The likeliest symbol after the other, the same for all, (C, 1, 1, L): there is no noise in it."""
         cells = next(iter(params.values()))
-        return super().image(params, [], cells.new_zeros(len(cells), 1, 1, 0))
+        return self._likeliest(params, cells.new_zeros(len(cells), 1, 1, 0))

@@ -11,8 +11,8 @@ from models.cell.fields import option, parse_sizes
 from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.cell.size import Affine, Size
+from models.networks.convolution_spec import ENTRY, BlockOptions, Conv, Convolution, MapOptions, applied, map_convs
 from models.networks.mlp_spec import MlpOptions
-from models.networks.resnet_spec import ENTRY, BlockOptions, Conv, Convolution, MapOptions, map_convs
 from models.networks.skip_spec import skip_option
 from models.networks.without_latents_spec import conflicts_of_none, idle_of_none
 
@@ -214,7 +214,7 @@ def encoder_maps(
     hidden, units = options.hidden_sizes[0], options.latent_sizes[0]
     sizes = [*pairwise((options.encoded(image).units, *hidden)), (hidden[-1], units), (hidden[-1], units)]
     return [
-        *(Convolution(rows, each, of_data and not place) for place, each in enumerate(convs)),
+        *applied(convs, rows, of_data),
         *(Affine(rows, *each, of_data=of_data and not (convs or place)) for place, each in enumerate(sizes)),
     ]
 

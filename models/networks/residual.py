@@ -29,7 +29,7 @@ from models.cell.latents import MapShape
 from models.kernels import convolution
 from models.kernels.convolution import elu, stacked, unstacked
 from models.kernels.densities import sigma
-from models.networks.resnet_spec import Conv, map_convs
+from models.networks.convolution_spec import Conv, map_convs
 from models.parameters import Group, Parameter
 
 Params = Mapping[str, Tensor]

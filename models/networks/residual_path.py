@@ -17,9 +17,9 @@ from torch import Tensor
 from models.kernels import convolution
 from models.kernels.convolution import elu, stacked, unstacked
 from models.kernels.densities import sigma
+from models.networks.convolution_spec import Conv
 from models.networks.network import Numbers, Params
 from models.networks.residual import ResidualMap, StackedConv, through
-from models.networks.resnet_spec import Conv
 from models.parameters import Group, Parameter
 
 

@@ -34,9 +34,10 @@ from models.cell.image_shape import ImageShape
 from models.cell.latents import MapShape
 from models.likelihoods.likelihood import Likelihood
 from models.networks.bottom_up import BottomUp
+from models.networks.convolution_spec import ENTRY
 from models.networks.network import Params
 from models.networks.residual import FirstPass, ResidualMap
-from models.networks.resnet_spec import ENTRY, ResnetOptions
+from models.networks.resnet_spec import ResnetOptions
 from models.parameters import Group
 from models.posteriors.posterior import Drawn, Posterior
 from models.priors.prior import Prior

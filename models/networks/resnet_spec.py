@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from models.cell.fields import option
 from models.cell.image_shape import ImageShape
 from models.cell.latents import LatentOptions, MapShape, parse_grids
 from models.cell.size import Size
+from models.networks.convolution_spec import ENTRY, BlockOptions, Conv, Convolution, applied, halvings, map_convs
 from models.networks.mlp_spec import Smoothed, passes_again
 from models.networks.skip_spec import skip_option
 
 if TYPE_CHECKING:
     from models.cell.cell import Cell
-
-ENTRY = 5  # kernel of the first convolution of an image; all others are 3 × 3
-
-
-class Conv(NamedTuple):
-    """A convolution of a map, from so many maps to so many, with a square kernel, and what is done around it.
-
-    `kind`: `first`; `down`, at half the height and width of what it is given; `inner` and `last` of a residual block;
-    `up`, at twice the height and width; `head`. `positions`: height × width of what comes out. The first may halve.
-    """
-
-    kind: str
-    inputs: int
-    outputs: int
-    positions: int
-    size: int = 3
-    stride: int = 1
-
-    @property
-    def weights(self) -> int:
-        """Numbers in its kernels."""
-        return self.inputs * self.outputs * self.size**2
-
-
-def halvings(fine: Sequence[int], coarse: Sequence[int]) -> int | None:
-    """How often (height, width) is halved from `fine` to `coarse`; None where halving does not lead there."""
-    times = max(0, (fine[0] // coarse[0]).bit_length() - 1)
-    return times if all(f == c << times for f, c in zip(fine, coarse, strict=True)) else None
-
-
-def map_convs(given: MapShape, wanted: MapShape, heads: int, maps: int, blocks: int, entry: int = 3) -> list[Conv]:
-    """The convolutions of a map of `models.networks.residual`, in order.
-
-    heads: numbers that it puts out for each of the `wanted` ones; entry: size of the first kernel.
-    """
-    down = halvings(given[1:], wanted[1:]) or 0
-    up = halvings(wanted[1:], given[1:]) or 0
-    positions = given.positions
-    found = []
-    for number in range(max(1, down)):
-        stride = 2 if down else 1
-        positions //= stride**2
-        kind, inputs, size = ("down", maps, 3) if number else ("first", given.maps, entry)
-        found.append(Conv(kind, inputs, maps, positions, size, stride))
-    found += [Conv(kind, maps, maps, positions) for _ in range(blocks) for kind in ("inner", "last")]
-    for _ in range(up):
-        positions *= 4
-        found.append(Conv("up", maps, maps, positions))
-    return [*found, Conv("head", maps, heads * wanted.maps, positions)]
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """How wide convolutions are."""
-
-    maps: int = option(
-        16, "maps of the hidden convolutions", unit="maps", low=1, high=4096, shape=True, since=5, symbol="maps",
-        label="maps",
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BlockOptions(MapOptions):
-    """The same, and how many there are."""
-
-    blocks: int = option(
-        1, "residual blocks between stochastic layers", unit="blocks", low=1, high=100, shape=True, since=5,
-        symbol="blocks", label="residual blocks between layers",
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,7 +89,7 @@ class ResnetOptions(BlockOptions, LatentOptions):
 
     def top_maps(self, rows: int, shape: ImageShape) -> list[Convolution]:
         """The convolutions of one more pass of so many rows through the top layer's inference map."""
-        return list(_applied(inference_convs(self, shape)[-1], rows))
+        return applied(inference_convs(self, shape)[-1], rows)
 
     def words(self, network: str) -> str:
         """`resnet 8x7x7-8x7x7 (16 maps, 1 block)`, with `skips` and `weight norm` where there are such."""
@@ -223,34 +155,6 @@ def generative_convs(options: ResnetOptions, image: ImageShape, outputs: int) ->
     ]
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """A convolution in a training step of a cell, of so many rows; the rest as of `models.cell.size.Affine`."""
-
-    rows: int
-    conv: Conv
-    of_data: bool = False
-    fixed: bool = False
-    again: bool = False
-
-    @property
-    def outputs(self) -> int:
-        """Numbers of a row that come out."""
-        return self.conv.outputs * self.conv.positions
-
-    @property
-    def kept(self) -> int:
-        """Numbers that go in, which are kept for the gradient of the weights."""
-        halved = self.conv.stride**2
-        return self.rows * self.conv.inputs * self.conv.positions * halved
-
-    @property
-    def flops(self) -> int:
-        """Of the products: one forward, one for the weight's gradient and one for the input's."""
-        passes = 6 - 2 * self.of_data - 2 * self.fixed
-        return passes * self.rows * self.conv.positions * self.conv.weights
-
-
 def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
     """Every convolution of a training step, once for each time it is applied.
 
@@ -263,18 +167,14 @@ def resnet_convolutions(cell: Cell, image: ImageShape) -> list[Convolution]:
     up, down = inference_convs(options, image), generative_convs(options, image, cell.output_maps(image))
     for place, (upward, downward) in enumerate(zip(up, down, strict=True)):
         up_rows = rows * samples.up if place else cell.batch_size
-        found += _applied(upward, up_rows, of_data=not place)
-        found += _applied(downward, rows * (samples.down if place else samples.output))
+        found += applied(upward, up_rows, of_data=not place)
+        found += applied(downward, rows * (samples.down if place else samples.output))
         for fixed in passes_again(cell) if place else ():
-            found += _applied(upward, up_rows, again=True, fixed=fixed)
+            found += applied(upward, up_rows, again=True, fixed=fixed)
         if cell.smoothed and options.skip == "all" and place > 1:  # for each map that sees z_{i+1} and lower layers
             for _ in range(place - 1):
-                found += _applied(upward, rows * samples.down, again=True)
+                found += applied(upward, rows * samples.down, again=True)
     return found
-
-
-def _applied(convs: Sequence[Conv], rows: int, of_data: bool = False, **more: bool) -> Iterator[Convolution]:
-    return (Convolution(rows, conv, of_data and not place, **more) for place, conv in enumerate(convs))
 
 
 def resnet_size(cell: Cell, shape: ImageShape) -> Size:

@@ -22,8 +22,9 @@ from sweeper.errors import StoreDamaged, StoreNewer, StoreUnwritable
 from sweeper.store import Store
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
+from sweeper.store.names import PART_FILE, ROW_FILE
 from sweeper.store.parts import Parts
-from sweeper.store.paths import PART_FILE, ROW_FILE, StorePaths
+from sweeper.store.paths import StorePaths
 from sweeper.store.reading import Stamp, cell_of, stamp
 from sweeper.store.rows import check_seal
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from sweeper.errors import StoreDamaged
 from sweeper.store.atomic import remove
-from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths
+from sweeper.store.names import ATTEMPT, CELL_ID
+from sweeper.store.paths import StorePaths
 from sweeper.store.records import Record, read_record, read_tensors, record_paths, write_record
 
 GENERATIONS = 2  # of running checkpoints, so that a damaged one costs the work of one interval

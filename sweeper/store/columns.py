@@ -14,7 +14,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sweeper.store.column import Column, column
-from sweeper.store.evaluated_columns import EVALUATION, GRADIENT, INFORMATION_ALONG, NO_LEVELS, POSTERIOR
+from sweeper.store.diagnosis_columns import GRADIENT, INFORMATION_ALONG, POSTERIOR
+from sweeper.store.evaluated_columns import EVALUATION, NO_LEVELS
 from sweeper.store.trained_columns import COST, IDENTITY, PROGRESS, PROVENANCE, TRAINING
 
 SCHEMA_VERSION = 9

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from sweeper.store.atomic import TEMPORARY
-from sweeper.store.paths import ATTEMPT
+from sweeper.store.names import ATTEMPT
 from sweeper.store.reading import commits, newest, scan
 from sweeper.store.rows import Damaged
 from sweeper.store.store import Store

@@ -16,7 +16,8 @@ from typing import Any
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable
 from sweeper.store.columns import VOLATILE, comparable
-from sweeper.store.paths import CELL_ID, Committed, StorePaths
+from sweeper.store.names import CELL_ID
+from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import commits, newest, read_file
 from sweeper.store.records import copy_record, prune, read_record, record_paths

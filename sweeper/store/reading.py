@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable
 from sweeper.store.atomic import write_bytes
 from sweeper.store.columns import SCHEMAS
-from sweeper.store.paths import PART_FILE, Committed, StorePaths, parse_row
+from sweeper.store.names import PART_FILE
+from sweeper.store.paths import Committed, StorePaths, parse_row
 from sweeper.store.rows import UNREADABLE, Damaged, decode, encode, names_in
 
 Stamp = tuple[int, int, int]  # size in bytes, times of last change of content and of entry in ns

@@ -23,7 +23,8 @@ from safetensors.numpy import load, save_file
 
 from sweeper.errors import StoreDamaged, StoreUnreadable
 from sweeper.store.atomic import make_folder, remove, write_bytes, write_file
-from sweeper.store.paths import CELL_ID, RECORD_FILE, checked, record_file, tensors_file
+from sweeper.store.names import CELL_ID, RECORD_FILE, checked
+from sweeper.store.paths import record_file, tensors_file
 from sweeper.store.rows import UNREADABLE
 
 FORMAT = "sweeper-record-1"

@@ -32,7 +32,7 @@ from sweeper.store.columns import (
     SCHEMAS,
     fingerprint,
 )
-from sweeper.store.paths import row_name
+from sweeper.store.names import row_name
 
 _SEAL = re.compile(rb"sweeper-seal:([0-9]{1,6}):([0-9a-f]{16}):([0-9a-f]{64})")
 _MARK = b"sweeper-seal:"

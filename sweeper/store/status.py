@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.store.atomic import make_folder, remove, write_bytes
-from sweeper.store.paths import ATTEMPT, CELL_ID, StorePaths, checked
+from sweeper.store.names import ATTEMPT, CELL_ID, checked
+from sweeper.store.paths import StorePaths
 
 
 @dataclass(frozen=True)

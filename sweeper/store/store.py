@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwritable, StudyError
-from sweeper.store import lock, reading, repair
+from sweeper.store import lock, quarantine, reading, repair, verify
 from sweeper.store.atomic import TEMPORARY, make_folder, remove, reported, write_bytes
 from sweeper.store.checkpoints import Checkpoints
 from sweeper.store.columns import SCHEMA_VERSION, SCHEMAS
-from sweeper.store.parts import Parts, Tables
+from sweeper.store.part_files import Tables
+from sweeper.store.parts import Parts
 from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.rows import Damaged, encode, history_table, row_table
@@ -239,12 +240,12 @@ class Store(Checkpoints, Status):
     def check(self) -> list[Damaged]:
         """Every file verified by reading it all, checkpoints too; changes nothing."""
         with reported(self.paths.root):
-            return repair.check(self.paths)
+            return verify.check(self.paths)
 
     def quarantine(self, path: Path, reason: str) -> Damaged:
         """Move a file to the quarantine, `aside/`, with the reason beside it. Only under the lock."""
-        return repair.quarantine(self.paths, path, reason)
+        return quarantine.quarantine(self.paths, path, reason)
 
     def quarantined(self) -> list[Damaged]:
         """The files in quarantine: where each was and why it was moved."""
-        return repair.quarantined(self.paths)
+        return quarantine.quarantined(self.paths)

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.cell.entry import Entry
 from models.cell.image_shape import ImageShape
-from models.cell.registry import DATASETS, Entry, UnknownName
+from models.cell.registry import DATASETS, UnknownName
 from models.data import DataCorrupt, DataMissing, Dataset, digits, load, mnist, omniglot
 from models.data.dataset import shuffled
 

@@ -288,7 +288,7 @@ def test_what_makes_no_sense_is_refused_when_the_cell_is_made():
 
 
 def likelihood_fault() -> str:
-    from models.cell.cell import unfit
+    from models.cell import unfit
 
     return unfit("bernoulli", "synthetic_text", "tokens")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.evaluation import mutual_information as module
+from models.evaluation.aggregate_posterior import log_densities
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.posteriors.posterior import Drawn
@@ -131,7 +131,8 @@ def test_the_control_variate_takes_noise_and_no_value(monkeypatch):
     s = math.exp(-0.1)
     model = LinearGaussian(1.0, 0.5, ((1 - s * s) ** 0.5,), (s,))
     with_it = [measured(model, images, seed)["mutual_information"][0] for seed in range(20)]
-    monkeypatch.setattr(module, "_controlled", lambda values, control: values)
+    for module in ("aggregate_posterior", "mutual_information"):
+        monkeypatch.setattr(f"models.evaluation.{module}.controlled", lambda values, control: values)
     without = [measured(model, images, seed)["mutual_information"][0] for seed in range(20)]
     assert np.mean(with_it) == pytest.approx(np.mean(without), abs=4 * np.std(without) / 20**0.5)
     assert np.std(with_it) < 0.5 * np.std(without)
@@ -205,7 +206,7 @@ def test_the_gaussian_posterior_has_the_same_density_spelled_out():
     deviation = deviation.abs() + 0.1
     made = stack_of(LinearGaussian(1.0, 0.5, (0.9,), (0.5,)), gaussian(4, 1)).network.posterior
     each = made.density(Drawn(z, mean, deviation, z))(z[:, 0])[0, :, 0]  # (points, images)
-    own, aggregate, others = module._log_densities(z[0, 0], mean[0, 0], deviation[0, 0].square())
+    own, aggregate, others = log_densities(z[0, 0], mean[0, 0], deviation[0, 0].square())
     assert torch.allclose(own, each.diagonal(), rtol=1e-12)
     assert torch.allclose(aggregate, each.logsumexp(1) - math.log(8), rtol=1e-12)
     assert torch.allclose(

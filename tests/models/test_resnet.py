@@ -20,9 +20,10 @@ from models.evaluation.activities import Activities
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.evaluation.which import ImageBlock
+from models.networks.convolution_spec import halvings
 from models.networks.network import Layer, Terms
 from models.networks.residual import ResidualMap
-from models.networks.resnet_spec import ResnetOptions, generative_convs, halvings, inference_convs, saved_numbers
+from models.networks.resnet_spec import ResnetOptions, generative_convs, inference_convs, saved_numbers
 from models.objectives.elbo import OrnsteinUhlenbeck
 from models.objectives.smoothing import perturb
 from models.stack.stack import Stack

@@ -12,8 +12,8 @@ from models.cell.image_shape import ImageShape
 from models.data.dataset import Dataset
 from models.draws.draws import Purpose
 from models.kernels import convolution, plain
+from models.networks.convolution_spec import Conv
 from models.networks.residual import FIRST_DEVIATION, MIN_DEVIATION, FirstPass, StackedConv
-from models.networks.resnet_spec import Conv
 from models.stack.stack import Stack
 
 FIELDS = {

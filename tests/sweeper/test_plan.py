@@ -16,7 +16,7 @@ from sweeper.machine import Machine
 from sweeper.planning import Job, estimate, make_plan
 from sweeper.planning.jobs import MAX_CPU_STACK, MAX_CPU_STACK_OF_SMALL
 from sweeper.store import Store
-from sweeper.store.paths import row_name
+from sweeper.store.names import row_name
 
 HERE = Machine(cores=4, memory_bytes=8 << 30, gpu_memory_bytes=())
 GPUS = Machine(cores=16, memory_bytes=64 << 30, gpu_memory_bytes=(80 << 30, 80 << 30))

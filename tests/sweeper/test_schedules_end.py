@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.store.paths import row_name
+from sweeper.store.names import row_name
 from tests.sweeper.conftest import same, table
 
 ENDS = {"halve_after": 1, "halvings": 2, "validate_every": 5, "learning_rate": 0.3, "objective": "vae", "rho": None,

@@ -14,7 +14,8 @@ from crashing import crash_everywhere
 from store_rows import as_version_1, cell_id, history, row, temporary_files
 
 import sweeper
-from sweeper.store import CELL_SCHEMA, Store, atomic, parts
+from sweeper.store import CELL_SCHEMA, Store, atomic, part_files, part_lock, parts
+from sweeper.store.part_files import PartFiles
 from sweeper.store.parts import Parts
 
 
@@ -57,7 +58,7 @@ def test_rows_are_put_into_few_files_as_they_are_committed(store, small):
 
 
 def test_a_history_that_has_grown_long_closes_its_part(store, monkeypatch):
-    monkeypatch.setattr(parts, "HISTORY_ROWS", 5)
+    monkeypatch.setattr(part_files, "HISTORY_ROWS", 5)
     for number in range(5):
         store.commit(row(number), history(number))
     assert len(files(store, "history")) == 3 and len(files(store)) == 1
@@ -191,7 +192,8 @@ def test_rows_that_are_twice_or_have_gone_are_put_right(store, small):
     for number in range(4):
         store.commit(row(number), history(number))
     for kind in ("cells", "history"):
-        Parts(store.paths)._write(kind, "part-000007.parquet", Parts(store.paths)._tables(kind, [
+        there = PartFiles(store.paths)
+        there.write(kind, "part-000007.parquet", there.tables(kind, [
             rows[0].name for rows in store.committed().values()
         ], {}))  # fmt: skip
         store.paths.part(kind, "part-000002.parquet").unlink()
@@ -201,7 +203,7 @@ def test_rows_that_are_twice_or_have_gone_are_put_right(store, small):
 
 @pytest.mark.parametrize("why", ["no locks", "its holder was stopped"])
 def test_without_a_turn_a_commit_has_a_part_of_its_own(store, monkeypatch, why):
-    monkeypatch.setattr(parts, "TURN_S", 0.05)
+    monkeypatch.setattr(part_lock, "TURN_S", 0.05)
     store.commit(row(0), history(0))
     with monkeypatch.context() as patch, open(store.paths.part_lock, "rb") as held:
         if why == "no locks":

@@ -20,7 +20,7 @@ import sweeper
 from sweeper.errors import StoreNewer
 from sweeper.merge import merge
 from sweeper.store import CELL_COLUMNS, CELL_SCHEMA, HISTORY_SCHEMA, SCHEMA_VERSION, Store, rows
-from sweeper.store.paths import row_name
+from sweeper.store.names import row_name
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 NEW = [column.name for column in CELL_COLUMNS if column.since == 2]
