@@ -151,13 +151,18 @@ class TrainedModel:
     def sample(self, images: int, seed: int = 0, pixels: bool = False) -> npt.NDArray[Any]:
         """Images from the prior, (images, features): the means of p(x|z₁), or with `pixels` draws from it.
 
-        A PixelCNN draws pixel by pixel: its means are those given the pixels before, as drawn with `pixels`.
+        A PixelCNN draws pixel by pixel: its means are those given the pixels before, as drawn with `pixels`. Of
+        sequences, symbol by symbol: the likeliest ones given z, or with `pixels` draws.
         """
         if images < 1:
             raise ValueError(f"images should be at least 1, got {images}")
         with torch.no_grad():
             noise = self._down(Purpose.PICTURE_SAMPLE, len(self.latents), images, seed)
             given = partial(self._pixels, Purpose.SAMPLE_PIXELS, images, seed)  # the numbers of the draws below
+            if getattr(self._network, "draws_symbols", False):
+                by: dict[str, Any] = {"uniform": given()} if pixels else {}
+                sequences: npt.NDArray[Any] = _as(None, self._network.image(self._params, noise, **by)[0, 0])
+                return np.broadcast_to(sequences, (images, self.features)).copy()
             out = output_of(self._network, self._params, noise, uniform=given)
             source, likelihood = self._draws(seed), self._network.likelihood
             drawn = (partial(draw, Purpose.SAMPLE_PIXELS) for draw in (source.uniform, source.normal))

@@ -45,12 +45,16 @@ class Categorical:
         """Probabilities of all symbols at each position, of the shape of `out`."""
         return out.view(*out.shape[:-1], -1, self.maps).softmax(-1).view_as(out)
 
-    def sample(self, mean: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
-        """Symbols drawn with these probabilities, (cells, samples, batch, positions): of positions that do not depend
-        on each other."""
-        ends = mean.view(*mean.shape[:-1], -1, self.maps).cumsum(-1)
-        drawn = uniform(ends.shape[1:-1]).unsqueeze(-1) * ends[..., -1:]
-        return (ends[..., :-1] <= drawn).sum(-1).to(mean.dtype)
+    def sample(self, out: Tensor, uniform: Drawn, normal: Drawn) -> Tensor:
+        """Symbols, (cells, samples, batch, positions), of positions that do not depend on each other."""
+        logits = out.view(*out.shape[:-1], -1, self.maps)
+        return drawn(logits, uniform(logits.shape[1:-1])).to(out.dtype)
+
+
+def drawn(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Symbols drawn with the probabilities of these logits, (…, V), by numbers on [0, 1), (…): (…), int64."""
+    ends = logits.softmax(-1).cumsum(-1)
+    return (ends[..., :-1] <= uniform.unsqueeze(-1) * ends[..., -1:]).sum(-1)
 
 
 def scored(x: Tensor) -> Tensor:

@@ -152,7 +152,14 @@ class Lstm(LstmDecoder):
         return lambda x: self._encoded(params, x.long().squeeze(1))[:2]
 
     def image(
-        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+        self,
+        params: Params,
+        noise: Sequence[Tensor],
+        z: Tensor | None = None,
+        above: Sequence[Tensor] = (),
+        uniform: Tensor | None = None,
     ) -> Tensor:
-        """The likeliest sequence for each z, (C, S, B, L); without one, for one that is drawn from the prior."""
-        return self._likeliest(params, self.prior.sample(params, noise[0], self._top(params)) if z is None else z)
+        """A sequence for each z, (C, S, B, L): the likeliest, or one drawn by `uniform`, numbers on [0, 1) of that
+        shape. Without z, for one that is drawn from the prior."""
+        z = self.prior.sample(params, noise[0], self._top(params)) if z is None else z
+        return self._sequences(params, z, uniform)

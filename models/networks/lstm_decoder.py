@@ -22,6 +22,7 @@ from models.cell.sequence_shape import END, SequenceShape
 from models.draws.draws import Draws, Purpose
 from models.kernels.plain import lstm_step
 from models.kernels.recurrent import lstm
+from models.likelihoods.categorical import drawn
 from models.likelihoods.likelihood import Likelihood
 from models.networks.lstm_maps import PLACES, affine, embed, sum_of_products, uniform_parameters
 from models.networks.lstm_spec import LanguageModelOptions, LstmOptions
@@ -42,6 +43,7 @@ class Dropout:
 class LstmDecoder:
     """That part of a `models.networks.network.Network`: log p(x|z), and sequences, for a z that is given."""
 
+    draws_symbols = True
     options: LstmOptions | LanguageModelOptions
     shape: SequenceShape
     likelihood: Likelihood
@@ -125,23 +127,26 @@ class LstmDecoder:
         """See `models.networks.network.Network`. None: p(x|z) goes through the symbols before."""
         return None
 
-    def _likeliest(self, params: Params, z: Tensor) -> Tensor:
-        """A sequence for each z, (C, S, B, L): at every position the likeliest symbol, given those before it.
+    def _sequences(self, params: Params, z: Tensor, uniform: Tensor | None) -> Tensor:
+        """A sequence for each z, (C, S, B, L), which after its end has only ends.
 
-        It stands for the mean of p(x|z), which symbols have not. After its end there are only ends.
+        uniform: numbers on [0, 1), (C, S, B, L), by which each symbol is drawn given those before it; None: at every
+        position the likeliest symbol, which stands for the mean of p(x|z) that symbols have not.
         """
         cells, samples, batch, _ = z.shape
         rows = z.flatten(1, 2)
         (h, c), of_latent = self._first_state(params, rows), self._of_latent(params, z).flatten(1, 2)
         last = torch.full(rows.shape[:2], END, dtype=torch.long, device=z.device)
         ended, found = torch.zeros_like(last, dtype=torch.bool), []
-        for _ in range(self.shape.length):
+        for place in range(self.shape.length):
             embedded = embed(params["generative.embedding"], last).unsqueeze(2)  # (C, R, 1, E)
             gates = self._of_symbols(params, embedded).squeeze(2) + of_latent
             if h is not None:
                 gates = torch.baddbmm(gates, h, params["generative.lstm.recurrent"])
             h, c = lstm_step(gates, c)
-            last = self._logits(params, h.unsqueeze(2), rows).squeeze(2).argmax(-1).masked_fill(ended, END)
+            logits = self._logits(params, h.unsqueeze(2), rows).squeeze(2)  # (C, R, V)
+            last = logits.argmax(-1) if uniform is None else drawn(logits, uniform[..., place].flatten(1))
+            last = last.masked_fill(ended, END)
             ended = ended | (last == END)
             found.append(last)
         return torch.stack(found, -1).view(cells, samples, batch, -1).to(z)

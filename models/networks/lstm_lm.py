@@ -70,8 +70,15 @@ class LanguageModel(LstmDecoder):
         return None, None
 
     def image(
-        self, params: Params, noise: Sequence[Tensor], z: Tensor | None = None, above: Sequence[Tensor] = ()
+        self,
+        params: Params,
+        noise: Sequence[Tensor],
+        z: Tensor | None = None,
+        above: Sequence[Tensor] = (),
+        uniform: Tensor | None = None,
     ) -> Tensor:
-        """The likeliest symbol after the other, the same for all, (C, 1, 1, L): there is no noise in it."""
-        cells = next(iter(params.values()))
-        return self._likeliest(params, cells.new_zeros(len(cells), 1, 1, 0))
+        """The likeliest symbol after the other, the same for all, (C, 1, 1, L); or sequences drawn by `uniform`,
+        numbers on [0, 1), (C, S, B, L)."""
+        own = next(iter(params.values()))
+        rows = (1, 1) if uniform is None else uniform.shape[1:3]
+        return self._sequences(params, own.new_zeros(len(own), *rows, 0), uniform)

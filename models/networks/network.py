@@ -107,7 +107,8 @@ class Network(Protocol):
 
     `draws_pixels`, true of a network that draws an image pixel by pixel: `image` then takes a further argument,
     `uniform`, (cells, samples, batch, features), by which it draws them, and what it puts out is of each pixel the
-    mean given those drawn before it (`image_of`).
+    mean given those drawn before it (`image_of`). `draws_symbols`, true of one that draws a sequence symbol by symbol:
+    `image` then can be given such numbers, and puts out sequences either way.
 
     `widest`, of a network whose activations are larger than its parameters: numbers of the largest, of one row.
     """

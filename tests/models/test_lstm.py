@@ -257,11 +257,38 @@ def test_a_trained_model_reads_sentences():
     zeros = np.zeros((20, shape.length), np.uint8)
     data = Sequences("zeros", zeros, zeros, zeros, 0, shape, symbols=("w",) * 200)
     stack = Stack([one], data)
-    model = TrainedModel(one, {name: param[0].detach().numpy() for name, param in stack.params.items()}, 0)
+    tensors = {name: param[0].detach().numpy().copy() for name, param in stack.params.items()}
+    tensors["generative.output.bias"][:] = 0.0  # of these data nothing but ends
+    model = TrainedModel(one, tensors, 0)
     rows = np.zeros((3, 11), np.uint8)
     rows[:, 0] = 1, 2, 3
     assert model.terms(rows).elbo.shape == (1, 3)
     assert model.decode(np.zeros((2, 2))).shape == (2, 11)
+    likeliest, drawn = model.sample(40), model.sample(40, pixels=True)
+    assert likeliest.shape == drawn.shape == (40, 11) and (likeliest != drawn).any()
+    assert np.array_equal(drawn, model.sample(40, pixels=True)) and (drawn != model.sample(40, 1, pixels=True)).any()
+    for sentence in drawn:  # all of it is counted up to its end, and after it there are only ends
+        end = list(sentence).index(0) if 0 in sentence else len(sentence)
+        assert (sentence[end:] == 0).all()
+
+
+def test_a_language_model_draws_sequences_by_their_probabilities():
+    """Two symbols and the end, two positions: each of the seven sequences as often as the model says it is."""
+    one = language_model(output_bias="none")
+    shape = SequenceShape(2, 3)
+    zeros = np.zeros((10, 2), np.uint8)
+    data = Sequences("zeros", zeros, zeros, zeros, 0, shape, symbols=("a", "b"))
+    stack = Stack([one], data)
+    every = torch.tensor([[0, 0], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]])
+    with torch.no_grad():
+        for param in stack.params.values():
+            param.mul_(40.0)  # far from even odds
+        share = stack.network.terms(stack.params, every[None, None].double(), []).log_px.exp().flatten()
+        numbers = torch.rand(1, 1, 20_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        drawn = stack.network.image(stack.params, [], uniform=numbers)[0, 0].long()
+    counts = np.array([int((drawn == each).all(1).sum()) for each in every])
+    assert counts.sum() == 20_000 and share.max() > 2 * share.min()
+    np.testing.assert_allclose(counts / 20_000, share, atol=4 * 0.5 / 20_000**0.5)
 
 
 def test_what_makes_no_sense_is_refused_when_the_cell_is_made():
@@ -301,7 +328,7 @@ def test_a_categorical_likelihood_starts_at_the_shares_and_draws_by_its_probabil
     mean = made.mean(torch.from_numpy(made.first_bias(share)).view(1, 1, 1, 4))
     np.testing.assert_allclose(mean.flatten(), share)
     uniform = torch.rand(1, 1, 20_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn = made.sample(mean.expand(1, 1, 20_000, 4), lambda _: uniform, lambda _: uniform)
+    drawn = made.sample(mean.log().expand(1, 1, 20_000, 4), lambda _: uniform, lambda _: uniform)
     counts = np.bincount(drawn.flatten().long(), minlength=4) / 20_000
     np.testing.assert_allclose(counts, share, atol=4 * 0.5 / 20_000**0.5)
 
