@@ -1,4 +1,4 @@
-/* What a training step does beside its matrix products, each part in one pass over memory: see models/elementwise.py.
+/* What a training step does beside its matrix products, each part in one pass over memory: see elementwise.py.
  *
  * Arrays are (cells, rows, n), contiguous; biases and their gradients may lie `stride` numbers apart from cell to cell.
  * A result depends on its operands alone and never on their place in memory: sums run in a fixed order, and products and

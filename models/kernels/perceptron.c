@@ -56,17 +56,18 @@ void perceptron(Gemm *gemm, const Map *maps, const float *x, float *mean, int64_
     }
 }
 
-/* Gradients of parameters, and of x where asked for, from those of the heads, which stand in their `out`. `work`: twice
- * as many numbers as the largest of (rows, inputs) of the maps */
-void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const float *mean, float *of_x, float *work,
-                         int64_t cells, int64_t rows, int64_t samples, int64_t hidden, int64_t heads, int64_t largest) {
+/* Gradients of parameters, and of x where asked for, from those of the heads, which stand in their `out`; or, where there
+ * are none, from that of the last hidden layer, `of_last`. `work`: twice `largest` numbers, as many as the largest of
+ * (rows, inputs) of the maps that are gone back through, or (rows, outputs) of the last hidden one */
+void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const float *mean, const float *of_last,
+                         float *of_x, float *work, int64_t cells, int64_t rows, int64_t samples, int64_t hidden, int64_t heads, int64_t largest) {
     for (int64_t c = 0; c < cells; c++) {
         const float *first = x + c * rows * maps[0].inputs;
         const float *last = hidden ? maps[hidden - 1].out + c * rows * maps[hidden - 1].outputs : first;
         float *grad = work, *other = work + largest;
-        int64_t units = maps[hidden].inputs;
-        int averaged_alone = mean && heads == 1;
-        if (averaged_alone) memset(grad, 0, rows * units * sizeof *grad);
+        int64_t units = heads ? maps[hidden].inputs : maps[hidden - 1].outputs;
+        if (!heads) memcpy(grad, of_last + c * rows * units, rows * units * sizeof *grad);
+        if (mean && heads == 1) memset(grad, 0, rows * units * sizeof *grad);
         for (int64_t l = hidden; l < hidden + heads; l++) {
             const Map *m = maps + l;
             int averaged = mean && l == hidden + heads - 1;

@@ -92,6 +92,12 @@ def perceptron(x: Tensor, heads: int, average: bool, tensors: Sequence[Tensor]) 
     return outputs
 
 
+def hidden_layers(x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """See `models.kernels.features.FeaturePerceptron.features`: the last hidden layer."""
+    found: Tensor = _Hidden.apply(x, *tensors)  # type: ignore[no-untyped-call]
+    return found
+
+
 class _Map(torch.autograd.Function):
     """x (C, S, B, I) → the value of each head; the last sees the samples' mean if `average`.
 
@@ -124,12 +130,52 @@ class _Map(torch.autograd.Function):
         found = [gradient_buffer(each) if trained or i % 2 else None for i, each in enumerate(tensors)]
         heads = [grad.contiguous() for grad in grads]
         maps = _maps(tensors, [*values, *heads], found)
-        largest = ctx.sizes[1] * max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
-        work = x.new_empty(2, largest)
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        addresses = [None if each is None else each.data_ptr() for each in (x, mean, of_x, work)]
-        _library().perceptron_gradient(multiplier(), maps, *addresses, *ctx.sizes, largest)
+        _gradient(
+            maps, x, mean, None, of_x, ctx.sizes, max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
+        )
         return of_x, None, None, *(found if trained else [None] * len(tensors))
+
+
+class _Hidden(torch.autograd.Function):
+    """x (C, S, B, I) → the last hidden layer; `tensors` are weight (C, I, O) and bias (C, O) of each."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *tensors: Tensor) -> Tensor:
+        cells, samples, batch, _ = x.shape
+        x = x.contiguous()
+        values = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[::2]]
+        ctx.sizes = cells, samples * batch, samples, len(values), 0
+        _library().perceptron(multiplier(), _maps(tensors, values), x.data_ptr(), None, *ctx.sizes)
+        ctx.save_for_backward(x, *values, *tensors)
+        return values[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
+        (x, *saved), hidden = ctx.saved_tensors, ctx.sizes[3]
+        values, tensors = saved[:hidden], saved[hidden:]
+        found = [*map(gradient_buffer, tensors)]
+        of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        widest = max(weight.shape[2] for weight in tensors[::2])
+        _gradient(_maps(tensors, values, found), x, None, given.contiguous(), of_x, ctx.sizes, widest)
+        return of_x, *found
+
+
+def _gradient(
+    maps: ctypes.Array[_MapOfCells],
+    x: Tensor,
+    mean: Tensor | None,
+    of_last: Tensor | None,
+    of_x: Tensor | None,
+    sizes: tuple[int, ...],
+    widest: int,
+) -> None:
+    """`perceptron_gradient` of maps of which the widest that is gone back through has so many units."""
+    largest = sizes[1] * widest
+    work = x.new_empty(2, largest)
+    addresses = [None if each is None else each.data_ptr() for each in (x, mean, of_last, of_x, work)]
+    _library().perceptron_gradient(multiplier(), maps, *addresses, *sizes, largest)
 
 
 def _maps(
@@ -165,6 +211,6 @@ def _library() -> ctypes.CDLL:
         raise RuntimeError("there is no C compiler here")
     maps = POINTER(_MapOfCells)
     library.perceptron.argtypes = [c_void_p, maps, c_void_p, c_void_p, *[c_int64] * 5]
-    library.perceptron_gradient.argtypes = [c_void_p, maps, *[c_void_p] * 4, *[c_int64] * 6]
+    library.perceptron_gradient.argtypes = [c_void_p, maps, *[c_void_p] * 5, *[c_int64] * 6]
     library.perceptron.restype = library.perceptron_gradient.restype = None
     return library

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.kernels import compiled, products, whole
+from models.kernels.features import FeaturePerceptron
 from models.kernels.perceptron import Perceptron
 from models.stack.stack import Stack
 from tests.models.test_stack import dataset, make  # noqa: F401
@@ -31,13 +32,16 @@ def draw(*shape, seed):
 
 def values_and_gradients(sizes, shape, heads, average, trained, of_input):
     """What a perceptron of 3 cells puts out for x of `shape` (S, B), and the gradients that are asked for."""
-    map_ = Perceptron("m", sizes, "tanh", 1, 0, "generative", flow=30 if heads == 3 else 0)
+    cls = Perceptron if heads else FeaturePerceptron
+    map_ = cls("m", sizes, "tanh", 1, 0, "generative", flow=30 if heads == 3 else 0)
     x = draw(3, *shape, sizes[0], seed=0).requires_grad_(of_input)
     params = {
         p.name: (draw(3, *p.shape, seed=i) / math.sqrt(p.shape[0])).requires_grad_(trained)
         for i, p in enumerate(map_.parameters(), start=1)
     }
-    if heads == 1:
+    if heads == 0:
+        outs = (map_.features(params, x),)
+    elif heads == 1:
         outs = (map_.mean(params, x, average),)
     else:
         outs = map_.gaussian(params, x, average) if heads == 2 else map_.gaussian_and_flow(params, x)
@@ -49,11 +53,15 @@ def values_and_gradients(sizes, shape, heads, average, trained, of_input):
 
 @pytest.mark.parametrize("sizes", [(10, 64, 64, 12), (100, 40, 784), (40, 30, 20, 30, 21), (40, 20)], ids=str)
 @pytest.mark.parametrize("shape", [(1, 9), (5, 33)], ids=str)
-@pytest.mark.parametrize(("heads", "average"), [(1, False), (1, True), (2, False), (2, True), (3, False)])
+@pytest.mark.parametrize(("heads", "average"), [(0, False), (1, False), (1, True), (2, False), (2, True), (3, False)])
 def test_it_is_what_its_operations_give(sizes, shape, heads, average, monkeypatch):
-    """Values and gradients, with parameters trained or not, and x too or not."""
+    """Values and gradients, with parameters trained or not, and x too or not; of 0 heads, the last hidden layer."""
+    if not heads and len(sizes) == 2:
+        pytest.skip("a map without hidden layers has no features")
     assert whole.usable(draw(3, *shape, sizes[0], seed=0), "tanh", [draw(3, *sizes[-2:], seed=0)])
     for trained, of_input in ((True, True), (False, True), (True, False)):
+        if not (heads or trained):
+            continue  # parameters of features are always trained
         of = sizes, shape, heads, average, trained, of_input
         found = values_and_gradients(*of)
         with monkeypatch.context() as patch:
