@@ -178,7 +178,7 @@ def lstm_size(cell: Cell, shape: SequenceShape) -> Size:
     logits = cell.batch_size * cell.training_chains * shape.length * shape.vocabulary
     kept = rows * (2 * own.embedding + 16 * own.units) + 3 * logits + embeddings
     number_bytes = 8 if cell.precision == "float64" else 4
-    # Maps to and from a single latent variable are no matrix products (`models.networks.lstm`).
+    # Maps to and from a single latent variable are no matrix products (`models.networks.lstm_maps`).
     products = maps if own.latent_sizes[0] > 1 else _of_sequences(cell, shape)
     memory = number_bytes * (4 * parameters + max(kept, 3 * parameters))
     return Size(parameters, sum(each.flops for each in products), memory)

@@ -24,6 +24,7 @@ from sweeper.cli import main
 from sweeper.driver import worker
 from tests.sweeper.blank import blank
 from tests.sweeper.planted_kl import plant
+from tests.sweeper.unflushed import do_not_flush
 
 MODULES = (  # what the commands import when they need it; none of it computes anything here
     "models.data.digits", "models.evaluation.evaluate", "rich.table", "sweeper.analysis.report", "sweeper.compare",
@@ -93,6 +94,7 @@ if __name__ == "__main__":
     for name in MODULES:
         import_module(name)
     figures.save = blank
+    do_not_flush()
     gc.collect()
     gc.freeze()  # a collection in a command would look at all of this once more, in pages of its own
     serve()

@@ -28,6 +28,7 @@ from sweeper.store import Store
 from sweeper.store.columns import VOLATILE
 from sweeper.study import Study, load_study
 from tests.sweeper.blank import blank
+from tests.sweeper.unflushed import do_not_flush
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0  # for what should take seconds: the machine may be busy
@@ -101,6 +102,15 @@ class Tiny:
             return self.opened().progress()
         except SweeperError:
             return []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unflushed() -> Iterator[None]:
+    """This process, and commands forked from the server, do not wait for the disk: see `do_not_flush`."""
+    real = os.fsync
+    do_not_flush()
+    yield
+    os.fsync = real
 
 
 @pytest.fixture

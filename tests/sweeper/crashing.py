@@ -2,8 +2,9 @@
 
 import os
 import random
+import shutil
 
-from sweeper.store import atomic
+from sweeper.store import Store, atomic
 
 
 class Crash(BaseException):
@@ -58,15 +59,21 @@ class HalfWritten:
 
 
 def crash_everywhere(monkeypatch, tmp_path, prepare, act, check, every=1):
-    """`act` on a store made by `prepare`, crashing at each call in turn; `check` what is left. Returns the crashes.
+    """`act` on a store as `prepare` makes it, crashing at each call in turn; `check` what is left. Returns the crashes.
+
+    The store is made once and copied for each crash; where `prepare` makes none, `act` is given where one would be.
 
     every: of so many calls one, another one each time that the tests run.
     """
     first = random.randrange(every)
     print(f"crashes at calls {first}, {first + every}, …")
+    prepared = tmp_path / "prepared"
+    prepare(prepared)
     for crashes, k in enumerate(range(first, 200, every)):
         root = tmp_path / f"store {k}"
-        store = prepare(root)
+        if prepared.exists():
+            shutil.copytree(prepared, root)
+        store = Store.open(root) if prepared.exists() else root
         crashing = Crashing(k)
         with monkeypatch.context() as patch:
             for name in ("link", "replace", "fsync", "unlink", "rename", "mkdir"):

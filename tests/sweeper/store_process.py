@@ -14,6 +14,7 @@ import pandas  # noqa: F401  (pyarrow would import it in every child)
 from store_rows import cell_id, history, row
 
 from sweeper.store import Store
+from tests.sweeper.unflushed import do_not_flush
 
 
 def tensors(step: int, cells: int = 3) -> dict[str, np.ndarray]:
@@ -83,4 +84,5 @@ def hold(root: str) -> None:
 
 
 if __name__ == "__main__":
+    do_not_flush()
     {"kills": kills, "race": race, "hold": hold}[sys.argv[1]](sys.argv[2])

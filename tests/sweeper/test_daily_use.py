@@ -155,8 +155,9 @@ def test_a_home_folder_is_found_where_no_shell_did(tiny, sweeper_command, drawn_
     run = ["run", "~/study.yaml", "--store=~/results"]
     for argv in (run, ["status", "~/results"], ["merge", "~/all", "~/results"], ["doctor", "~/all"],
                  ["export", "optuna", "~/all", "--storage", "~/optuna.journal"]):  # fmt: skip
-        cache = {"SWEEPER_CACHE": "~/cache"} if argv[0] == "doctor" else {}
-        shown = sweeper_command.run(argv, cwd=tmp_path, env=home | cache, faults={"drawn": drawn_sentences})
+        # Without real data, which `doctor` would decode anew for a new cache: 30 s.
+        places = {"SWEEPER_CACHE": "~/cache", "SWEEPER_DATA": "~/data"} if argv[0] == "doctor" else {}
+        shown = sweeper_command.run(argv, cwd=tmp_path, env=home | places, faults={"drawn": drawn_sentences})
         assert shown.code == 0, (argv, shown.err)
     assert {path.name for path in (tmp_path / "home").iterdir()} >= {"results", "all", "optuna.journal"}
     assert not (tmp_path / "~").exists()
@@ -210,7 +211,8 @@ def test_a_user_without_a_home_folder_and_without_a_name(tiny, drawn_sentences, 
     cache = tmp_path / f"sweeper-{UNKNOWN_USER}"
     assert cache.stat().st_mode & 0o777 == 0o700 and cache.stat().st_uid == UNKNOWN_USER
     argv = [sys.executable, "-c", DRAWN, drawn_sentences, "doctor"]
-    env = {name: value for name, value in environment(TMPDIR=str(tmp_path), **env).items() if name not in drop}
+    env |= {"TMPDIR": str(tmp_path), "SWEEPER_DATA": str(tmp_path / "data")}  # as above
+    env = {name: value for name, value in environment(**env).items() if name not in drop}
     done = subprocess.run(argv, env=env, cwd=tmp_path, preexec_fn=become_unknown, capture_output=True, text=True)
     assert done.returncode == 0 and f"at {cache}" in done.stdout, done.stderr
 

@@ -53,14 +53,18 @@ class Runs:
         code, _, err = started.end()
         return code, err
 
+    def whole(self):
+        """The study, run in this process without faults, and with no `hang_s` that would end the tests with it."""
+        return self.of("whole", run={"hang_s": 1800.0}).trained()
+
     def rows(self):
         """Of all cells, and those of the undisturbed run in this process, by state and ρ."""
-        whole = self.of("whole").trained()
+        whole = self.whole()
         return table(self.study.store), table(whole.store)
 
     def as_undisturbed(self):
         """Whether the rows and the history are those of a run without faults."""
-        whole = self.of("whole").trained()
+        whole = self.whole()
         return same(self.study.store, whole.store)
 
 

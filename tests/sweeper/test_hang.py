@@ -66,7 +66,7 @@ def test_a_process_that_was_stopped_for_longer_has_not_hung():
 
 
 def test_a_hang_ends_an_inline_run_with_where_it_stood_and_the_same_command_goes_on(tiny, sweeper_command):
-    brief = {"train": {"steps": 20, "checkpoint_s": 0.001}}  # a checkpoint before step 10 on fast machines too
+    brief = {"train": {"steps": 20, "checkpoint_s": 1e-6}}  # after every step: the hang comes at the tenth
     study, undisturbed = tiny(run=HANGS, **brief), tiny(store="undisturbed", **brief)
     undisturbed.run()
     run = sweeper_command.start(study.argv("run"), faults={"hang": {"rho": 0.95, "step": 10}, "unreported": None})

@@ -120,8 +120,9 @@ def test_a_second_run_is_told_who_holds_the_store_and_a_dead_holder_holds_nothin
     assert not store.paths.lock_info.exists()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("links", [True, False])
-def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path, links):
+def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path, times, injected, links):
     if not links:
         without_links(monkeypatch)
         monkeypatch.setattr(atomic, "_renamed", lambda *_: False)
@@ -151,7 +152,9 @@ def test_a_crash_at_any_call_of_a_commit_loses_nothing(monkeypatch, tmp_path, li
         assert temporary_files(store) == []
 
     act = lambda store: store.commit(row(1, 1000), history(1, 1000))  # noqa: E731
-    assert crash_everywhere(monkeypatch, tmp_path, prepare, act, check) >= 15
+    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, act, check, every=times(2, 1, 1))
+    assert crashes >= times(8, 15, 15)
+    injected("crashes at a call of the system, in a commit", crashes)
 
 
 def test_a_crash_at_any_call_of_a_checkpoint_leaves_the_one_before(monkeypatch, tmp_path):
@@ -175,7 +178,8 @@ def test_a_crash_at_any_call_of_a_checkpoint_leaves_the_one_before(monkeypatch, 
     assert crash_everywhere(monkeypatch, tmp_path, prepare, act, check) >= 10
 
 
-def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, tmp_path):
+@pytest.mark.fault
+def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, tmp_path, times, injected):
     def check(root, finished):
         store = Store.open(root, create=True)
         assert store.commit(row(1), history(1))
@@ -183,10 +187,13 @@ def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, t
             assert store.repair() == []
         assert temporary_files(store) == []
 
-    assert crash_everywhere(monkeypatch, tmp_path, lambda root: root, Store.create, check) >= 10
+    crashes = crash_everywhere(monkeypatch, tmp_path, lambda root: root, Store.create, check, every=times(2, 1, 1))
+    assert crashes >= times(5, 10, 10)
+    injected("crashes at a call of the system, in making a store", crashes)
 
 
-def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
+@pytest.mark.fault
+def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path, times, injected):
     def prepare(root):
         store = Store.create(root)
         for number in range(3):
@@ -204,7 +211,9 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path):
         assert "cells" in {fault.path.parent.name for fault in store.quarantined()}
         assert sorted(os.listdir(store.paths.rows("cells"))) == sorted(os.listdir(store.paths.rows("history")))
 
-    assert crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check) >= 5
+    crashes = crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check, times(2, 1, 1))
+    assert crashes >= times(3, 5, 5)
+    injected("crashes at a call of the system, in healing", crashes)
 
 
 @pytest.mark.parametrize("stopped_s", [0, 3600], ids=["goes on", "was stopped for an hour"])
