@@ -33,7 +33,7 @@ import pyarrow as pa
 from sweeper.errors import StoreDamaged, StoreUnreadable
 from sweeper.store.atomic import exchange, link, make_folder, remove, reported, write_bytes
 from sweeper.store.columns import FINGERPRINTS, SCHEMAS, fingerprint
-from sweeper.store.paths import PART_FILE, ROW_FILE, StorePaths
+from sweeper.store.paths import PART_FILE, ROW_FILE, Committed, StorePaths
 from sweeper.store.reading import (
     Stamp,
     cell_of,
@@ -68,8 +68,8 @@ class Parts:
         self._rows: dict[Path, tuple[Version, tuple[str, ...], frozenset[str]]] = {}
         self._last: dict[str, tuple[Path, Version, pa.Table]] = {}
 
-    def show(self, cell_id: str, keep: str, tables: Tables) -> None:
-        """Have readers see the row of a cell that counts: see `newest` for `keep`.
+    def show(self, cell_id: str, keep: str, tables: Tables) -> list[Committed]:
+        """Have readers see the row of a cell that counts: see `newest` for `keep`. Returns the cell's rows, it first.
 
         `tables`: of commits, which need not be read then.
         """
@@ -81,6 +81,7 @@ class Parts:
                 elif rows and cell_id not in map(cell_of, self._everything_shown(kind)):
                     token = f"part-{secrets.token_hex(8)}.parquet"
                     self._write(kind, token, self._tables(kind, [rows[0].name], tables))
+        return rows
 
     def show_again(self, cell_id: str) -> None:
         """Have readers see what the files of a cell's commit are by now: only where one was replaced by another's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sweeper.errors import StoreDamaged, StoreNewer, StoreUnreadable, StoreUnwri
 from sweeper.store.atomic import TEMPORARY, link, move, remove, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
 from sweeper.store.parts import Parts
-from sweeper.store.paths import ATTEMPT, CELL_ID, PART_FILE, REASON, ROW_FILE, StorePaths
+from sweeper.store.paths import ATTEMPT, CELL_ID, PART_FILE, REASON, ROW_FILE, Committed, StorePaths
 from sweeper.store.pictures import check_png
 from sweeper.store.reading import Stamp, commits, newest, read_file, scan, stamp
 from sweeper.store.records import read_record, read_tensors, record_paths
@@ -37,13 +37,10 @@ def foreign(name: str) -> str:
     return f"{copy}not a file of this store{read}"
 
 
-def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
-    """Move every row but the one that counts to `superseded/`, and its history with it; of one cell, or of all.
-
-    `keep`: see `newest`.
-    """
-    for several in newest(commits(paths, cell_id=cell_id), keep).values():
-        for row in several[1:]:
+def supersede(paths: StorePaths, cells: Iterable[Sequence[Committed]]) -> None:
+    """Move every row of a cell but its first, the one that counts, to `superseded/`, and its history with it."""
+    for rows in cells:
+        for row in rows[1:]:
             move(row.path, paths.superseded_row("cells", row.name))
             move(paths.row("history", row.name), paths.superseded_row("history", row.name))
             _move_pictures(paths, row.name)
@@ -137,7 +134,7 @@ def repair(paths: StorePaths, parts: Parts) -> list[Damaged]:
     sweep_temporary(paths)
     for attempt in paths.subfolders(paths.running, ATTEMPT):
         remove(paths.progress(attempt.name))
-    supersede(paths)
+    supersede(paths, newest(commits(paths)).values())
     verified = _read_verified(paths)
     before = json.dumps(verified, sort_keys=True)
     earlier: list[Path] = []
