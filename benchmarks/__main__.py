@@ -8,7 +8,7 @@ from importlib import import_module
 
 NAMES = (
     "train", "jax", "profile", "heap", "tune", "workers", "gpu", "smoothing", "precision", "evaluation", "memory",
-    "methods", "overhead", "stacks", "inner", "planning", "store", "report", "refinement", "figure1",
+    "methods", "overhead", "stacks", "scheduling", "inner", "planning", "store", "report", "refinement", "figure1",
 )  # fmt: skip
 
 

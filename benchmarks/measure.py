@@ -72,6 +72,14 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def spent(action: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds of one call, and processor seconds of this process and of those that it started and waited for."""
+    own, others = time.process_time(), os.times()
+    wall = timed(action)
+    children = sum(os.times()[2:4]) - sum(others[2:4])
+    return wall, time.process_time() - own + children
+
+
 def ratio(times: Sequence[float], others: Sequence[float]) -> str:
     """How many times as long as the others, round by round: `1.83 (1.79–1.90)`."""
     each = sorted(mine / other for mine, other in zip(times, others, strict=True))

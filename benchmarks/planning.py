@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.measure import circumstances, table, timed
+from benchmarks.measure import circumstances, spent, table
 from benchmarks.store import fill
 from models.cell import cell_id
 from sweeper.driver import Assignment
@@ -49,20 +49,22 @@ def run(args: Namespace) -> None:
     circumstances(f"Median of {args.repeats} repeats, files in the system's cache.")
     rows: list[list[str]] = []
 
-    def row(what: str, seconds: Callable[[], float]) -> None:
-        each = sorted(seconds() for _ in range(args.repeats))
-        rows.append([what, f"{statistics.median(each):.2f} ({each[0]:.2f}–{each[-1]:.2f})"])
+    def row(what: str, seconds: Callable[[], tuple[float, float]]) -> None:
+        wall, processor = (sorted(each) for each in zip(*(seconds() for _ in range(args.repeats)), strict=True))
+        rows.append(
+            [what, *(f"{statistics.median(each):.2f} ({each[0]:.2f}–{each[-1]:.2f})" for each in (wall, processor))]
+        )
 
     def command(what: str, *words: str) -> None:
         full = [sys.executable, "-m", "sweeper", *words]
-        row(what, lambda: timed(lambda: subprocess.run(full, check=True, stdout=subprocess.DEVNULL)))
+        row(what, lambda: spent(lambda: subprocess.run(full, check=True, stdout=subprocess.DEVNULL)))
 
     with tempfile.TemporaryDirectory() as folder:
         path, root = Path(folder) / "many.yaml", Path(folder) / "store"
         path.write_text(STUDY.format(points=args.cells // 100), encoding="utf-8")
         study = load_study(path)
-        row("reading the study", lambda: timed(lambda: load_study(path)))
-        row("planning it, no store", lambda: timed(lambda: make_plan(study, None)))
+        row("reading the study", lambda: spent(lambda: load_study(path)))
+        row("planning it, no store", lambda: spent(lambda: make_plan(study, None)))
         command("`sweeper plan`, no store", "plan", str(path), "--store", str(root))
         store = Store.create(root)
         store.paths.study.write_text(study.to_yaml(), encoding="utf-8")
@@ -73,16 +75,18 @@ def run(args: Namespace) -> None:
                 store.paths.new_row("cells", row_name(cell_id(cell), study.steps, evaluation)).touch()
         else:
             fill(store, [(cell_id(cell), cell) for cell in finished], evaluation)
-        row("planning it, 99 % finished", lambda: timed(lambda: make_plan(study, store)))
+        row("planning it, 99 % finished", lambda: spent(lambda: make_plan(study, store)))
         command("`sweeper status`, 99 % finished", "status", str(root))
         command("`sweeper plan`, 99 % finished", "plan", str(path), "--store", str(root))
 
-        row("memory of this process, GB", lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        for who, whose in (("this process", resource.RUSAGE_SELF), ("the largest command", resource.RUSAGE_CHILDREN)):
+            rows.append([f"memory of {who}, GB", f"{resource.getrusage(whose).ru_maxrss * 1024 / 1e9:.2f}", ""])
+        heads = ["seconds (lowest–highest)", "of the processor"]
         if args.names:
-            table([f"{len(study.cells):,} cells, by names alone", "seconds (lowest–highest)"], rows)
+            table([f"{len(study.cells):,} cells, by names alone", *heads], rows)
             return
 
-        def resume(verified: bool) -> float:
+        def resume(verified: bool) -> tuple[float, float]:
             if not verified:
                 store.paths.verified.unlink(missing_ok=True)
             return _start_of_a_resume(path, root)
@@ -90,21 +94,22 @@ def run(args: Namespace) -> None:
         resume(False)  # the first one loads the data, and verifies every row
         row("start of a resume up to Ray's, 99 % finished", lambda: resume(True))
         row("the same, no row verified before", lambda: resume(False))
-    table([f"{len(study.cells):,} cells", "seconds (lowest–highest)"], rows)
+    table([f"{len(study.cells):,} cells", *heads], rows)
 
 
 class _Arrival:
     """An executor that carries nothing out and tells when it was asked to."""
 
-    at = 0.0
+    at = 0.0, 0.0
 
     def execute(self, work: Assignment) -> None:
         """Here a run would start Ray."""
-        self.at = time.perf_counter()
+        self.at = time.perf_counter(), time.process_time()
 
 
-def _start_of_a_resume(path: Path, root: Path) -> float:
-    """Seconds in which a run reads the study, opens the store, verifies its rows, plans, and has jobs for workers."""
-    begun, arrival = time.perf_counter(), _Arrival()
+def _start_of_a_resume(path: Path, root: Path) -> tuple[float, float]:
+    """Seconds, and those of the processor, in which a run reads the study, opens the store, verifies its rows, plans,
+    and has jobs for workers."""
+    begun, arrival = (time.perf_counter(), time.process_time()), _Arrival()
     run_study(load_study(path), Store.open(root), lambda plan: arrival)
-    return arrival.at - begun
+    return arrival.at[0] - begun[0], arrival.at[1] - begun[1]

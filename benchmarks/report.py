@@ -1,7 +1,8 @@
-"""How long the report of ten thousand cells takes, and how large its page is.
+"""How long the report of ten thousand cells takes, how large its page is, and how long a browser takes to show it.
 
 Two curves of 100 values of ρ and 50 seeds: rows of a 40-40-40-40 cell with ten rows of history each, whose top KL falls
-with log(1 − ρ) as that of trained cells does. All else in the rows is random.
+with log(1 − ρ) as that of trained cells does. All else in the rows is random. Of what is measured on request they have
+the Hermite weights of the means alone. Without a Chromium on PATH the page is not opened.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import resource
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import circumstances, table
+from benchmarks.measure import circumstances, table, timed
 from benchmarks.planning import STUDY
 from benchmarks.store import row
 from models.cell import Cell, cell_id
 from sweeper.report import write_report
-from sweeper.store import CELL_COLUMNS, Store
+from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, Store
 from sweeper.store.atomic import write_bytes
+from sweeper.store.columns import NOT_ASKED_ALONG
 from sweeper.store.parts import CELLS
 from sweeper.store.rows import encode_part, history_table, row_table
 from sweeper.study import load_study
+from tests.sweeper.browser import Browser, find_browser
 
 COLUMNS = {column.name for column in CELL_COLUMNS}
+# What an evaluation measures on request alone, which the rows lack as those of most studies do.
+ON_REQUEST = {column.name: None for column in CELL_COLUMNS if "does not ask for it" in column.null}
+ON_REQUEST_ALONG = {column.name: None for column in HISTORY_COLUMNS if column.null == NOT_ASKED_ALONG}
+
+
+SWITCH = "figure.chart input[data-key=seed][data-value='1']"
 
 
 def options(parser: ArgumentParser) -> None:
@@ -52,13 +61,38 @@ def run(args: Namespace) -> None:
         assert found.page is not None
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         size = found.page.stat().st_size / 1e6
+        shown = _in_a_browser(found.page)
     rows = [
         ["seconds", f"{wall:.1f}"],
         ["seconds of processor time", f"{processor:.1f}"],
         ["the page, MB", f"{size:.1f}"],
         ["memory of the process at most, GB", f"{memory:.2f}"],
+        *shown,
     ]
     table([f"{len(study.cells):,} cells", "report"], rows)
+
+
+def _in_a_browser(page: Path) -> list[list[str]]:
+    """Seconds until a browser has loaded and laid out the page, and from a click until it is drawn anew."""
+    path = find_browser()
+    if path is None:
+        return []
+    with Browser(path) as browser:
+        browser.open(page)  # once before, for the browser's own start
+
+        def seconds(action: Callable[[], object]) -> str:
+            return f"{timed(lambda: (action(), browser.value('0'))):.1f}"  # until all is laid out
+
+        first = "document.querySelector('table.sortable')"
+        browser.value("document.querySelectorAll('details').forEach(each => { each.open = true })")
+        sort = seconds(lambda: browser.value(f"{first}.querySelectorAll('th button')[2].click()"))
+        found = browser.value(f"[...{first}.tBodies[0].rows].map(row => Number(row.cells[2].dataset.value))")
+        assert found == sorted(found) and len(found) > 2 and browser.complaints == []
+        return [
+            ["until a browser shows the page, s", seconds(lambda: browser.open(page))],
+            ["from a click on a switch of the first chart, s", seconds(lambda: browser.click(SWITCH))],
+            ["from a click on a table's head until it is sorted, s", sort],
+        ]
 
 
 def _fill(store: Store, cells: Sequence[Cell], evaluation_id: str, number: int) -> None:
@@ -86,14 +120,14 @@ def _planted(
     own = {name: value for name, value in asdict(cell).items() if name in COLUMNS and name != "latents"}
     top = max(0.2 + 9 * max(np.log(1 - cell.rho) - np.log(0.05), 0.0) + 0.1 * rng.normal(), 0.01)
     share = min(1.0, 0.1 * top)
-    finished |= own | {
+    finished |= own | ON_REQUEST | {
         "study": "many", "data_digest": "0" * 8, "depth": 4, "split": "test", "steps_asked": 1000,
         "elbo": -25 - 0.2 * top + 0.1 * rng.normal(), "kl_top": top, "kl_per_layer": [8.0, 7.0, 5.0, top],
         "active_units": [40, 30, 20, round(40 * share)], "relative_activity": [1.0, 0.75, 0.5, share],
         "hermite_mean": [[0.1] * 5] * 4,
     }  # fmt: skip
     for number, entry in enumerate(history):
-        entry |= {
+        entry |= ON_REQUEST_ALONG | {
             "step": 100 * (number + 1), "split": "validation", "study": "many",
             "elbo": -25 - 100 * np.exp(-number / 2), "kl_top": top * (1 - np.exp(-0.4 * (number + 1))),
         }  # fmt: skip

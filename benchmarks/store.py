@@ -20,7 +20,7 @@ import numpy as np
 import pandas
 
 import sweeper
-from benchmarks.measure import circumstances, table, timed
+from benchmarks.measure import circumstances, spent, table
 from benchmarks.workload import cells
 from models.cell import Cell, cell_id
 from sweeper.store import CELL_COLUMNS, HISTORY_COLUMNS, Store
@@ -44,7 +44,7 @@ def run(args: Namespace) -> None:
     found: list[list[str]] = []
 
     def time(what: str, action: Callable[[], object]) -> None:
-        found.append([what, f"{timed(action):.3f}"])
+        found.append([what, *(f"{each:.3f}" for each in spent(action))])
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(Path(folder) / "store")
@@ -58,13 +58,14 @@ def run(args: Namespace) -> None:
             time(f"`load` of {kind}, cached", load)
         time("`pandas.read_parquet(store / 'cells')`", lambda: pandas.read_parquet(store.paths.cells))
         few = _one_row_files(store, Path(folder) / "few")
-        seconds = timed(lambda: pandas.read_parquet(few)) / len(list(few.iterdir())) * args.cells
-        found.append(["the same, were each row a file (from 250 of them)", f"{seconds:.3f}"])
+        seconds = spent(lambda: pandas.read_parquet(few))
+        whole = [f"{each / len(list(few.iterdir())) * args.cells:.3f}" for each in seconds]
+        found.append(["the same, were each row a file (from 250 of them)", *whole])
         commits = [row(name, cell, "abcd1234", np.random.default_rng(0)) for name, cell in every[args.cells :]]
-        took = [timed(partial(store.commit, *each)) for each in commits]
-        found.append(["`commit()`, flushed", f"{statistics.median(took):.3f}"])
+        took = zip(*(spent(partial(store.commit, *each)) for each in commits), strict=True)
+        found.append(["`commit()`, flushed", *(f"{statistics.median(each):.3f}" for each in took)])
         size = sum(path.stat().st_size for path in store.paths.rows("cells").iterdir()) / len(every)
-    table([f"{args.cells:,} cells, {size:,.0f} bytes per row", "seconds"], found)
+    table([f"{args.cells:,} cells, {size:,.0f} bytes per row", "seconds", "of the processor"], found)
 
 
 def _one_row_files(store: Store, folder: Path, number: int = 250) -> Path:

@@ -28,7 +28,7 @@ from sweeper.store.atomic import exchange, link, make_folder, remove, reported
 from sweeper.store.names import PART_FILE, ROW_FILE
 from sweeper.store.part_files import PartFiles, Tables, is_numbered
 from sweeper.store.part_lock import turn
-from sweeper.store.paths import StorePaths
+from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.reading import cell_of, commits, newest, scan
 
 CELLS = 128  # of a part: writing one takes 10 ms then, and ten thousand cells are read in half a second
@@ -43,8 +43,8 @@ class Parts:
         self.paths = paths
         self.files = PartFiles(paths)
 
-    def show(self, cell_id: str, keep: str, tables: Tables) -> None:
-        """Have readers see the row of a cell that counts: see `newest` for `keep`.
+    def show(self, cell_id: str, keep: str, tables: Tables) -> list[Committed]:
+        """Have readers see the row of a cell that counts: see `newest` for `keep`. Returns the cell's rows, it first.
 
         `tables`: of commits, which need not be read then.
         """
@@ -56,6 +56,7 @@ class Parts:
                 elif rows and cell_id not in map(cell_of, self._everything_shown(kind)):
                     token = f"part-{secrets.token_hex(8)}.parquet"
                     self.files.write(kind, token, self.files.tables(kind, [rows[0].name], tables))
+        return rows
 
     def show_again(self, cell_id: str) -> None:
         """Have readers see what the files of a cell's commit are by now: only where one was replaced by another's."""

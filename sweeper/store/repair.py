@@ -4,7 +4,7 @@ the quarantine, so that its cell is trained again."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sweeper.store.atomic import TEMPORARY, move, remove, write_bytes
 from sweeper.store.columns import SCHEMA_VERSION
 from sweeper.store.names import ATTEMPT, PART_FILE, ROW_FILE
 from sweeper.store.parts import Parts
-from sweeper.store.paths import StorePaths
+from sweeper.store.paths import Committed, StorePaths
 from sweeper.store.quarantine import quarantine, quarantine_a_copy
 from sweeper.store.reading import commits, newest, stamp
 from sweeper.store.rows import Damaged, upgraded
@@ -23,13 +23,10 @@ from sweeper.store.verify import Verified, commit_names, damaged_rows, read_veri
 GRACE_NS = 10 * 60 * 10**9
 
 
-def supersede(paths: StorePaths, cell_id: str = "", keep: str | None = None) -> None:
-    """Move every row but the one that counts to `superseded/`, and its history with it; of one cell, or of all.
-
-    `keep`: see `newest`.
-    """
-    for several in newest(commits(paths, cell_id=cell_id), keep).values():
-        for row in several[1:]:
+def supersede(paths: StorePaths, cells: Iterable[Sequence[Committed]]) -> None:
+    """Move every row of a cell but its first, the one that counts, to `superseded/`, and its history with it."""
+    for rows in cells:
+        for row in rows[1:]:
             move(row.path, paths.superseded_row("cells", row.name))
             move(paths.row("history", row.name), paths.superseded_row("history", row.name))
             _move_pictures(paths, row.name)
@@ -51,7 +48,7 @@ def repair(paths: StorePaths, parts: Parts) -> list[Damaged]:
     sweep_temporary(paths)
     for attempt in paths.subfolders(paths.running, ATTEMPT):
         remove(paths.progress(attempt.name))
-    supersede(paths)
+    supersede(paths, newest(commits(paths)).values())
     verified = read_verified(paths)
     before = json.dumps(verified, sort_keys=True)
     earlier: list[Path] = []

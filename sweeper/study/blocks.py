@@ -62,7 +62,6 @@ class BlockBase(BaseModel):
             cell = given.canonical()
             for name, seen in kept.items():
                 seen.add(getattr(cell, name))
-            cell.shape()  # remembered, and copied with the rest
             cells.update(dict.fromkeys(cell.replicate(seed) for seed in seeds))  # the schema has checked the seeds
         for name, seen in kept.items():
             self._check_effect(name, seen, axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -142,6 +143,17 @@ def test_digest_and_semantics_decide_the_id():
     semantics = {"network": 1, "objective": 1, "procedure": 1}
     ids = {cell().id("a", semantics), cell().id("b", semantics), cell().id("a", semantics | {"network": 2})}
     assert len(ids) == 3
+
+
+def test_an_id_is_that_of_all_fields_written_at_once():
+    """Also of a replicate, and of one with another field between: the text is put together around the seed."""
+    semantics = {"network": 1, "objective": 1, "procedure": 1, "prior": 2}
+    known = [Cell(**entry["cell"]) for entry in json.loads(FROZEN.read_text())]
+    for each in [*known, *(c.canonical().replicate(2**63 - 1) for c in known), cell(hidden="5-6").replicate(0)]:
+        values = vars(each.canonical())
+        chosen = {n: values[n] for n, f in FIELDS.items() if values[n] is not None and values[n] != f.default}
+        whole = canonical_json({"cell": chosen, "data": 'a "digest"', "semantics": semantics})
+        assert each.id('a "digest"', semantics) == hashlib.sha256(whole.encode()).hexdigest()[:24]
 
 
 def test_an_id_is_24_hexadecimal_digits_whatever_the_order_of_fields():

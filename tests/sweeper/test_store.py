@@ -124,7 +124,7 @@ def test_a_history_that_is_not_the_rows_is_refused(store, wrong):
 @pytest.fixture
 def without_parts(monkeypatch):
     """Rows are read one by one, as in a store of an earlier version."""
-    monkeypatch.setattr(Parts, "show", lambda *_: None)
+    monkeypatch.setattr(Parts, "show", lambda *_: [])
 
 
 def test_the_cache_is_used_kept_up_to_date_and_never_needed(store, monkeypatch, without_parts):

@@ -25,6 +25,8 @@ def with_top_information(history: pd.DataFrame) -> pd.DataFrame:
     """The history with `mutual_information_top`, NaN where it was not asked for, and with `kl_aggregate`."""
     if "mutual_information" not in history:
         return history.assign(mutual_information_top=np.nan, kl_aggregate=np.nan)
+    if not history["mutual_information"].notna().any():  # as of most studies
+        return history.assign(mutual_information_top=np.nan)
     lists = [each if np.ndim(each) and len(each) else [np.nan] for each in history["mutual_information"]]
     return history.assign(mutual_information_top=np.array([each[-1] for each in lists], dtype=np.float64))
 
@@ -35,7 +37,7 @@ def information_data(curves: Sequence[Curve], history: pd.DataFrame) -> pd.DataF
     rows = with_top_information(history)
     rows = rows[np.isfinite(rows["mutual_information_top"])]
     found = []
-    for point, ids in points_of(curves):
+    for point, ids in points_of(curves) if len(rows) else ():
         here = rows[rows["cell_id"].isin(ids)]
         found.append(here[["step", *SHOWN]].assign(point=point, seed=here["cell_id"].map(ids)))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["point", "seed", "step", *SHOWN])

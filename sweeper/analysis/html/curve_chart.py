@@ -18,6 +18,7 @@ from sweeper.analysis.html.quantities import Part, Quantity, quantities
 from sweeper.parameters.control import STEPS
 
 MEAN = "mean"
+ACCURACY = "classification_accuracy"
 
 
 def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: str) -> Block:
@@ -26,14 +27,14 @@ def order_chart(curves: Sequence[Curve], cells: pd.DataFrame, order_parameter: s
     places = ControlAxis(axis, (value for curve in curves for value in curve.control))
     values = sorted({float(value) for curve in curves for value in curve.control})
     order = {value: index for index, value in enumerate(values)}
-    rows = {row.cell_id: row for row in cells.itertuples(index=False)}
     names = dict.fromkeys(str(name) for curve in curves for name in curve.cell_ids.ravel() if name)
     ids = {name: index for index, name in enumerate(names)}
-    most = max((len(rows[name].latents) for name in ids if name in rows), default=1)
-    information = any(np.ndim(getattr(row, "mutual_information", 0)) for row in rows.values())
-    classes = any(np.ndim(getattr(row, "classification_accuracy", 0)) for row in rows.values())
-    bits = any(np.isfinite(_bits(row)) for row in rows.values())
+    most = max(map(len, cells.loc[cells["cell_id"].isin(ids), "latents"]), default=1)
+    information, classes = (any(map(np.ndim, cells.get(name, ()))) for name in ("mutual_information", ACCURACY))
+    bits = "bits_per_dim" in cells and bool(np.isfinite(cells["bits_per_dim"].to_numpy(np.float64)).any())
     shown = quantities(order_parameter, most, information, bits, classes)
+    needed = {"cell_id", *(part.of.args[0] for what in shown for part in what.parts)}
+    rows = {row.cell_id: row for row in cells[[name for name in cells if name in needed]].itertuples(index=False)}
     if axis.name == STEPS.name:  # a row of `cells` holds the last step only
         shown = [shown[0]._replace(parts=[part for part in shown[0].parts if part.name == order_parameter])]
     keys, series = CurveKeys(curves), []
@@ -138,9 +139,3 @@ def _mark(curve: Curve, keys: dict[str, str], index: int, places: ControlAxis, f
         "dark": sorted(at(onset.low_smooth, onset.high_smooth)) if onset.resolved else [],
         "light": sorted(at(onset.low, onset.high)),
     }  # fmt: skip
-
-
-def _bits(row: Any) -> float:
-    """Bits per dimension of a row, NaN where it has none."""
-    value = getattr(row, "bits_per_dim", None)
-    return np.nan if value is None else float(value)

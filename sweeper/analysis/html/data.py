@@ -97,6 +97,7 @@ def _curves(report: Report, cells: pd.DataFrame, history: pd.DataFrame) -> Block
         [words.get(name, name) for name in columns],
         points[columns].to_numpy(dtype=object).tolist(),
         fold=True,
+        sortable=True,
     )
     over_steps = control.name == STEPS.name or not len(history)
     moving = None if over_steps else steps_chart(report.curves, history, report.order_parameter)

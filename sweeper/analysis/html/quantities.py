@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from sweeper.analysis.figures.page import quantity
 
-Value = Callable[[Any], float | None]  # of a row of `cells`
+Value = partial[float | None]  # of a row of `cells`; its first argument is the column
 
 
 class Part(NamedTuple):
