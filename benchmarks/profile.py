@@ -20,13 +20,21 @@ KINDS = {  # by the name of an operation
     "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
     "Adam": ("aten::_fused_adam_",),
     "tanh and its gradient": ("c::bias_tanh", "c::tanh_gradient"),
-    "ELU and its gradient": ("aten::clamp_max", "aten::expm1_", "aten::maximum", "aten::elu_backward"),
+    "ELU and its gradient": (
+        "aten::clamp_max", "aten::expm1_", "aten::maximum", "aten::elu_backward", "c::elu_bfloat16",
+        "c::elu_bfloat16_gradient",
+    ),
     "up-sampling and its gradient": ("aten::upsample_nearest2d", "aten::upsample_nearest2d_backward"),
     "pixels: log p(x given z) and its gradient": ("c::bernoulli",),
     "deviations: softplus and its gradient": ("c::mean_softplus",),
     "biases and means over samples": ("c::add_bias", "c::sum_rows", "c::mean_samples", "c::mean_samples_gradient"),
     "draws and minibatches": ("draws",),
-}
+    "densities, samples and sums, in torch's short operations": (
+        "aten::add", "aten::add_", "aten::sub", "aten::sub_", "aten::mul", "aten::mul_", "aten::div", "aten::div_",
+        "aten::addcmul", "aten::lerp", "aten::log", "aten::neg", "aten::neg_", "aten::pow", "aten::sqrt", "aten::sum",
+        "aten::mean", "aten::cat",
+    ),
+}  # fmt: skip
 REST = "the rest"
 COPY = "aten::copy_"
 COPIES = {"aten::_to_copy": CASTS, "aten::clone": LAYOUTS, "aten::contiguous": LAYOUTS}  # what a copy is part of
@@ -72,6 +80,7 @@ def _show() -> None:
     library = compiled.library()
     if library is not None:
         wrapped = {name: seen(f"c::{name}", getattr(library, name)) for name in compiled.FUNCTIONS}
+        wrapped["bfloat16_products"] = library.bfloat16_products
         compiled.library = lambda: Namespace(**wrapped)  # type: ignore[assignment]
     for name in ("normal", "uniform", "batch"):
         setattr(Draws, name, seen("draws", getattr(Draws, name)))
