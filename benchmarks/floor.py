@@ -1,8 +1,11 @@
-"""The least a training step can take here: its matrix products and its bytes, at rates measured beside it."""
+"""The least a training step can take here: its matrix products or convolutions, and its bytes, at rates measured beside
+it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from models.cell import Cell, cell_size
 from models.cell.registry import find
 from models.networks.ladder_spec import ladder_maps
 from models.networks.mlp_spec import mlp_maps
+from models.networks.resnet_spec import resnet_convolutions
 
 MAPS = {"mlp": mlp_maps, "ladder": ladder_maps}  # affine maps of a step; those of a prior or posterior are not in them
 COPIED_BYTES = 64 << 20  # more than a core's share of any cache
@@ -49,6 +53,48 @@ class Products:
         for _ in range(times):
             for a, b, out in self.calls:
                 torch.bmm(a, b, out=out)  # a little faster than `mm`
+
+
+class Convolutions:
+    """The convolutions of a step of so many cells of a `resnet` and nothing else: forward, and both gradients.
+
+    One grouped convolution for all cells, as in a stack, in the layout and precision that `models.kernels.convolution`
+    has; one cell is a convolution of one group, which a stack computes as two. Every operand is in place and cast
+    before. No biases.
+
+    Raises ValueError where the operands come to other operations than the planner counts.
+    """
+
+    def __init__(self, cell: Cell, cells: int = 1):
+        from models.kernels.convolution import multiplies_bfloat16
+
+        native = cell.precision == "bfloat16" and multiplies_bfloat16(torch.device("cpu"))
+
+        def operand(*shape: int) -> Tensor:
+            made = torch.randn(shape, dtype=torch.bfloat16 if native else torch.float32)
+            return made.contiguous(memory_format=torch.channels_last)
+
+        self.calls: list[Callable[[], object]] = []
+        self.flops = 0  # of a cell's step
+        shape = find("data", cell.data).shape
+        for each in resnet_convolutions(cell, shape):
+            conv, side = each.conv, math.isqrt(each.conv.positions)  # all grids that are timed are squares
+            x = operand(each.rows, cells * conv.inputs, conv.stride * side, conv.stride * side)
+            weight = operand(cells * conv.outputs, conv.inputs, conv.size, conv.size)
+            of_out = operand(each.rows, cells * conv.outputs, side, side)
+            how = [conv.stride] * 2, [conv.size // 2] * 2, [1, 1], False, [0, 0], cells
+            asked = [not each.of_data, not each.fixed, False]
+            self.calls.append(partial(torch.ops.aten.convolution, x, weight, None, *how))
+            self.calls.append(partial(torch.ops.aten.convolution_backward, of_out, x, weight, None, *how, asked))
+            self.flops += 2 * (1 + sum(asked)) * of_out.numel() // cells * weight[0].numel()
+        if self.flops != cell_size(cell).flops:
+            raise ValueError(f"{self.flops} operations of convolutions here, {cell_size(cell).flops} by the planner")
+
+    def run(self, times: int) -> None:
+        """All convolutions of `times` steps of these cells."""
+        for _ in range(times):
+            for call in self.calls:
+                call()
 
 
 def least_bytes(cell: Cell) -> int:

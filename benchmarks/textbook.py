@@ -2,7 +2,7 @@
 
 The same model and objective as `models.networks.mlp` with `vae` or `ou`, so the same work a step: bottom-up inference,
 generative maps above p(x|z₁) averaged over S samples, sampled terms below the top, an analytic KL there. Other methods
-are in `benchmarks.textbook_methods`.
+are in `benchmarks.textbook_methods`, convolutions in `benchmarks.textbook_convolutional`.
 """
 
 from __future__ import annotations
@@ -48,13 +48,15 @@ def body(inputs: int, hidden: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def log_normal(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Log density, summed over units."""
-    return (-0.5 * ((x - mean) / deviation) ** 2 - deviation.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+def log_normal(x: Tensor, mean: Tensor, deviation: Tensor, units: tuple[int, ...] = (-1,)) -> Tensor:
+    """Log density, summed over units, which lie along these axes."""
+    return (-0.5 * ((x - mean) / deviation) ** 2 - deviation.log() - 0.5 * math.log(2 * math.pi)).sum(units)
 
 
 class HierarchicalVae(nn.Module):
     """All maps of the cell's model, and its loss."""
+
+    of_image: tuple[int, ...] = (-1,)  # axes of what belongs to one image: pixels, or the units of a layer
 
     def __init__(self, cell: Cell, features: int):
         super().__init__()
@@ -104,14 +106,15 @@ class HierarchicalVae(nn.Module):
     def top(self, layers: Layers) -> Tensor:
         """The term of the top layer."""
         _, mean, deviation = layers[-1]
-        return (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).sum(-1)
+        return (0.5 * (mean**2 + deviation**2 - 1) - deviation.log()).sum(self.of_image)
 
     def forward(self, x: Tensor) -> Tensor:
         """The loss of a batch, nats per image."""
         layers = self.encode(x)
         loss = -self.log_px(x, layers[0][0])
         for i, (here, above) in enumerate(pairwise(layers)):
-            loss = loss + log_normal(*here) - log_normal(here[0], *self.prior(i, *above))
+            p = self.prior(i, *above)
+            loss = loss + log_normal(*here, self.of_image) - log_normal(here[0], *p, self.of_image)
         mean_loss: Tensor = (loss + self.top(layers)).mean()
         return mean_loss
 
@@ -127,7 +130,7 @@ class Textbook:
         self.loader = DataLoader(TensorDataset(grey), cell.batch_size, shuffle=True, drop_last=True)
         self.device = device
         self.model = model_of(cell, dataset.features).to(device)
-        self.model.draw = partial(torch.randn, device=device)
+        self.model.draw = partial(self.model.draw, device=device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), cell.learning_rate)
         self.batches = self._batches()
 

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.textbook import Gaussian, HierarchicalVae, Layers, body, log_normal
+from benchmarks.textbook_convolutional import ConvolutionalVae
 from models.cell import Cell, cell_size
 from models.data.dataset import Dataset
 
-TOLERANCE = 1e-4  # of an objective, relative: its terms are added up in another order
+# Of an objective, relative. In float32 its terms are added up in another order; in bfloat16 autocast rounds what is
+# between convolutions as well.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-3}
 
 
 class Iwae(HierarchicalVae):
@@ -176,6 +179,8 @@ class LadderVae(nn.Module):
 
 def model_of(cell: Cell, features: int) -> nn.Module:
     """The textbook's model of a cell."""
+    if cell.network == "resnet":
+        return ConvolutionalVae(cell)
     if cell.network == "ladder":
         return LadderVae(cell, features)
     made: Callable[[Cell, int], nn.Module] = HierarchicalVae
@@ -195,6 +200,7 @@ def compared(cell: Cell, dataset: Dataset) -> str:
     differ; where the two have parameters of other names, only their number is compared.
     """
     from models.draws.draws import Purpose
+    from models.kernels.products import precision
     from models.stack.stack import Stack
 
     model, stack = model_of(cell, dataset.features), Stack([cell], dataset)
@@ -212,11 +218,12 @@ def compared(cell: Cell, dataset: Dataset) -> str:
         shape = stack.samples, cell.batch_size
         noise = [stack.draws.normal(Purpose.LATENT, (*shape, n), 0, i) for i, n in enumerate(cell.latent_sizes, 1)]
         smoothing = stack.objective.smoothing(stack.draws, 0, cell.latent_sizes, cell.batch_size)
-        value = float(stack.objective.value(stack.network.terms(stack.params, x, noise, smoothing), 0))
+        with precision(cell.precision):
+            value = float(stack.objective.value(stack.network.terms(stack.params, x, noise, smoothing), 0))
         drawn = chain(noise[::-1] if cell.network == "ladder" else noise, smoothing.noise if smoothing else ())
         model.draw = _handed(drawn)
         theirs = -float(model(x[0, 0]))
-    if abs(value - theirs) > TOLERANCE * abs(value):
+    if abs(value - theirs) > TOLERANCE[cell.precision] * abs(value):
         raise ValueError(f"the objective of {cell.architecture} is {value} here and {theirs} in the textbook's loop")
     return f"Both have {count:,} parameters, and at these and the same noise the objective {value:.3f} ({theirs:.3f})."
 
@@ -232,6 +239,12 @@ def _handed(noise: Iterator[Tensor]) -> Callable[..., Tensor]:
 
 def _copy(module: nn.Module, name: str, params: dict[str, Any]) -> int:
     """Give a map the parameters that the first cell of a stack has under this name; how many numbers that were."""
+    convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
+    for place, convolution in enumerate(convolutions):
+        convolution.weight.copy_(params[f"{name}.{place}.weight"][0])
+        convolution.bias.copy_(params[f"{name}.{place}.bias"][0])
+    if convolutions:
+        return sum(each.weight.numel() + each.bias.numel() for each in convolutions)
     linears = [each for each in module.modules() if isinstance(each, nn.Linear)]
     heads = ["mean", "deviation"] if isinstance(module, Gaussian) else ["mean"]
     places = [*map(str, range(len(linears) - len(heads))), *heads]

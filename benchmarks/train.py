@@ -1,7 +1,8 @@
 """How fast training is: stacks of many sizes beside the textbook's loop and beside what the hardware allows.
 
-All take turns in one process. The floor is what a step cannot do without: its matrix products, or its bytes, whichever
-takes longer, at rates measured in the same rounds.
+All take turns in one process. The floor is what a step cannot do without: its matrix products or convolutions, or its
+bytes, whichever takes longer, at rates measured in the same rounds. Convolutions are those of as many cells at once as
+the stack has.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
-from benchmarks.workload import MODELS, as_in_a_worker, cells, images
-from models.cell import FIELDS, REGISTRIES, cell_size
+from benchmarks.workload import CONVOLUTIONAL, MODELS, as_in_a_worker, cells, images
+from models.cell import FIELDS, REGISTRIES, Cell, cell_size
 
-TEXTBOOK, PRODUCTS, COPY = "nn.Linear, DataLoader, torch.optim.Adam", "matrix products alone", "copy"
+PRODUCTS, COPY = "matrix products alone", "copy"
+STACKS, CONVOLUTIONAL_STACKS = [1, 4, 16, 64, 256], [1, 4, 13]
+TEXTBOOKS = ("ou", "vae")  # methods that the textbook's convolutional model has
 METHODS: dict[str, dict[str, Any]] = {
     "ou": dict(objective="ou"),
     "vae": dict(objective="vae"),
@@ -30,13 +33,31 @@ METHODS: dict[str, dict[str, Any]] = {
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
     parser.add_argument(
-        "--models", nargs="+", choices=MODELS, default=list(MODELS)[:3], help="[default: 4x40 64-32-16-8 2x10]"
+        "--models",
+        nargs="+",
+        choices=MODELS | CONVOLUTIONAL,
+        default=list(MODELS)[:3],
+        help="those named conv_… are convolutional  [default: 4x40 64-32-16-8 2x10]",
     )
     parser.add_argument(
-        "--methods", "--objectives", nargs="+", choices=METHODS, default=list(METHODS), help="[default: all]"
+        "--methods",
+        "--objectives",
+        nargs="+",
+        choices=METHODS,
+        default=list(METHODS),
+        help="of convolutional models ou and vae  [default: all]",
     )
-    parser.add_argument("--batch", type=int, default=128, help="batch size  [default: %(default)s]")
-    parser.add_argument("--stacks", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="[default: 1 4 16 64 256]")
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=["float32", "bfloat16"],
+        default=["float32"],
+        help="bfloat16 of convolutional models  [default: float32]",
+    )
+    parser.add_argument("--batch", type=int, help="batch size  [default: 128, of convolutional models 32]")
+    parser.add_argument(
+        "--stacks", type=int, nargs="+", help="[default: 1 4 16 64 256, of convolutional models 1 4 13]"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="rounds  [default: %(default)s]")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each in a round, about  [default: %(default)s]")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch  [default: %(default)s]")
@@ -45,13 +66,15 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """A table for each model and method."""
     as_in_a_worker(args.threads)
-    circumstances(f"Batch {args.batch}, S = 5 under `ou`, {args.threads} thread(s), median of {args.repeats} rounds.")
+    circumstances(f"S = 5 under `ou`, {args.threads} thread(s), median of {args.repeats} rounds.")
     for model in args.models:
         for method in args.methods:
-            if missing(method):
-                print(f"{model} {method}: no {missing(method)} here, skipped.\n")
-            else:
-                _compare(model, method, args)
+            for precision in args.precisions:
+                lacking = missing(method) or _no_textbook(model, method, precision)
+                if lacking:
+                    print(f"{model} {method} {precision}: no {lacking} here, skipped.\n")
+                else:
+                    _compare(model, method, precision, args)
 
 
 def missing(method: str) -> str:
@@ -63,27 +86,49 @@ def missing(method: str) -> str:
     return ", ".join(f"{name}: {METHODS[method][name]}" for name, found in has.items() if not found)
 
 
-def _compare(model: str, method: str, args: Namespace) -> None:
-    """Time everything of one model and method."""
+def _no_textbook(model: str, method: str, precision: str) -> str:
+    """What the textbook has no loop of, `perceptron in bfloat16`; "" where it has one."""
+    if model in CONVOLUTIONAL:
+        return "" if method in TEXTBOOKS else f"textbook of {method} with convolutions"
+    return "" if precision == "float32" else f"textbook of perceptrons in {precision}"
+
+
+def _floors(cell: Cell, stacks: list[int]) -> tuple[dict[str, Any], dict[int, str], int]:
+    """The convolutions of stacks of so many cells, or the products of one, by name; the name for a stack of so many;
+    operations of a cell-step that they count."""
+    from benchmarks.floor import Convolutions, Products
+
+    if cell.network != "resnet":
+        products = Products(cell)
+        return {PRODUCTS: (1, products.run)}, dict.fromkeys([1, *stacks], PRODUCTS), products.flops
+    names = {count: f"convolutions alone, {count} at once" for count in dict.fromkeys([1, *stacks])}
+    made = {count: Convolutions(cell, count) for count in names}
+    return {names[count]: (count, made[count].run) for count in names}, names, made[1].flops
+
+
+def _compare(model: str, method: str, precision: str, args: Namespace) -> None:
+    """Time everything of one model, method and precision."""
     import psutil
 
-    from benchmarks.floor import Products, copier, least_bytes
+    from benchmarks.floor import copier, least_bytes
     from benchmarks.textbook import Textbook
     from benchmarks.textbook_methods import compared
     from models.stack.stack import Stack
 
     def made(count: int) -> list[Any]:
-        return cells(model, count, batch_size=args.batch, **METHODS[method])
+        return cells(model, count, batch_size=batch, precision=precision, **METHODS[method])
 
+    convolutional = model in CONVOLUTIONAL
+    batch = args.batch or (32 if convolutional else 128)
+    stacks = args.stacks or (CONVOLUTIONAL_STACKS if convolutional else STACKS)
+    usual_loop = f"nn.{'Conv2d' if convolutional else 'Linear'}, DataLoader, torch.optim.Adam"
     data, one, size = images(model), made(1)[0], cell_size(made(1)[0])
     print(compared(one, data))
-    textbook, products, (copy, copied) = Textbook(one, data), Products(one), copier()
-    advances: dict[str, tuple[int, Callable[[int], object]]] = {
-        TEXTBOOK: (1, textbook.train),
-        PRODUCTS: (1, products.run),
-    }
+    floors, floor_of, counted = _floors(one, stacks)
+    copy, copied = copier()
+    advances: dict[str, tuple[int, Callable[[int], object]]] = {usual_loop: (1, Textbook(one, data).train), **floors}
     skipped = []
-    for count in args.stacks:
+    for count in stacks:
         if count * size.memory_bytes > 0.5 * psutil.virtual_memory().available:
             skipped.append(f"a stack of {count} needs {count * size.memory_bytes / 1e9:.1f} GB: not run")
             continue
@@ -103,12 +148,13 @@ def _compare(model: str, method: str, args: Namespace) -> None:
         each, work = times[name], steps[name] * advances[name][0]
         return Times([s / work for s in each.wall], [s / work for s in each.cpu])
 
-    floor, usual = per_cell_step(PRODUCTS), per_cell_step(TEXTBOOK)
+    usual = per_cell_step(usual_loop)
     bandwidth = copied / statistics.median(times[COPY].cpu)
     moved_s = least_bytes(one) / bandwidth
     rows = []
     for name in advances:
         own = per_cell_step(name)
+        floor = per_cell_step(name if name in floors else floor_of[advances[name][0]])
         seconds = statistics.median(own.cpu)
         least = [max(products_s, moved_s) for products_s in floor.cpu]
         rows.append(
@@ -123,11 +169,12 @@ def _compare(model: str, method: str, args: Namespace) -> None:
                 f"{100 * statistics.median(a / b for a, b in zip(floor.cpu, own.cpu, strict=True)):.0f} %",
             ]
         )
-    print(f"{size.flops / 1e6:.0f} million operations and {least_bytes(one) / 1e6:.1f} MB a cell-step;", end=" ")
-    if products.flops < size.flops:
-        print(
-            f"{1 - products.flops / size.flops:.0%} of the operations are in no product that the floor counts;", end=" "
-        )
+    print(
+        f"Batch {batch}. {size.flops / 1e6:.0f} million operations and {least_bytes(one) / 1e6:.1f} MB a cell-step;",
+        end=" ",
+    )
+    if counted < size.flops:
+        print(f"{1 - counted / size.flops:.0%} of the operations are in no product that the floor counts;", end=" ")
     print(f"copies at {bandwidth / 1e9:.1f} GB/s, so {1e3 * moved_s:.2f} ms of bytes.", *skipped, sep="\n")
     print()
     header = [
@@ -138,4 +185,5 @@ def _compare(model: str, method: str, args: Namespace) -> None:
         "GFLOP/s",
         "÷ floor",
     ]
-    table([f"{model} {method}", *header, "of the products' rate"], rows)
+    title = f"{model} {method}" if precision == "float32" and not convolutional else f"{model} {method} {precision}"
+    table([title, *header, f"of the {'convolutions' if convolutional else 'products'}' rate"], rows)

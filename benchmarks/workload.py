@@ -1,4 +1,5 @@
-"""The cells that are timed: the paper's 40-40-40-40 VAE, a wider pyramid, and the quickstart's small ones."""
+"""The cells that are timed: the paper's 40-40-40-40 VAE, a wider pyramid, the quickstart's small ones, and those of
+`studies/phase_conv_digits.yaml` and `studies/phase_conv_mnist.yaml`."""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ MODELS: dict[str, dict[str, Any]] = {
     "2x10": dict(data="digits", latents="10-10", hidden="64-64"),
     "quickstart": dict(data="digits", latents="10-10-10", hidden="64-64"),
 }
-SIDE = {"4x40": 28, "64-32-16-8": 28, "2x10": 8, "quickstart": 8}
+CONVOLUTIONAL: dict[str, dict[str, Any]] = {
+    "conv_digits": dict(
+        data="digits", network="resnet", latents="4x4x4-4x4x4-4x4x4-4x4x4", maps=8, blocks=1, batch_size=32
+    ),
+    "conv_mnist": dict(data="mnist", network="resnet", latents="8x7x7-8x7x7-8x7x7", maps=16, blocks=1, batch_size=32),
+}
+SIDE = {"digits": 8, "mnist": 28}  # of a data set's images
 RHOS = 21  # of a phase diagram: so many cells share a seed, and with it their draws
 
 
@@ -31,7 +38,7 @@ def cells(model: str, count: int, **fields: Any) -> list[Cell]:
     `fields` come on top: where nothing is smoothed, the cells of a seed differ in their learning rates instead.
     """
     smoothed: dict[str, Any] = dict(objective="ou", smoothing_samples=5)
-    chosen = smoothed | MODELS[model] | fields
+    chosen = smoothed | (MODELS | CONVOLUTIONAL)[model] | fields
     found = []
     for number in range(count):
         seed, place = divmod(number, RHOS)
@@ -48,9 +55,9 @@ def cells(model: str, count: int, **fields: Any) -> list[Cell]:
 def images(model: str, count: int = 10_000) -> Dataset:
     """Random grey images of the model's size: what they show changes no timing, and no file is needed."""
     rng = np.random.default_rng(0)
-    pixels = SIDE[model] ** 2
-    grey = rng.integers(0, 256, (count, pixels), dtype=np.uint8)
-    return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, shape=ImageShape(1, SIDE[model], SIDE[model]))
+    side = SIDE[(MODELS | CONVOLUTIONAL)[model]["data"]]
+    grey = rng.integers(0, 256, (count, side**2), dtype=np.uint8)
+    return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, shape=ImageShape(1, side, side))
 
 
 def as_in_a_worker(threads: int = 1) -> None:

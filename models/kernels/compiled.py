@@ -41,6 +41,8 @@ FUNCTIONS = {
     "bernoulli": [c_void_p] * 4 + [c_int64] * 5,
     "lstm_step": [c_void_p] * 5 + [c_int64] * 2,
     "lstm_step_gradient": [c_void_p] * 6 + [c_int64] * 2,
+    "elu_bfloat16": [c_void_p] * 2 + [c_int64],
+    "elu_bfloat16_gradient": [c_void_p] * 3 + [c_int64],
     "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
     "bfloat16_mean": [c_void_p] * 2 + [c_int64] * 4,
     "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,

@@ -9,8 +9,10 @@ width where the caller has put the zeros around the maps. Inside a network the m
   (`_groups`). Memory is laid out map by map within a position (`channels_last`): about as fast as the other way or
   faster, several times as fast in bfloat16; in the other layout some stacks of two differed from larger ones.
 - `precision: bfloat16` is carried out by processors that multiply bfloat16 (`multiplies_bfloat16`; GPUs do): weight,
-  bias and input are cast, sums are in float32, and each result is rounded once more, to bfloat16, before it goes on
-  in float32. Elsewhere operands are rounded and multiplied in float32 (`models.kernels.products`), and results are not.
+  bias and input are cast, sums are in float32, and each result is rounded once more, to bfloat16. Maps that are given
+  in float32 go on in it; from one convolution to the next (`models.networks.residual.through`) they stay in bfloat16,
+  and so do their gradients (`narrowed`): half of the memory, and no casts. Elsewhere operands are rounded and
+  multiplied in float32 (`models.kernels.products`), and results are not.
 - In the other precisions operands are read as matrix products read them.
 
 `models.kernels.plain.convolve` is what is computed, cell after cell.
@@ -18,6 +20,8 @@ width where the caller has put the zeros around the maps. Inside a network the m
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,6 +33,7 @@ from models.kernels.products import cut, in_bfloat16
 from models.kernels.twice import twice
 
 _aten = torch.ops.aten
+_WIDE = 16  # of fewer maps that go in, a CPU's library takes longer for a weight's gradient in bfloat16 than in float32
 torch.backends.cudnn.allow_tf32 = False  # which by default is on, for evaluations too: `products.precision` asks for it
 
 
@@ -48,6 +53,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: b
         return _by_autograd(x, weight, bias, stride, around)
     out: Tensor = _Convolution.apply(x, weight, bias, stride, around)  # type: ignore[no-untyped-call]
     return out
+
+
+def narrowed(h: Tensor) -> Tensor:
+    """h in bfloat16 where convolutions are asked for in it and computed as such; else h."""
+    return h.bfloat16() if in_bfloat16() and multiplies_bfloat16(h.device) and not twice() else h
 
 
 def elu(x: Tensor) -> Tensor:
@@ -78,6 +88,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:
         cells, maps, inputs, *_ = weight.shape
+        ctx.types = [each.dtype for each in (x, weight, bias)]
         ctx.shape, ctx.groups = weight.shape, _groups(cells, inputs, x.device)
         ctx.numbers = [stride] * 2, _zeros(weight, around), [1, 1], False, [0, 0]
         more = ctx.groups - cells
@@ -94,8 +105,14 @@ class _Convolution(torch.autograd.Function):
         cells, maps, inputs, *_ = ctx.shape
         of_out = _operand(_with_more(grad, (ctx.groups - cells) * maps, 1))
         asked = ctx.needs_input_grad[:3]
-        found = _aten.convolution_backward(of_out, x, weight, [len(weight)], *ctx.numbers, ctx.groups, asked)
-        of_x, of_weight, of_bias = (None if each is None else each.to(grad.dtype) for each in found)
+        if x.dtype is torch.bfloat16 and x.device.type == "cpu" and inputs < _WIDE:
+            found = _backward(ctx, of_out, x, weight, [asked[0], False, False])
+            found[1:] = _backward(ctx, of_out.float(), x.float(), weight.float(), [False, *asked[1:]])[1:]
+        else:
+            found = _backward(ctx, of_out, x, weight, asked)
+        of_x, of_weight, of_bias = (
+            None if each is None else each.to(kind) for each, kind in zip(found, ctx.types, strict=True)
+        )
         return (
             None if of_x is None else _first(of_x, cells * inputs),
             None if of_weight is None else of_weight[: cells * maps].reshape(ctx.shape),
@@ -103,6 +120,13 @@ class _Convolution(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _backward(ctx: Any, of_out: Tensor, x: Tensor, weight: Tensor, asked: Sequence[bool]) -> list[Tensor | None]:
+    """Gradients of x, weight and bias, those that are asked for."""
+    if not any(asked):
+        return [None] * 3
+    return [*_aten.convolution_backward(of_out, x, weight, [len(weight)], *ctx.numbers, ctx.groups, [*asked])]
 
 
 def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:
@@ -155,8 +179,12 @@ def _groups(cells: int, inputs: int, device: torch.device) -> int:
 
 def _operand(each: Tensor) -> Tensor:
     """What a convolution reads of an operand, (·, ·, H, W), in the layout that the device is given it in."""
-    cast = in_bfloat16() and multiplies_bfloat16(each.device)
-    read = each.bfloat16() if cast else cut(each)
+    if in_bfloat16() and multiplies_bfloat16(each.device):
+        if each.device.type == "cpu" and each.dtype is not torch.bfloat16:
+            return each.to(torch.bfloat16, memory_format=torch.channels_last)
+        read = each.bfloat16()
+    else:
+        read = cut(each)
     return read.contiguous(memory_format=torch.channels_last) if each.device.type == "cpu" else read
 
 
@@ -173,8 +201,13 @@ def _first(each: Tensor, maps: int) -> Tensor:
 class _Elu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        below = x.clamp_max(0.0).expm1_()
-        out = torch.maximum(x, below, out=below)  # eˣ − 1 ≥ x
+        library = _compiled(x)
+        if library is None:
+            below = x.clamp_max(0.0).expm1_()
+            out = torch.maximum(x, below, out=below)  # eˣ − 1 ≥ x
+        else:
+            out = torch.empty_like(x)
+            library.elu_bfloat16(x.data_ptr(), out.data_ptr(), x.numel())
         ctx.save_for_backward(out)
         return out
 
@@ -182,5 +215,20 @@ class _Elu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        found: Tensor = _aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+        library = _compiled(y)
+        if library is None:
+            found: Tensor = _aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+            return found
+        if grad.stride() != y.stride():
+            grad = torch.empty_like(y).copy_(grad)
+        found = torch.empty_like(y)
+        library.elu_bfloat16_gradient(grad.data_ptr(), y.data_ptr(), found.data_ptr(), y.numel())
         return found
+
+
+def _compiled(x: Tensor) -> ctypes.CDLL | None:
+    """What has passes over maps in bfloat16, (R, C I, H, W), if these are such and lie in one piece."""
+    if x.dtype is not torch.bfloat16 or x.device.type != "cpu":
+        return None
+    whole = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+    return compiled.library() if whole else None

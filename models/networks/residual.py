@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from models.cell.latents import MapShape
 from models.kernels import convolution
-from models.kernels.convolution import elu, stacked, unstacked
+from models.kernels.convolution import elu, narrowed, stacked, unstacked
 from models.kernels.densities import sigma
 from models.networks.convolution_spec import Conv, map_convs
 from models.parameters import Group, Parameter
@@ -182,7 +182,11 @@ class ResidualMap:
 
 
 def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
-    """One convolution after the other, with what is done around each, (R, C I, H, W) → (R, C O, H', W')."""
+    """One convolution after the other, with what is done around each, (R, C I, H, W) → (R, C O, H', W').
+
+    What is between them is in bfloat16 where convolutions are: see `models.kernels.convolution`.
+    """
+    kind, h = h.dtype, narrowed(h)
     for each in convs:
         match each.shape.kind:
             case "first":
@@ -195,7 +199,7 @@ def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
                 h = each(params, _twice_as_fine(elu(h)))
             case _:  # down, head
                 h = each(params, elu(h))
-    return h
+    return h.to(kind)
 
 
 def _twice_as_fine(h: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.kernels import convolution, plain
-from models.kernels.convolution import convolve, elu, stacked, unstacked
+from models.kernels.convolution import convolve, elu, narrowed, stacked, unstacked
 from models.kernels.products import precision
 
 # maps in and out, positions a side, kernel, stride, rows
@@ -64,11 +64,15 @@ def test_it_is_the_convolution_of_each_cell(shape, cells):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16", "tf32"])
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16", "bfloat16 between", "tf32"])
 def test_a_cell_has_the_same_bits_in_every_stack(shape, name):
-    """Alone, and in stacks of two, three and five, at any place: forward, and all gradients."""
+    """Alone, and in stacks of two, three and five, at any place: forward, and all gradients; in bfloat16 also of maps
+    that are in it already, as between convolutions."""
     given = tensors(*shape, dtype=torch.float64 if name == "float64" else torch.float32)
-    with precision(name):
+    with precision(name.split()[0]):
+        if name == "bfloat16 between":
+            x, weight, bias, gradient = given
+            given = narrowed(x), weight, bias, narrowed(gradient)
         of_five = list(passes(convolve, *given, shape[4]))
         for places in STACKS:
             some = passes(convolve, *(each[places] for each in given), shape[4])
@@ -85,6 +89,7 @@ def test_bfloat16_reads_operands_as_said(native, monkeypatch):
     with precision("bfloat16"):
         out, of_x, of_weight, _ = passes(convolve, x, weight, bias, gradient, 1)
     assert out.dtype == of_x.dtype == of_weight.dtype == torch.float32
+    assert not (of_weight == of_weight.bfloat16().float()).all()  # of few maps their gradient is not rounded
     rounded = [each.bfloat16().double() for each in (x, weight)]
     exact = next(passes(plain.convolve, *rounded, bias.double(), gradient.double(), 1))
     error = (out.double() - exact).abs() / exact.abs()
@@ -114,6 +119,29 @@ def test_elu_is_torchs_and_does_not_depend_on_a_numbers_place():
         for count in range(1, 70):
             assert torch.equal(elu(x[first : first + count]), out[first : first + count])
     assert torch.isnan(elu(torch.tensor([float("nan")]))).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_elu_of_bfloat16_is_exact_to_its_rounding(compiled, monkeypatch):
+    """At every one of its numbers, wherever it stands, in C and in torch; slopes as they follow from the value."""
+    if not compiled:
+        monkeypatch.setattr(convolution.compiled, "library", lambda: None)
+    elif convolution.compiled.library() is None:
+        pytest.skip("no compiler")
+    x = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.bfloat16)
+    x = x[~x.isnan()].requires_grad_()
+    out = elu(x)
+    exact = torch.where(x > 0, x.double(), x.double().expm1())
+    error = (out.double() - exact).abs()[x.isfinite()] / exact.abs()[x.isfinite()].clamp_min(1e-38)
+    assert out.dtype is torch.bfloat16 and error.max() < 1.01 * 2**-8
+    grad = torch.linspace(-2, 2, len(x)).bfloat16()
+    (slope,) = torch.autograd.grad(out, x, grad, retain_graph=True)
+    expected = grad.double() * torch.where(x > 0, 1.0, out.double() + 1.0)
+    torch.testing.assert_close(slope.double(), expected, rtol=2**-8, atol=1e-9)
+    for first in (0, 3, 20, 30_000):
+        for count in (1, 2, 15, 16, 17, 33, 70):
+            assert torch.equal(elu(x[first : first + count]), out[first : first + count])
+    assert torch.isnan(elu(torch.tensor([float("nan")]).bfloat16())).all()
 
 
 def test_flat_rows_go_in_and_come_out_map_by_map():

@@ -20,6 +20,8 @@ from models.evaluation.activities import Activities
 from models.evaluation.evaluate import evaluate
 from models.evaluation.settings import Evaluation
 from models.evaluation.which import ImageBlock
+from models.kernels import convolution
+from models.kernels.products import precision
 from models.networks.convolution_spec import halvings
 from models.networks.network import Layer, Terms
 from models.networks.residual import ResidualMap
@@ -143,9 +145,10 @@ def test_a_block_of_100_maps_has_180200_parameters():
 
 @pytest.mark.parametrize("maps", [8, 16])
 @pytest.mark.parametrize("objective", [{}, {"objective": "ou", "rho": 0.8, "smoothing_samples": 2}])
-def test_cells_have_the_same_bits_in_stacks_of_one_two_and_five(digits, maps, objective):
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_cells_have_the_same_bits_in_stacks_of_one_two_and_five(digits, maps, objective, kind):
     """After some steps of Adam, at any place."""
-    five = cells(5, maps=maps, latents="3x4x4-2x4x4", **objective)
+    five = cells(5, maps=maps, latents="3x4x4-2x4x4", precision=kind, **objective)
     together = Stack(five, digits)
     together.train(3)
     for places in ([0], [4], [2, 0], [1, 2, 4]):
@@ -291,6 +294,23 @@ def test_one_more_sample_of_smoothing_keeps_one_more_copy_of_the_smoothed_maps(d
     assert planned[6] == pytest.approx(kept[6], rel=0.06)
     plain = cells(2, batch_size=16, **fields)
     assert 4 * saved_numbers(plain[0], ImageShape(1, 8, 8)) == pytest.approx(saved_bytes(Stack(plain, digits)), rel=0.1)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_in_bfloat16_maps_stay_so_between_convolutions(digits, native, monkeypatch):
+    """Where it is computed as such: what a step keeps takes half the bytes, and gradients are near those of float32."""
+    monkeypatch.setattr(convolution, "multiplies_bfloat16", lambda device: native)
+    kept, gradients = {}, {}
+    for kind in ("float32", "bfloat16"):
+        stack = Stack(cells(2, precision=kind, maps=16, latents="4x8x8-2x4x4", batch_size=16), digits)
+        with precision(kind):
+            kept[kind] = saved_bytes(stack)
+        stack.train(1)
+        gradients[kind] = stack.optimizer.first.clone()
+    assert (kept["bfloat16"] < 0.6 * kept["float32"]) == native
+    assert all(each.dtype is torch.float32 for each in gradients.values())
+    error = (gradients["bfloat16"] - gradients["float32"]).norm() / gradients["float32"].norm()
+    assert 1e-4 < error < 0.03
 
 
 def test_a_map_is_active_by_its_variance_averaged_over_positions(digits):
