@@ -78,6 +78,8 @@ def usable(x: Tensor, activation: str, tensors: Sequence[Tensor]) -> bool:
         return False
     if compiled.library() is None or multiplier() is None:
         return False
+    if torch._C._len_torch_dispatch_stack():  # whoever counts torch's operations is to see them all
+        return False
     batch = x.shape[2]
     for weight in tensors[::2]:
         inputs, outputs = weight.shape[1:]
