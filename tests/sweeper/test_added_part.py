@@ -91,7 +91,8 @@ def test_a_new_part_with_two_options_is_one_file_and_one_line(tmp_path):
     text = registry.read_text().replace(
         "OBJECTIVES: dict[str, Entry] = {\n", "OBJECTIVES: dict[str, Entry] = {\n" + LINE
     )
-    registry.write_text(text.replace("\n\n\n", "\nfrom models.objectives.tempered import TemperedOptions\n\n\n", 1))
+    first = "from models.objectives.spec import"
+    registry.write_text(text.replace(first, f"from models.objectives.tempered import TemperedOptions\n{first}", 1))
     (tmp_path / "added.yaml").write_text(json.dumps(STUDY))
 
     def python(*argv: str) -> str:
