@@ -29,7 +29,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row a precision and data set."""
+    """One row per precision and data set."""
     with tempfile.TemporaryDirectory() as folder:
         rows: list[list[str]] = []
         device = ""

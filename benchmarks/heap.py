@@ -26,7 +26,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row a model; memory is the process's at its peak."""
+    """One row per model; memory is the process's at its peak."""
     circumstances(f"Batch {args.batch}, one thread, median of {args.repeats} rounds of {args.seconds:g} s.")
     rows = []
     for model in args.models:

@@ -24,7 +24,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row a model: a step with K inner updates over K bare encoder updates, and over K joint steps."""
+    """One row per model: a step with K inner updates over K bare encoder updates, and over K joint steps."""
     from models.stack.stack import Stack
 
     as_in_a_worker(args.threads)

@@ -36,7 +36,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """A table for each model: one row a stack."""
+    """A table for each model: one row per stack."""
     python = environment()
     as_in_a_worker()
     circumstances(f"{', '.join(PINNED)}; float32, S = 5, one core each, by turns; median of {args.repeats} rounds.")

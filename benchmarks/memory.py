@@ -30,7 +30,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row a case."""
+    """One row per case."""
     circumstances("Once each, in processes of their own.")
     rows, smoothed = [], []
     for model in args.models:

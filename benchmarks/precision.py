@@ -20,7 +20,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row a model and precision; the gradient is that of the first step, from the same draws."""
+    """One row per model and precision; the gradient is that of the first step, from the same draws."""
     from models.stack.stack import Stack
 
     as_in_a_worker(args.threads)

@@ -93,8 +93,16 @@ class HierarchicalVae(nn.Module):
         if self.rho == 1.0:
             p_mean, p_deviation = self.down[i](z)
             return p_mean, p_deviation
-        noise = self.draw(self.samples, *z.shape)
+        noise = self.noise_of_samples(z)
         moved = self.rho * z + (1 - self.rho) * mean + math.sqrt(1 - self.rho**2) * deviation * noise
+        return self.down_averaged(i, moved)
+
+    def noise_of_samples(self, z: Tensor) -> Tensor:
+        """Noise of S samples around each of z, (S, batch, …)."""
+        return self.draw(self.samples, *z.shape)
+
+    def down_averaged(self, i: int, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of layer i given samples of the one above, (S, batch, …), averaged over these."""
         p_mean, p_deviation = self.down[i](moved)
         return p_mean.mean(0), p_deviation.mean(0)
 

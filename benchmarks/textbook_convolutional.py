@@ -113,18 +113,14 @@ class ConvolutionalVae(HierarchicalVae):
             layers.append((z, mean, deviation))
         return layers
 
-    def prior(self, i: int, z: Tensor, mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of layer i given the one above, smoothed: samples lie one after the other as rows."""
-        if self.rho == 1.0:
-            p_mean, p_deviation = self.down[i](z)
-            return p_mean, p_deviation
-        noise = self.draw(self.samples * len(z), *z.shape[1:]).unflatten(0, (self.samples, -1))
-        moved = self.rho * z + (1 - self.rho) * mean + math.sqrt(1 - self.rho**2) * deviation * noise
-        p_mean, p_deviation = self.down[i](moved.flatten(0, 1))
-        return self._averaged(p_mean), self._averaged(p_deviation)
+    def noise_of_samples(self, z: Tensor) -> Tensor:
+        """Drawn as rows, as the samples go down."""
+        return self.draw(self.samples * len(z), *z.shape[1:]).unflatten(0, (self.samples, -1))
 
-    def _averaged(self, each: Tensor) -> Tensor:
-        return each.unflatten(0, (self.samples, -1)).mean(0)
+    def down_averaged(self, i: int, moved: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples go down as rows, one after the other."""
+        p_mean, p_deviation = (each.unflatten(0, (self.samples, -1)) for each in self.down[i](moved.flatten(0, 1)))
+        return p_mean.mean(0), p_deviation.mean(0)
 
     def log_px(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z₁), summed over pixels."""

@@ -170,7 +170,7 @@ def _compare(model: str, method: str, precision: str, args: Namespace) -> None:
             ]
         )
     print(
-        f"Batch {batch}. {size.flops / 1e6:.0f} million operations and {least_bytes(one) / 1e6:.1f} MB a cell-step;",
+        f"Batch {batch}. {size.flops / 1e6:.0f} million operations and {least_bytes(one) / 1e6:.1f} MB per cell-step;",
         end=" ",
     )
     if counted < size.flops:

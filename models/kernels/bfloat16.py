@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
-from models.kernels.buffers import gradient_buffer
+from models.kernels.buffers import address, gradient_buffer
 
 _KINDS = {None: -1, "identity": 0, "tanh": 1, "relu": 2, "leaky_relu": 3, "elu": 4}
 
@@ -56,14 +56,14 @@ class Rounded:
         """x (C, R, N) of float32, rounded; its sums over rows, unrounded → `sums` (C, N), if given."""
         made, x = cls(*x.shape), x.contiguous()
         stride = 0 if sums is None else sums.stride(0)
-        _library().bfloat16_rows(_at(x), _at(made.numbers), _at(sums), *x.shape, stride)
+        _library().bfloat16_rows(address(x), address(made.numbers), address(sums), *x.shape, stride)
         return made
 
     def mean(self, samples: int) -> Rounded:
         """(C, S B, N) → the mean over samples, (C, B, N)."""
         made = Rounded(self.cells, self.rows // samples, self.columns)
         sizes = self.cells, samples, made.rows, self.columns
-        _library().bfloat16_mean(_at(self.numbers), _at(made.numbers), *sizes)
+        _library().bfloat16_mean(address(self.numbers), address(made.numbers), *sizes)
         return made
 
 
@@ -86,7 +86,7 @@ def of_weight(x: Rounded, grad: Rounded, out: Tensor) -> Tensor:
     """xᵀ g: x (C, R, I), grad (C, R, O) → out (C, I, O), float32."""
     scratch = torch.empty(up(x.rows) * (up(grad.columns) + 32), dtype=torch.bfloat16)
     sizes = x.cells, x.rows, x.columns, grad.columns, out.stride(0)
-    _library().bfloat16_of_weight(_at(x.numbers), _at(grad.numbers), _at(out), _at(scratch), *sizes)
+    _library().bfloat16_of_weight(address(x.numbers), address(grad.numbers), address(out), address(scratch), *sizes)
     return out
 
 
@@ -238,7 +238,7 @@ def _affine(x: Rounded, weight: Tensor, bias: Tensor | None, out: Tensor, activa
     inputs, outputs = weight.shape[1:]
     scratch = torch.empty(up(inputs) * up(outputs), dtype=torch.bfloat16)
     strides = weight.stride(0), 0 if bias is None else bias.stride(0)
-    addresses = _at(x.numbers), _at(weight), _at(bias), _at(out), _at(scratch)
+    addresses = address(x.numbers), address(weight), address(bias), address(out), address(scratch)
     _library().bfloat16_affine(*addresses, x.cells, x.rows, inputs, outputs, *strides, _KINDS[activation])
 
 
@@ -259,7 +259,7 @@ def _back(
     scratch = torch.empty(up(inputs) * up(outputs), dtype=torch.bfloat16)
     numbers = None if grad is None else grad.numbers, weight, plus, None if values is None else values.numbers
     strides = weight.stride(0), 0 if of_bias is None else of_bias.stride(0)
-    addresses = [_at(each) for each in (*numbers, out, of_bias, scratch)]
+    addresses = [address(each) for each in (*numbers, out, of_bias, scratch)]
     more = 1 if plus is None else plus.shape[1], share, _KINDS[activation]
     _library().bfloat16_back(*addresses, len(weight), rows, outputs, inputs, *strides, *more)
 
@@ -272,10 +272,6 @@ def _transposed(x: Tensor) -> bool:
 def _inner(x: Tensor) -> Tensor:
     """x, (C, R, N), each cell's numbers row by row."""
     return x if x[0].is_contiguous() else x.contiguous()
-
-
-def _at(x: Tensor | None) -> int | None:
-    return None if x is None else x.data_ptr()
 
 
 def _library() -> ctypes.CDLL:

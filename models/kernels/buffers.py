@@ -1,4 +1,4 @@
-"""Where an operation with a gradient of its own writes the gradient of a parameter."""
+"""Where operations with a gradient of their own find tensors, and write the gradient of a parameter."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def gradient_buffer(param: Tensor) -> Tensor:
     """
     buffer, param.grad = param.grad, None
     return torch.empty_like(param) if buffer is None else buffer
+
+
+def address(x: Tensor | None) -> int | None:
+    """Where the numbers of x begin in memory, for a compiled function; None for none."""
+    return None if x is None else x.data_ptr()

@@ -43,6 +43,8 @@ FUNCTIONS = {
     "lstm_step_gradient": [c_void_p] * 6 + [c_int64] * 2,
     "elu_bfloat16": [c_void_p] * 2 + [c_int64],
     "elu_bfloat16_gradient": [c_void_p] * 3 + [c_int64],
+    "perceptron": [c_void_p] * 4 + [c_int64] * 5,
+    "perceptron_gradient": [c_void_p] * 7 + [c_int64] * 6,
     "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
     "bfloat16_mean": [c_void_p] * 2 + [c_int64] * 4,
     "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import bfloat16, twice, whole
+from models.kernels import bfloat16, compiled_perceptron, twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.elementwise import activation_gradient, affine_activation
 from models.kernels.perceptron import Perceptron
@@ -31,8 +31,8 @@ class FeaturePerceptron(Perceptron):
             return twice.hidden(x, tensors, self.activation).view(*x.shape[:-1], -1)
         if natively(x):
             return bfloat16.hidden_layers(x, self.activation, tensors)
-        if in_float32() and whole.usable(x, self.activation, tensors):
-            return whole.hidden_layers(x, tensors)
+        if in_float32() and compiled_perceptron.usable(x, self.activation, tensors):
+            return compiled_perceptron.hidden_layers(x, tensors)
         found: Tensor = _Hidden.apply(x, self.activation, *tensors)  # type: ignore[no-untyped-call]
         return found
 

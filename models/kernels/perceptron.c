@@ -1,4 +1,4 @@
-/* A perceptron of tanh, all cells of a stack in one call, and its gradient: see models/kernels/whole.py.
+/* A perceptron of tanh, all cells of a stack in one call, and its gradient: see models/kernels/compiled_perceptron.py.
  *
  * Cell by cell, so that what one operation writes is still in the cache when the next one reads it. Products are the
  * library's (`gemm`, Fortran's SGEMM); everything else is `elementwise.c`, called for one cell. */

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import bfloat16, twice, whole
+from models.kernels import bfloat16, compiled_perceptron, twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.densities import sigma
 from models.kernels.elementwise import (
@@ -94,8 +94,8 @@ class Perceptron:
             return twice.perceptron(x, self.activation, len(heads), average, tensors)
         if natively(x):
             return bfloat16.perceptron(x, self.activation, len(heads), average, tensors)
-        if in_float32() and whole.usable(x, self.activation, tensors):
-            return whole.perceptron(x, len(heads), average, tensors)
+        if in_float32() and compiled_perceptron.usable(x, self.activation, tensors):
+            return compiled_perceptron.perceptron(x, len(heads), average, tensors)
         outputs: tuple[Tensor, ...] = _Map.apply(x, self.activation, len(heads), average, *tensors)  # type: ignore[no-untyped-call]
         return outputs
 

@@ -1,4 +1,4 @@
-"""Cells as trials of an Optuna study: each line is a study, each cell a trial with parameters control and seed."""
+"""Cells as trials of Optuna studies: one study per line, one trial per cell, with parameters control and seed."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_a_group_is_updated_alone_and_has_its_own_count(group, images):
 @pytest.mark.parametrize(("role", "name"), PARTS)
 def test_neighbours_do_not_matter(role, name, images):
     """Three cells together train as each alone, to the last bit, on one thread."""
-    train_together_and_alone(cells_of(role, name), images)
+    assert_neighbours_do_not_matter(cells_of(role, name), images)
 
 
 @pytest.mark.parametrize("name", ["mlp", "ladder", "mlp_decoder", "pixelcnn"])
@@ -198,16 +198,16 @@ def test_neighbours_of_a_cell_with_one_latent_variable_do_not_matter(name, image
     """Of a layer of one unit products have one column, which libraries compute in another way alone."""
     latents = "1" if name in ("mlp_decoder", "pixelcnn") else "4-1"
     wide = {"mlp": {"hidden": "200"}, "ladder": {"hidden": "200"}, "mlp_decoder": {"hidden": "200"}}.get(name, {})
-    train_together_and_alone(cells_of("network", name, latents=latents, **wide), images)
+    assert_neighbours_do_not_matter(cells_of("network", name, latents=latents, **wide), images)
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if not of_symbols(name)])  # LSTMs have no such precision
 def test_neighbours_do_not_matter_in_bfloat16(name, images):
     """Whether this processor multiplies such numbers or imitates that."""
-    train_together_and_alone(cells_of("network", name, precision="bfloat16"), images)
+    assert_neighbours_do_not_matter(cells_of("network", name, precision="bfloat16"), images)
 
 
-def train_together_and_alone(cells, images):
+def assert_neighbours_do_not_matter(cells, images):
     """Train the cells on one thread as a stack and each alone, and compare all that training goes on from."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

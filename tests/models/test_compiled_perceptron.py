@@ -7,14 +7,15 @@ import math
 import pytest
 import torch
 
-from models.kernels import compiled, products, whole
+from models.kernels import compiled, compiled_perceptron, products
 from models.kernels.features import FeaturePerceptron
 from models.kernels.perceptron import Perceptron
 from models.stack.stack import Stack
 from tests.models.test_stack import dataset, make  # noqa: F401
 
 pytestmark = pytest.mark.skipif(
-    compiled.library() is None or whole.multiplier() is None, reason="no C compiler, or a torch without MKL"
+    compiled.library() is None or compiled_perceptron.multiplier() is None,
+    reason="no C compiler, or a torch without MKL",
 )
 
 
@@ -58,14 +59,14 @@ def test_it_is_what_its_operations_give(sizes, shape, heads, average, monkeypatc
     """Values and gradients, with parameters trained or not, and x too or not; of 0 heads, the last hidden layer."""
     if not heads and len(sizes) == 2:
         pytest.skip("a map without hidden layers has no features")
-    assert whole.usable(draw(3, *shape, sizes[0], seed=0), "tanh", [draw(3, *sizes[-2:], seed=0)])
+    assert compiled_perceptron.usable(draw(3, *shape, sizes[0], seed=0), "tanh", [draw(3, *sizes[-2:], seed=0)])
     for trained, of_input in ((True, True), (False, True), (True, False)):
         if not (heads or trained):
             continue  # parameters of features are always trained
         of = sizes, shape, heads, average, trained, of_input
         found = values_and_gradients(*of)
         with monkeypatch.context() as patch:
-            patch.setattr(whole, "usable", lambda *_: False)
+            patch.setattr(compiled_perceptron, "usable", lambda *_: False)
             one_by_one = values_and_gradients(*of)
         assert len(found) == len(one_by_one)
         assert all(torch.equal(a, b) for a, b in zip(found, one_by_one, strict=True))
@@ -77,7 +78,7 @@ def test_a_stack_trains_to_the_same_bits(dataset, monkeypatch):  # noqa: F811
     for on in (True, False):
         with monkeypatch.context() as patch:
             if not on:
-                patch.setattr(whole, "usable", lambda *_: False)
+                patch.setattr(compiled_perceptron, "usable", lambda *_: False)
             stack = Stack(make(3, hidden="64-64"), dataset)
             stack.train(5)
             blocks.append(stack.block.values.clone())
@@ -97,7 +98,7 @@ def test_a_stack_trains_to_the_same_bits(dataset, monkeypatch):  # noqa: F811
 def test_where_something_else_is_asked_for_operations_are_called_one_by_one(
     sizes, activation, precision, dtype, monkeypatch
 ):
-    monkeypatch.setattr(whole, "perceptron", lambda *_: pytest.fail("as one call"))
+    monkeypatch.setattr(compiled_perceptron, "perceptron", lambda *_: pytest.fail("as one call"))
     map_ = Perceptron("m", sizes, activation, 1, 0, "generative")
     params = {p.name: draw(2, *p.shape, seed=1).to(dtype) for p in map_.parameters()}
     with products.precision(precision):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_float, c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
-from models.kernels.buffers import gradient_buffer
+from models.kernels.buffers import address, gradient_buffer
 
 _TRIED = [(64, 64, 64), (9, 10, 64), (33, 70, 20), (128, 200, 40), (320, 64, 10), (64, 784, 200), (5, 13, 31)]
 BY_TORCH = 400  # multiplications of a product, below which torch adds up in a loop of its own, in another order
@@ -119,8 +119,8 @@ class _Map(torch.autograd.Function):
             outs[-1] = x.new_empty(cells, 1, batch, tensors[-2].shape[2])
         maps = _maps(tensors, outs)
         sizes = cells, samples * batch, samples, hidden, heads
-        _library().perceptron(multiplier(), maps, x.data_ptr(), None if mean is None else mean.data_ptr(), *sizes)
-        ctx.heads, ctx.sizes = heads, sizes
+        _library().perceptron(multiplier(), maps, address(x), address(mean), *sizes)
+        ctx.sizes = sizes
         ctx.save_for_backward(x, mean, *outs[:hidden], *tensors)
         return tuple(outs[hidden:])
 
@@ -133,9 +133,8 @@ class _Map(torch.autograd.Function):
         heads = [grad.contiguous() for grad in grads]
         maps = _maps(tensors, [*values, *heads], found)
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        _gradient(
-            maps, x, mean, None, of_x, ctx.sizes, max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
-        )
+        widest = max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
+        _gradient(maps, x, mean, None, of_x, ctx.sizes, widest)
         return of_x, None, None, *(found if trained else [None] * len(tensors))
 
 
@@ -148,7 +147,7 @@ class _Hidden(torch.autograd.Function):
         x = x.contiguous()
         values = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[::2]]
         ctx.sizes = cells, samples * batch, samples, len(values), 0
-        _library().perceptron(multiplier(), _maps(tensors, values), x.data_ptr(), None, *ctx.sizes)
+        _library().perceptron(multiplier(), _maps(tensors, values), address(x), None, *ctx.sizes)
         ctx.save_for_backward(x, *values, *tensors)
         return values[-1]
 
@@ -176,7 +175,7 @@ def _gradient(
     """`perceptron_gradient` of maps of which the widest that is gone back through has so many units."""
     largest = sizes[1] * widest
     work = x.new_empty(2, largest)
-    addresses = [None if each is None else each.data_ptr() for each in (x, mean, of_last, of_x, work)]
+    addresses = map(address, (x, mean, of_last, of_x, work))
     _library().perceptron_gradient(multiplier(), maps, *addresses, *sizes, largest)
 
 
@@ -192,8 +191,8 @@ def _maps(
             _MapOfCells(
                 weight.data_ptr(),
                 bias.data_ptr(),
-                None if of_weight is None else of_weight.data_ptr(),
-                None if of_bias is None else of_bias.data_ptr(),
+                address(of_weight),
+                address(of_bias),
                 out.data_ptr(),
                 weight.stride(0),
                 bias.stride(0),
@@ -205,14 +204,8 @@ def _maps(
     return (_MapOfCells * len(made))(*made)
 
 
-@cache
 def _library() -> ctypes.CDLL:
-    """The compiled functions, with those of this module declared. Raises RuntimeError where there are none."""
     library = compiled.library()
     if library is None:
         raise RuntimeError("there is no C compiler here")
-    maps = POINTER(_MapOfCells)
-    library.perceptron.argtypes = [c_void_p, maps, c_void_p, c_void_p, *[c_int64] * 5]
-    library.perceptron_gradient.argtypes = [c_void_p, maps, *[c_void_p] * 5, *[c_int64] * 6]
-    library.perceptron.restype = library.perceptron_gradient.restype = None
     return library
