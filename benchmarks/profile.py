@@ -17,8 +17,14 @@ from benchmarks.workload import CONVOLUTIONAL, MODELS, as_in_a_worker, cells, im
 CASTS, LAYOUTS = "casts to bfloat16 and back", "copies into another layout"
 KINDS = {  # by the name of an operation
     "matrix products": ("aten::bmm", "aten::baddbmm"),
+    "products in bfloat16, with their activations": (
+        "c::bfloat16_affine", "c::bfloat16_back", "c::bfloat16_of_weight", "c::bfloat16_rows", "c::bfloat16_mean",
+    ),
     "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
     "Adam": ("aten::_fused_adam_",),
+    "perceptrons, one call each": (
+        "c::perceptron", "c::perceptron_gradient", "c::bfloat16_perceptron", "c::bfloat16_perceptron_gradient",
+    ),
     "tanh and its gradient": ("c::bias_tanh", "c::tanh_gradient"),
     "ELU and its gradient": (
         "aten::clamp_max", "aten::expm1_", "aten::maximum", "aten::elu_backward", "c::elu_bfloat16",

@@ -11,15 +11,13 @@
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__AVX512BW__) && \
     defined(__AVX512BF16__) && defined(__linux__)
+#include "bfloat16.h"
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define BLOCK 32
 #define TILE 512 /* numbers of a tile of bfloat16 */
-#define UP(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
 
-typedef uint16_t bf16;
 typedef struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
@@ -154,8 +152,6 @@ static inline void block(const bf16 *left, const bf16 *lower, int64_t width, int
     _tile_stored(2, sums + 16 * BLOCK, BLOCK * 4);
     _tile_stored(3, sums + 16 * BLOCK + 16, BLOCK * 4);
 }
-
-enum { NONE = -1, IDENTITY, TANH, RELU, LEAKY_RELU, ELU };
 
 /* tanh to 6e-5 of itself: `tanh_of` with an approximate quotient, of which the rounding leaves 8 bits */
 static inline __m512 tanh_nearly(__m512 x) {

@@ -1,4 +1,6 @@
-"""Perceptrons in bfloat16 by the processor's own products, where it has them (`bfloat16.c`; AMX).
+"""Perceptrons in bfloat16 by the processor's own products, where it has them (AMX): one call each, forward and back.
+
+The products are in `bfloat16.c`, perceptrons made of them in `bfloat16_perceptron.c`.
 
 What is computed is what `models.kernels.perceptron` computes under `precision: bfloat16`: operands rounded to even,
 sums in float32. Two roundings are more: hidden values are kept in bfloat16, and the slope of the activation and the
@@ -13,6 +15,8 @@ its numbers are bitwise those of the cell alone.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
 from models.kernels.buffers import address, gradient_buffer
+from models.kernels.maps import maps_of
 
 _KINDS = {None: -1, "identity": 0, "tanh": 1, "relu": 2, "leaky_relu": 3, "elu": 4}
 
@@ -59,60 +64,13 @@ class Rounded:
         _library().bfloat16_rows(address(x), address(made.numbers), address(sums), *x.shape, stride)
         return made
 
-    def mean(self, samples: int) -> Rounded:
-        """(C, S B, N) → the mean over samples, (C, B, N)."""
-        made = Rounded(self.cells, self.rows // samples, self.columns)
-        sizes = self.cells, samples, made.rows, self.columns
-        _library().bfloat16_mean(address(self.numbers), address(made.numbers), *sizes)
-        return made
-
-
-def affine(x: Rounded, weight: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """x W + b: x (C, R, I), weight (C, I, O), bias (C, O) or None for 0 → (C, R, O), float32."""
-    if out is None:
-        out = torch.empty(x.cells, x.rows, weight.shape[2])
-    _affine(x, weight, bias, out, None)
-    return out
-
-
-def affine_activation(x: Rounded, weight: Tensor, bias: Tensor, activation: str) -> Rounded:
-    """act(x W + b), as in `affine`, rounded."""
-    made = Rounded(x.cells, x.rows, weight.shape[2])
-    _affine(x, weight, bias, made.numbers, activation)
-    return made
-
 
 def of_weight(x: Rounded, grad: Rounded, out: Tensor) -> Tensor:
     """xᵀ g: x (C, R, I), grad (C, R, O) → out (C, I, O), float32."""
-    scratch = torch.empty(up(x.rows) * (up(grad.columns) + 32), dtype=torch.bfloat16)
+    scratch = _scratch(up(x.rows) * (up(grad.columns) + 32))
     sizes = x.cells, x.rows, x.columns, grad.columns, out.stride(0)
     _library().bfloat16_of_weight(address(x.numbers), address(grad.numbers), address(out), address(scratch), *sizes)
     return out
-
-
-def back(grad: Rounded | None, weight: Tensor, rows: int, plus: Tensor | None = None, share: float = 1.0) -> Tensor:
-    """g Wᵀ + `share` p: grad (C, R, O) or None for 0, weight (C, I, O) → (C, R, I), float32.
-
-    plus: p, (C, P, I), float32, whose row r mod P row r sees; None: 0.
-    """
-    out = torch.empty(len(weight), rows, weight.shape[1])
-    _back(grad, weight, rows, out, plus, share)
-    return out
-
-
-def back_activation(
-    grad: Rounded | None,
-    weight: Tensor,
-    values: Rounded,
-    activation: str,
-    of_bias: Tensor,
-    plus: Tensor | None = None,
-    share: float = 1.0,
-) -> Rounded:
-    """The same times the slope of the activation at `values`, (C, R, I), rounded; sums over rows → `of_bias` (C, I)."""
-    made = Rounded(values.cells, values.rows, values.columns)
-    _back(grad, weight, values.rows, made.numbers, plus, share, values, activation, of_bias)
-    return made
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -123,9 +81,9 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     else:
         made = out if out is not None and out.is_contiguous() else a.new_empty(len(a), a.shape[1], b.shape[2])
         if _transposed(b):
-            _back(Rounded.of(a), b.mT, a.shape[1], made)
+            _back(Rounded.of(a), b.mT, made)
         else:
-            _affine(Rounded.of(a), b, None, made, None)
+            _affine(Rounded.of(a), b, made)
     return made if out is None or made is out else out.copy_(made)
 
 
@@ -152,57 +110,24 @@ class _Map(torch.autograd.Function):
         ctx: Any, x: Tensor, activation: str, heads: int, average: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         cells, samples, batch, _ = x.shape
-        weights, biases = tensors[::2], tensors[1::2]
-        hidden = len(weights) - heads
-        seen = [Rounded.of(x.reshape(cells, -1, x.shape[-1]))]  # by each affine map
-        for weight, bias in zip(weights[:hidden], biases, strict=False):
-            seen.append(affine_activation(seen[-1], weight, bias, activation))
-        seen += [seen[-1]] * (heads - 1)
-        values, samples = seen[hidden], samples if average else 1
-        if samples > 1:
-            seen[-1] = seen[-1].mean(samples)
-        ctx.activation, ctx.hidden, ctx.samples, ctx.shape = activation, hidden, samples, x.shape
-        ctx.seen, ctx.values = seen, values
+        hidden = len(tensors) // 2 - heads
+        outs = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[2 * hidden :: 2]]
+        mean = None
+        if average and samples > 1:
+            mean = Rounded(cells, batch, tensors[-2].shape[1])
+            outs[-1] = x.new_empty(cells, 1, batch, tensors[-2].shape[2])
+        ctx.given = _forward(x, activation, heads, mean, outs, tensors)
         ctx.save_for_backward(*tensors)
-        outputs = map(affine, seen[hidden:], weights[hidden:], biases[hidden:])
-        return tuple(out.view(cells, -1, batch, out.shape[-1]) for out in outputs)
+        return tuple(outs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        tensors, seen, values, hidden = ctx.saved_tensors, ctx.seen, ctx.values, ctx.hidden
-        weights, biases, trained = tensors[::2], tensors[1::2], ctx.needs_input_grad[4]
-        of_weights = [gradient_buffer(weight) for weight in weights if trained]
-        of_biases = [*map(gradient_buffer, biases)]
-        heads = []
-        for i, of_head in enumerate(grads, start=hidden):
-            heads.append(Rounded.of(of_head.reshape(len(of_head), -1, of_head.shape[-1]), of_biases[i]))
-            if trained:
-                of_weight(seen[i], heads[-1], of_weights[i])
-        # What the other heads give the last hidden values is a sum in float32, to which the first one's is added.
-        first: Rounded | None = heads[0]
-        plus, share, others = None, 1.0, [*zip(heads, weights[hidden:], strict=True)]
-        if ctx.samples > 1:
-            of_mean, weight = others.pop()
-            plus, share = back(of_mean, weight, of_mean.rows), 1.0 / ctx.samples
-            first = heads[0] if others else None
-        for head, weight in others[1:]:
-            plus, share = back(head, weight, values.rows, plus, share), 1.0
-        of_x: Tensor | None
-        if not hidden:
-            of_x = back(first, weights[0], values.rows, plus, share)
-        else:
-            last = hidden - 1
-            grad = back_activation(first, weights[hidden], values, ctx.activation, of_biases[last], plus, share)
-            for i in reversed(range(hidden)):
-                if trained:
-                    of_weight(seen[i], grad, of_weights[i])
-                if i:
-                    grad = back_activation(grad, weights[i], seen[i], ctx.activation, of_biases[i - 1])
-            of_x = back(grad, weights[0], values.rows) if ctx.needs_input_grad[0] else None
-        of_tensors = [each for pair in zip(of_weights, of_biases, strict=trained) for each in pair]
-        of_x = None if of_x is None or not ctx.needs_input_grad[0] else of_x.view(ctx.shape)
-        return of_x, None, None, None, *(of_tensors if trained else [None] * len(tensors))
+        tensors, trained = ctx.saved_tensors, ctx.needs_input_grad[4]
+        found = [gradient_buffer(each) if trained or i % 2 else None for i, each in enumerate(tensors)]
+        heads = [grad.contiguous() for grad in grads]
+        of_x = _backward(ctx.given, heads, None, found, tensors, ctx.needs_input_grad[0])
+        return of_x, None, None, None, *(found if trained else [None] * len(tensors))
 
 
 class _Hidden(torch.autograd.Function):
@@ -210,58 +135,104 @@ class _Hidden(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, activation: str, *tensors: Tensor) -> Tensor:
-        seen = [Rounded.of(x.reshape(len(x), -1, x.shape[-1]))]
-        for weight, bias in zip(tensors[::2], tensors[1::2], strict=True):
-            seen.append(affine_activation(seen[-1], weight, bias, activation))
-        ctx.activation, ctx.shape, ctx.seen = activation, x.shape, seen
+        ctx.given = _forward(x, activation, 0, None, [], tensors)
         ctx.save_for_backward(*tensors)
-        return seen[-1].wide().view(*x.shape[:-1], -1)
+        last: Tensor = ctx.given.values[-1].wide()
+        return last.view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
-        seen, weights, biases = ctx.seen, ctx.saved_tensors[::2], ctx.saved_tensors[1::2]
-        of_weights, of_biases = [*map(gradient_buffer, weights)], [*map(gradient_buffer, biases)]
-        rows = seen[-1].rows
-        plus = given.reshape(len(given), rows, -1).contiguous()
-        grad = back_activation(None, weights[-1].mT, seen[-1], ctx.activation, of_biases[-1], plus)
-        for i in reversed(range(len(weights))):
-            of_weight(seen[i], grad, of_weights[i])
-            if i:
-                grad = back_activation(grad, weights[i], seen[i], ctx.activation, of_biases[i - 1])
-        of_x = back(grad, weights[0], rows).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        return of_x, None, *(each for pair in zip(of_weights, of_biases, strict=True) for each in pair)
+    def backward(ctx: Any, of_last: Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        found = [*map(gradient_buffer, tensors)]
+        of_x = _backward(ctx.given, [], of_last.contiguous(), found, tensors, ctx.needs_input_grad[0])
+        return of_x, None, *found
 
 
-def _affine(x: Rounded, weight: Tensor, bias: Tensor | None, out: Tensor, activation: str | None) -> None:
+@dataclass(frozen=True)
+class _Kept:
+    """What the gradient of a perceptron needs beside its parameters.
+
+    Attributes:
+        shape: (C, S, B, I), of the input.
+        seen: it, rounded.
+        values: of each hidden layer.
+        mean: of the last of them over samples, if the last head sees that.
+        kind: of the activation.
+    """
+
+    shape: torch.Size
+    seen: Rounded
+    values: list[Rounded]
+    mean: Rounded | None
+    kind: int
+
+
+def _forward(
+    x: Tensor, activation: str, heads: int, mean: Rounded | None, outs: list[Tensor], tensors: Sequence[Tensor]
+) -> _Kept:
+    """Fill `outs`, one per head, and `mean`."""
+    cells, samples, batch, inputs = x.shape
+    rows, x, tensors = samples * batch, x.contiguous(), [*map(_inner, tensors)]
+    weights = tensors[::2]
+    hidden = len(weights) - heads
+    values = [Rounded(cells, rows, weight.shape[2]) for weight in weights[:hidden]]
+    kept = _Kept(x.shape, Rounded(cells, rows, inputs), values, mean, _KINDS[activation])
+    maps = maps_of(tensors, [*(each.numbers for each in values), *outs])
+    scratch = _scratch(max(up(weight.shape[1]) * up(weight.shape[2]) for weight in weights))
+    numbers = x, kept.seen.numbers, None if mean is None else mean.numbers, scratch
+    sizes = cells, rows, samples, hidden, heads, kept.kind
+    _library().bfloat16_perceptron(maps, *map(address, numbers), *sizes)
+    return kept
+
+
+def _backward(
+    kept: _Kept,
+    heads: list[Tensor],
+    of_last: Tensor | None,
+    found: Sequence[Tensor | None],
+    tensors: Sequence[Tensor],
+    of_input: bool,
+) -> Tensor | None:
+    """Fill `found`, a gradient per tensor or None, from those of the heads or of the last hidden layer; → that of x."""
+    cells, samples, batch, _ = kept.shape
+    tensors = [*map(_inner, tensors)]
+    rows, weights, hidden = samples * batch, tensors[::2], len(kept.values)
+    of_x = torch.empty(kept.shape) if of_input else None
+    widest = max(weight.shape[2] for weight in weights)
+    units = weights[hidden].shape[1] if heads else weights[-1].shape[2]
+    largest = up(rows) * up(widest)
+    sizes = [up(weight.shape[1]) * up(weight.shape[2]) for weight in weights] + [up(rows) * (up(widest) + 32)]
+    work, sums, scratch = _scratch(3 * largest), torch.empty(2, rows, units), _scratch(max(sizes))
+    maps = maps_of(tensors, [*(each.numbers for each in kept.values), *heads], found)
+    mean = None if kept.mean is None else kept.mean.numbers
+    numbers = kept.seen.numbers, mean, of_last, of_x, work, sums, scratch
+    given = cells, rows, samples, hidden, len(heads), kept.kind, largest
+    _library().bfloat16_perceptron_gradient(maps, *map(address, numbers), *given)
+    return of_x
+
+
+def _affine(x: Rounded, weight: Tensor, out: Tensor) -> None:
+    """out (C, R, O) of float32 ← x W: x (C, R, I), weight (C, I, O)."""
     weight = _inner(weight)
     inputs, outputs = weight.shape[1:]
-    scratch = torch.empty(up(inputs) * up(outputs), dtype=torch.bfloat16)
-    strides = weight.stride(0), 0 if bias is None else bias.stride(0)
-    addresses = address(x.numbers), address(weight), address(bias), address(out), address(scratch)
-    _library().bfloat16_affine(*addresses, x.cells, x.rows, inputs, outputs, *strides, _KINDS[activation])
+    scratch = _scratch(up(inputs) * up(outputs))
+    addresses = address(x.numbers), address(weight), None, address(out), address(scratch)
+    _library().bfloat16_affine(*addresses, x.cells, x.rows, inputs, outputs, weight.stride(0), 0, _KINDS[None])
 
 
-def _back(
-    grad: Rounded | None,
-    weight: Tensor,
-    rows: int,
-    out: Tensor,
-    plus: Tensor | None = None,
-    share: float = 1.0,
-    values: Rounded | None = None,
-    activation: str | None = None,
-    of_bias: Tensor | None = None,
-) -> None:
-    if grad is not None:
-        weight = _inner(weight)
+def _back(grad: Rounded, weight: Tensor, out: Tensor) -> None:
+    """out (C, R, I) of float32 ← g Wᵀ: grad (C, R, O), weight (C, I, O)."""
+    weight = _inner(weight)
     inputs, outputs = weight.shape[1:]
-    scratch = torch.empty(up(inputs) * up(outputs), dtype=torch.bfloat16)
-    numbers = None if grad is None else grad.numbers, weight, plus, None if values is None else values.numbers
-    strides = weight.stride(0), 0 if of_bias is None else of_bias.stride(0)
-    addresses = [address(each) for each in (*numbers, out, of_bias, scratch)]
-    more = 1 if plus is None else plus.shape[1], share, _KINDS[activation]
-    _library().bfloat16_back(*addresses, len(weight), rows, outputs, inputs, *strides, *more)
+    scratch = _scratch(up(inputs) * up(outputs))
+    addresses = address(grad.numbers), address(weight), None, None, address(out), None, address(scratch)
+    sizes = grad.cells, grad.rows, outputs, inputs, weight.stride(0), 0, 1
+    _library().bfloat16_back(*addresses, *sizes, 1.0, _KINDS[None])
+
+
+def _scratch(numbers: int) -> Tensor:
+    return torch.empty(numbers, dtype=torch.bfloat16)
 
 
 def _transposed(x: Tensor) -> bool:

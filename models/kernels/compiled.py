@@ -22,8 +22,10 @@ from pathlib import Path
 
 from models.data.sources import cache_folder
 
-SOURCES = [Path(__file__).with_name(name) for name in ("elementwise.c", "perceptron.c", "bfloat16.c")]
-HEADERS = [Path(__file__).with_name("functions.h")]
+SOURCES = [
+    Path(__file__).with_name(name) for name in ("elementwise.c", "perceptron.c", "bfloat16.c", "bfloat16_perceptron.c")
+]
+HEADERS = [Path(__file__).with_name(name) for name in ("functions.h", "map.h", "bfloat16.h")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 NATIVE = (
     ("-march=native", "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
@@ -46,9 +48,10 @@ FUNCTIONS = {
     "perceptron": [c_void_p] * 4 + [c_int64] * 5,
     "perceptron_gradient": [c_void_p] * 7 + [c_int64] * 6,
     "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
-    "bfloat16_mean": [c_void_p] * 2 + [c_int64] * 4,
     "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,
     "bfloat16_of_weight": [c_void_p] * 4 + [c_int64] * 5,
+    "bfloat16_perceptron": [c_void_p] * 5 + [c_int64] * 6,
+    "bfloat16_perceptron_gradient": [c_void_p] * 8 + [c_int64] * 7,
     "bfloat16_back": [c_void_p] * 7 + [c_int64] * 7 + [c_float, c_int64],
 }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_float, c_int, c_int64, c_void_p
+from ctypes import c_float, c_int, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,10 @@ from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
 from models.kernels.buffers import address, gradient_buffer
+from models.kernels.maps import MapOfCells, maps_of
 
 _TRIED = [(64, 64, 64), (9, 10, 64), (33, 70, 20), (128, 200, 40), (320, 64, 10), (64, 784, 200), (5, 13, 31)]
 BY_TORCH = 400  # multiplications of a product, below which torch adds up in a loop of its own, in another order
-
-
-class _MapOfCells(ctypes.Structure):
-    """`Map` of `perceptron.c`."""
-
-    _fields_ = [
-        *((name, c_void_p) for name in ("weight", "bias", "of_weight", "of_bias", "out")),
-        *((name, c_int64) for name in ("weight_stride", "bias_stride", "of_weight_stride", "of_bias_stride")),
-        *((name, c_int64) for name in ("inputs", "outputs")),
-    ]
 
 
 @cache
@@ -117,7 +108,7 @@ class _Map(torch.autograd.Function):
         if averaged:
             mean = x.new_empty(cells, batch, tensors[2 * hidden].shape[1])
             outs[-1] = x.new_empty(cells, 1, batch, tensors[-2].shape[2])
-        maps = _maps(tensors, outs)
+        maps = maps_of(tensors, outs)
         sizes = cells, samples * batch, samples, hidden, heads
         _library().perceptron(multiplier(), maps, address(x), address(mean), *sizes)
         ctx.sizes = sizes
@@ -131,7 +122,7 @@ class _Map(torch.autograd.Function):
         values, tensors, trained = saved[:hidden], saved[hidden:], ctx.needs_input_grad[3]
         found = [gradient_buffer(each) if trained or i % 2 else None for i, each in enumerate(tensors)]
         heads = [grad.contiguous() for grad in grads]
-        maps = _maps(tensors, [*values, *heads], found)
+        maps = maps_of(tensors, [*values, *heads], found)
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         widest = max(weight.shape[1] for weight in tensors[::2][min(hidden, 1) :])
         _gradient(maps, x, mean, None, of_x, ctx.sizes, widest)
@@ -147,7 +138,7 @@ class _Hidden(torch.autograd.Function):
         x = x.contiguous()
         values = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[::2]]
         ctx.sizes = cells, samples * batch, samples, len(values), 0
-        _library().perceptron(multiplier(), _maps(tensors, values), address(x), None, *ctx.sizes)
+        _library().perceptron(multiplier(), maps_of(tensors, values), address(x), None, *ctx.sizes)
         ctx.save_for_backward(x, *values, *tensors)
         return values[-1]
 
@@ -159,12 +150,12 @@ class _Hidden(torch.autograd.Function):
         found = [*map(gradient_buffer, tensors)]
         of_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         widest = max(weight.shape[2] for weight in tensors[::2])
-        _gradient(_maps(tensors, values, found), x, None, given.contiguous(), of_x, ctx.sizes, widest)
+        _gradient(maps_of(tensors, values, found), x, None, given.contiguous(), of_x, ctx.sizes, widest)
         return of_x, *found
 
 
 def _gradient(
-    maps: ctypes.Array[_MapOfCells],
+    maps: ctypes.Array[MapOfCells],
     x: Tensor,
     mean: Tensor | None,
     of_last: Tensor | None,
@@ -177,31 +168,6 @@ def _gradient(
     work = x.new_empty(2, largest)
     addresses = map(address, (x, mean, of_last, of_x, work))
     _library().perceptron_gradient(multiplier(), maps, *addresses, *sizes, largest)
-
-
-def _maps(
-    tensors: Sequence[Tensor], outs: Sequence[Tensor], found: Sequence[Tensor | None] | None = None
-) -> ctypes.Array[_MapOfCells]:
-    """`Map`s of weights and biases in turn, with what they put out and, given where, their gradients."""
-    made = []
-    for i, out in enumerate(outs):
-        weight, bias = tensors[2 * i], tensors[2 * i + 1]
-        of_weight, of_bias = (None, None) if found is None else (found[2 * i], found[2 * i + 1])
-        made.append(
-            _MapOfCells(
-                weight.data_ptr(),
-                bias.data_ptr(),
-                address(of_weight),
-                address(of_bias),
-                out.data_ptr(),
-                weight.stride(0),
-                bias.stride(0),
-                0 if of_weight is None else of_weight.stride(0),
-                0 if of_bias is None else of_bias.stride(0),
-                *weight.shape[1:],
-            )
-        )
-    return (_MapOfCells * len(made))(*made)
 
 
 def _library() -> ctypes.CDLL:

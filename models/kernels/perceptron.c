@@ -2,19 +2,11 @@
  *
  * Cell by cell, so that what one operation writes is still in the cache when the next one reads it. Products are the
  * library's (`gemm`, Fortran's SGEMM); everything else is `elementwise.c`, called for one cell. */
-#include <stdint.h>
+#include "map.h"
 #include <string.h>
 
 typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                   const int *, const float *, const int *, const float *, float *, const int *);
-
-/* An affine map of all cells: its parameters with their gradients, which lie `…_stride` numbers apart from cell to cell,
- * and what it puts out, or the gradient of that where it is a head: (cells, rows, outputs). No of_weight: not trained */
-typedef struct {
-    const float *weight, *bias;
-    float *of_weight, *of_bias, *out;
-    int64_t weight_stride, bias_stride, of_weight_stride, of_bias_stride, inputs, outputs;
-} Map;
 
 void bias_tanh(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
 void add_bias(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
@@ -25,6 +17,9 @@ void tanh_gradient(float *restrict grad, const float *restrict h, float *restric
                    int64_t n, int64_t stride);
 void sum_rows(const float *restrict grad, float *restrict of_bias, int64_t cells, int64_t rows, int64_t n,
               int64_t stride);
+
+/* What a map puts out, from number i on */
+static float *numbers(const Map *m, int64_t i) { return (float *)m->out + i; }
 
 /* out (i, k) <- a b + beta out, row by row; a (i, j), or (j, i) where `ta`; b (j, k), or (k, j) where `tb` */
 static void product(Gemm *gemm, const float *a, int ta, const float *b, int tb, float *out, int64_t i, int64_t j,
@@ -48,7 +43,7 @@ void perceptron(Gemm *gemm, const Map *maps, const float *x, float *mean, int64_
                 mean_samples(seen, mean + c * n * m->inputs, 1, samples, n * m->inputs);
                 seen = mean + c * n * m->inputs;
             }
-            float *out = m->out + c * n * m->outputs;
+            float *out = numbers(m, c * n * m->outputs);
             product(gemm, seen, 0, m->weight + c * m->weight_stride, 0, out, n, m->inputs, m->outputs, 0.0f);
             (l < hidden ? bias_tanh : add_bias)(out, m->bias + c * m->bias_stride, 1, n, m->outputs, 0);
             if (l < hidden) seen = out;
@@ -63,7 +58,7 @@ void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const floa
                          float *of_x, float *work, int64_t cells, int64_t rows, int64_t samples, int64_t hidden, int64_t heads, int64_t largest) {
     for (int64_t c = 0; c < cells; c++) {
         const float *first = x + c * rows * maps[0].inputs;
-        const float *last = hidden ? maps[hidden - 1].out + c * rows * maps[hidden - 1].outputs : first;
+        const float *last = hidden ? numbers(maps + hidden - 1, c * rows * maps[hidden - 1].outputs) : first;
         float *grad = work, *other = work + largest;
         int64_t units = heads ? maps[hidden].inputs : maps[hidden - 1].outputs;
         if (!heads) memcpy(grad, of_last + c * rows * units, rows * units * sizeof *grad);
@@ -72,7 +67,7 @@ void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const floa
             const Map *m = maps + l;
             int averaged = mean && l == hidden + heads - 1;
             int64_t n = averaged ? rows / samples : rows;
-            const float *seen = averaged ? mean + c * n * units : last, *of_out = m->out + c * n * m->outputs;
+            const float *seen = averaged ? mean + c * n * units : last, *of_out = numbers(m, c * n * m->outputs);
             const float *weight = m->weight + c * m->weight_stride;
             sum_rows(of_out, m->of_bias + c * m->of_bias_stride, 1, n, m->outputs, 0);
             if (m->of_weight)
@@ -85,8 +80,8 @@ void perceptron_gradient(Gemm *gemm, const Map *maps, const float *x, const floa
         }
         for (int64_t l = hidden - 1; l >= 0; l--) {
             const Map *m = maps + l;
-            const float *seen = l ? maps[l - 1].out + c * rows * m->inputs : first;
-            tanh_gradient(grad, m->out + c * rows * m->outputs, m->of_bias + c * m->of_bias_stride, 1, rows, m->outputs,
+            const float *seen = l ? numbers(maps + l - 1, c * rows * m->inputs) : first;
+            tanh_gradient(grad, numbers(m, c * rows * m->outputs), m->of_bias + c * m->of_bias_stride, 1, rows, m->outputs,
                           0);
             if (m->of_weight)
                 product(gemm, seen, 1, grad, 0, m->of_weight + c * m->of_weight_stride, m->inputs, rows, m->outputs, 0.0f);

@@ -108,14 +108,14 @@ def test_what_is_not_a_number_stays_so_and_with_its_cell():
     x, weight, bias = draw(2, 8, 5), draw(2, 5, 40), torch.zeros(2, 40)
     x[0, 3, 2] = float("nan")
     for activation in ("tanh", "relu", "leaky_relu", "elu", "identity"):
-        found = bfloat16.affine_activation(bfloat16.Rounded.of(x), weight, bias, activation).wide()
+        found = bfloat16.hidden_layers(x[:, None], activation, [weight, bias])[:, 0]
         assert found[0, 3].isnan().all() and not found[0, :3].isnan().any() and not found[1].isnan().any()
 
 
 def test_tanh_is_right_to_its_rounding():
     levels = torch.cat([torch.linspace(-12, 12, 4000), torch.tensor([0.0, 1e-20, -1e-20, 1e30, -1e30])]).view(1, -1, 1)
     one = torch.ones(1, 1, 1)
-    found = bfloat16.affine_activation(bfloat16.Rounded.of(levels), one, torch.zeros(1, 1), "tanh").wide().double()
+    found = bfloat16.hidden_layers(levels[:, None], "tanh", [one, torch.zeros(1, 1)])[:, 0].double()
     wanted = rounded(levels).tanh()
     assert ((found - wanted).abs() <= wanted.abs() * (2**-8 + 1e-4)).all()
 
