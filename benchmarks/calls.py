@@ -28,10 +28,10 @@ def run(args: Namespace) -> None:
     """One row per model and stack; the trained weights of both are compared bit for bit."""
     import torch
 
-    from models.kernels import compiled, compiled_perceptron
+    from models.kernels import compiled, sgemm
     from models.stack.stack import Stack
 
-    if compiled.library() is None or compiled_perceptron.multiplier() is None:
+    if compiled.library() is None or sgemm.multiplier() is None:
         print("There is no C compiler here, or a torch without MKL: operations are called one by one.")
         return
     as_in_a_worker(args.threads)

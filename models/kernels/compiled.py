@@ -22,10 +22,9 @@ from pathlib import Path
 
 from models.data.sources import cache_folder
 
-SOURCES = [
-    Path(__file__).with_name(name) for name in ("elementwise.c", "perceptron.c", "bfloat16.c", "bfloat16_perceptron.c")
-]
-HEADERS = [Path(__file__).with_name(name) for name in ("functions.h", "map.h", "bfloat16.h")]
+FOLDER = Path(__file__).parent
+SOURCES = [FOLDER / f"{name}.c" for name in ("elementwise", "perceptron", "lstm", "bfloat16", "bfloat16_perceptron")]
+HEADERS = [FOLDER / f"{name}.h" for name in ("functions", "map", "sgemm", "bfloat16")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 NATIVE = (
     ("-march=native", "-mprefer-vector-width=512") if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
@@ -47,6 +46,8 @@ FUNCTIONS = {
     "elu_bfloat16_gradient": [c_void_p] * 3 + [c_int64],
     "perceptron": [c_void_p] * 4 + [c_int64] * 5,
     "perceptron_gradient": [c_void_p] * 7 + [c_int64] * 6,
+    "lstm": [c_void_p] * 10 + [c_int64] * 5,
+    "lstm_gradient": [c_void_p] * 14 + [c_int64] * 6,
     "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
     "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,
     "bfloat16_of_weight": [c_void_p] * 4 + [c_int64] * 5,
@@ -70,6 +71,14 @@ def library() -> ctypes.CDLL | None:
         found.bfloat16_products.argtypes, found.bfloat16_products.restype = [], c_int64
         return found
     return None
+
+
+def required() -> ctypes.CDLL:
+    """`library`. Raises RuntimeError where there is none."""
+    found = library()
+    if found is None:
+        raise RuntimeError("there is no C compiler here")
+    return found
 
 
 @cache

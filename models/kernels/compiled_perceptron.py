@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_float, c_int, c_void_p
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,58 +22,15 @@ from torch.autograd.function import once_differentiable
 from models.kernels import compiled
 from models.kernels.buffers import address, gradient_buffer
 from models.kernels.maps import MapOfCells, maps_of
-
-_TRIED = [(64, 64, 64), (9, 10, 64), (33, 70, 20), (128, 200, 40), (320, 64, 10), (64, 784, 200), (5, 13, 31)]
-BY_TORCH = 400  # multiplications of a product, below which torch adds up in a loop of its own, in another order
-
-
-@cache
-def multiplier() -> int | None:
-    """Address of the SGEMM that torch's own products call; None where torch has another or does not show it."""
-    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
-        return None
-    try:
-        found = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).sgemm_
-    except (OSError, AttributeError):
-        return None
-    found.restype = None
-    return ctypes.cast(found, c_void_p).value if _gives_what_torch_gives(found) else None
-
-
-def _gives_what_torch_gives(sgemm: Any) -> bool:
-    """Whether it takes its arguments as expected, and its last bits are those of torch's products of several cells."""
-    one, zero, threads = ctypes.byref(c_float(1.0)), ctypes.byref(c_float(0.0)), torch.get_num_threads()
-    generator = torch.Generator().manual_seed(0)
-    torch.set_num_threads(1)
-    try:
-        for rows, inner, columns in _TRIED:
-            a, b = (torch.randn(2, *size, generator=generator) for size in ((rows, inner), (inner, columns)))
-            out = torch.zeros(2, rows, columns)
-            m, k, n = (ctypes.byref(c_int(size)) for size in (rows, inner, columns))
-            for x, y, into in zip(a, b, out, strict=True):
-                addresses = [c_void_p(each.data_ptr()) for each in (y, x, into)]
-                sgemm(b"N", b"N", n, m, k, one, addresses[0], n, addresses[1], k, zero, addresses[2], n)
-            if not torch.equal(out, torch.bmm(a, b)):
-                return False
-    finally:
-        torch.set_num_threads(threads)
-    return True
+from models.kernels.sgemm import as_torch, multiplier
 
 
 def usable(x: Tensor, activation: str, tensors: Sequence[Tensor]) -> bool:
     """Whether a perceptron of these parameters is one call for x (C, S, B, I). In no precision but float32."""
-    if activation != "tanh" or x.dtype is not torch.float32 or x.device.type != "cpu":
+    if activation != "tanh":
         return False
-    if compiled.library() is None or multiplier() is None:
-        return False
-    if torch._C._len_torch_dispatch_stack():  # whoever counts torch's operations is to see them all
-        return False
-    batch = x.shape[2]
-    for weight in tensors[::2]:
-        inputs, outputs = weight.shape[1:]
-        if 1 in (batch, inputs, outputs) or batch * inputs * outputs < BY_TORCH:
-            return False
-    return all(each[0].is_contiguous() for each in tensors)
+    products = [(x.shape[2], *weight.shape[1:]) for weight in tensors[::2]]
+    return as_torch(x, products) and all(each[0].is_contiguous() for each in tensors)
 
 
 def perceptron(x: Tensor, heads: int, average: bool, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -110,7 +64,7 @@ class _Map(torch.autograd.Function):
             outs[-1] = x.new_empty(cells, 1, batch, tensors[-2].shape[2])
         maps = maps_of(tensors, outs)
         sizes = cells, samples * batch, samples, hidden, heads
-        _library().perceptron(multiplier(), maps, address(x), address(mean), *sizes)
+        compiled.required().perceptron(multiplier(), maps, address(x), address(mean), *sizes)
         ctx.sizes = sizes
         ctx.save_for_backward(x, mean, *outs[:hidden], *tensors)
         return tuple(outs[hidden:])
@@ -138,7 +92,7 @@ class _Hidden(torch.autograd.Function):
         x = x.contiguous()
         values = [x.new_empty(cells, samples, batch, weight.shape[2]) for weight in tensors[::2]]
         ctx.sizes = cells, samples * batch, samples, len(values), 0
-        _library().perceptron(multiplier(), maps_of(tensors, values), address(x), None, *ctx.sizes)
+        compiled.required().perceptron(multiplier(), maps_of(tensors, values), address(x), None, *ctx.sizes)
         ctx.save_for_backward(x, *values, *tensors)
         return values[-1]
 
@@ -167,11 +121,4 @@ def _gradient(
     largest = sizes[1] * widest
     work = x.new_empty(2, largest)
     addresses = map(address, (x, mean, of_last, of_x, work))
-    _library().perceptron_gradient(multiplier(), maps, *addresses, *sizes, largest)
-
-
-def _library() -> ctypes.CDLL:
-    library = compiled.library()
-    if library is None:
-        raise RuntimeError("there is no C compiler here")
-    return library
+    compiled.required().perceptron_gradient(multiplier(), maps, *addresses, *sizes, largest)

@@ -3,10 +3,8 @@
  * Cell by cell, so that what one operation writes is still in the cache when the next one reads it. Products are the
  * library's (`gemm`, Fortran's SGEMM); everything else is `elementwise.c`, called for one cell. */
 #include "map.h"
+#include "sgemm.h"
 #include <string.h>
-
-typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
-                  const int *, const float *, const int *, const float *, float *, const int *);
 
 void bias_tanh(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
 void add_bias(float *restrict h, const float *restrict bias, int64_t cells, int64_t rows, int64_t n, int64_t stride);
@@ -20,14 +18,6 @@ void sum_rows(const float *restrict grad, float *restrict of_bias, int64_t cells
 
 /* What a map puts out, from number i on */
 static float *numbers(const Map *m, int64_t i) { return (float *)m->out + i; }
-
-/* out (i, k) <- a b + beta out, row by row; a (i, j), or (j, i) where `ta`; b (j, k), or (k, j) where `tb` */
-static void product(Gemm *gemm, const float *a, int ta, const float *b, int tb, float *out, int64_t i, int64_t j,
-                    int64_t k, float beta) {
-    const int rows = (int)i, inner = (int)j, columns = (int)k, lda = ta ? rows : inner, ldb = tb ? inner : columns;
-    const float one = 1.0f;
-    gemm(tb ? "T" : "N", ta ? "T" : "N", &columns, &rows, &inner, &one, b, &ldb, a, &lda, &beta, out, &columns);
-}
 
 /* Fill `out` of every map: hidden layers, then heads, the last of which sees `mean`, the average over samples, if given.
  * x (cells, rows, inputs), mean (cells, rows / samples, inputs of the last head) */

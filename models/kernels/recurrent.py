@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.kernels import plain
+from models.kernels import compiled_lstm, plain
 from models.kernels.buffers import gradient_buffer
 from models.kernels.elementwise import lstm_step, lstm_step_gradient
-from models.kernels.products import add_product, product
+from models.kernels.products import add_product, in_float32, product
 
 
 def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
@@ -30,8 +30,27 @@ def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor |
         recurrent: U, (C, H, 4 H).
         h, c: the state before the first step, each (C, R, H); None: 0.
     """
-    states: Tensor = _Lstm.apply(inputs, recurrent, h, c)  # type: ignore[no-untyped-call]
+    one_call = in_float32() and compiled_lstm.usable(inputs, recurrent)
+    of_all_steps = _OneCall if one_call else _Lstm
+    states: Tensor = of_all_steps.apply(inputs, recurrent, h, c)  # type: ignore[no-untyped-call]
     return states
+
+
+class _OneCall(torch.autograd.Function):
+    """`_Lstm` in one call."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None) -> Tensor:
+        states, kept = compiled_lstm.forward(inputs, recurrent, h, c)
+        ctx.save_for_backward(inputs, recurrent, h, c, *kept)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, recurrent, h, c, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it will be differentiated again
+            return _again(grad, inputs, recurrent, h, c)
+        return compiled_lstm.backward(grad, recurrent, h, c, compiled_lstm.Kept(*kept))
 
 
 class _Lstm(torch.autograd.Function):

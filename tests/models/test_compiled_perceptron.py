@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from models.kernels import compiled, compiled_perceptron, products
+from models.kernels import compiled, compiled_perceptron, products, sgemm
 from models.kernels.features import FeaturePerceptron
 from models.kernels.perceptron import Perceptron
 from models.stack.stack import Stack
 from tests.models.test_stack import dataset, make  # noqa: F401
 
 pytestmark = pytest.mark.skipif(
-    compiled.library() is None or compiled_perceptron.multiplier() is None,
+    compiled.library() is None or sgemm.multiplier() is None,
     reason="no C compiler, or a torch without MKL",
 )
 

@@ -1,0 +1,65 @@
+"""An LSTM over all its steps as one call for all cells of a stack, forward and back (`lstm.c`).
+
+What is computed is what `models.kernels.recurrent` computes step by step, to the last bit: the same products, by the
+library that torch itself takes, and the same passes between them. Cell by cell, a step finds in the cache what the one
+before has written, and a small LSTM is not made of calls. See `models.kernels.compiled_perceptron` for where.
+
+Shapes: C cells, R rows (samples × batch), T steps, H units.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.kernels import compiled
+from models.kernels.buffers import address, gradient_buffer
+from models.kernels.sgemm import as_torch, multiplier
+
+
+class Kept(NamedTuple):
+    """What the gradient needs: the gates' values, (C, T, R, 4 H); h, c and tanh c after each step, (C, T, R, H)."""
+
+    gates: Tensor
+    states: Tensor
+    memory: Tensor
+    squashed: Tensor
+
+
+def usable(inputs: Tensor, recurrent: Tensor) -> bool:
+    """Whether it is one call for these inputs, (C, R, T, 4 H), and U, (C, H, 4 H). In no precision but float32."""
+    (rows, steps), (units, gates) = inputs.shape[1:3], recurrent.shape[1:]
+    products = [(rows, units, gates), (units, rows * (steps - 1), gates)]
+    return as_torch(inputs, products) and recurrent[0].is_contiguous()
+
+
+def forward(inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None) -> tuple[Tensor, Kept]:
+    """See `models.kernels.recurrent.lstm`."""
+    cells, rows, steps, units = *inputs.shape[:3], recurrent.shape[1]
+    inputs, h, c = inputs.contiguous(), _dense(h), _dense(c)
+    kept = Kept(*(inputs.new_empty(cells, steps, rows, size) for size in (4 * units, units, units, units)))
+    out = inputs.new_empty(cells, rows, steps, units)
+    addresses = map(address, (inputs, recurrent, h, c, *kept, out))
+    compiled.required().lstm(multiplier(), *addresses, cells, rows, steps, units, recurrent.stride(0))
+    return out, kept
+
+
+def backward(
+    grad: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None, kept: Kept
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The gradients of what `forward` was given, from that of h after each step, (C, R, T, H)."""
+    cells, rows, steps, units = grad.shape
+    grad, h, c = grad.contiguous(), _dense(h), _dense(c)
+    of_inputs, of_recurrent = grad.new_empty(cells, rows, steps, 4 * units), gradient_buffer(recurrent)
+    of_h, of_c = (None if each is None else torch.empty_like(each) for each in (h, c))
+    work = grad.new_empty(rows * units * (10 * steps + 1))
+    given = grad, recurrent, h, c, *kept, of_inputs, of_recurrent, of_h, of_c, work
+    strides = recurrent.stride(0), of_recurrent.stride(0)
+    compiled.required().lstm_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
+    return of_inputs, of_recurrent, of_h, of_c
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.contiguous()

@@ -1,0 +1,69 @@
+/* An LSTM over all its steps, all cells of a stack in one call, and its gradient: see models/kernels/compiled_lstm.py.
+ *
+ * Cell by cell, so that what one step writes is still in the cache when the next one reads it. Products are the library's;
+ * what is between them is `elementwise.c`, called for one cell. Inside, steps come first: (steps, rows, ...). */
+#include "sgemm.h"
+#include <string.h>
+
+void lstm_step(float *restrict gates, const float *restrict before, float *restrict c, float *restrict squashed,
+               float *restrict h, int64_t rows, int64_t n);
+void lstm_step_gradient(const float *restrict gates, const float *restrict before, const float *restrict squashed,
+                        const float *restrict of_h, float *restrict of_c, float *restrict of_gates, int64_t rows,
+                        int64_t n);
+
+/* out (b, a, n) <- x (a, b, n) */
+static void swapped(const float *x, float *out, int64_t a, int64_t b, int64_t n) {
+    for (int64_t i = 0; i < a; i++)
+        for (int64_t j = 0; j < b; j++, x += n) memcpy(out + (j * a + i) * n, x, n * sizeof *x);
+}
+
+/* Fill out (cells, rows, steps, n), h after each step, and what the gradient needs, (cells, steps, rows, ...): the gates'
+ * values, h, c and tanh c. inputs (cells, rows, steps, 4 n); recurrent (n, 4 n) of each cell, `stride` numbers apart;
+ * h, c before the first step, (cells, rows, n) each, or none: 0 */
+void lstm(Gemm *gemm, const float *inputs, const float *recurrent, const float *h, const float *c, float *gates,
+          float *states, float *memory, float *squashed, float *out, int64_t cells, int64_t rows, int64_t steps, int64_t n,
+          int64_t stride) {
+    const int64_t step = rows * n, all = steps * step;
+    for (int64_t i = 0; i < cells; i++, recurrent += stride) {
+        const float *last_h = h ? h + i * step : NULL, *last_c = c ? c + i * step : NULL;
+        swapped(inputs + 4 * i * all, gates, rows, steps, 4 * n);
+        for (int64_t t = 0; t < steps; t++, gates += 4 * step, states += step, memory += step, squashed += step) {
+            if (last_h) product(gemm, last_h, 0, recurrent, 0, gates, rows, n, 4 * n, 1.0f);
+            lstm_step(gates, last_c, memory, squashed, states, rows, n);
+            last_h = states, last_c = memory;
+        }
+        swapped(states - all, out + i * all, steps, rows, n);
+    }
+}
+
+/* The gradients of inputs, of `recurrent` and, where asked for, of h and c, from that of `out`. `work`: 10 times as
+ * many numbers as a cell has in `out`, and rows x n more */
+void lstm_gradient(Gemm *gemm, const float *grad, const float *recurrent, const float *h, const float *c,
+                   const float *gates, const float *states, const float *memory, const float *squashed, float *of_inputs,
+                   float *of_recurrent, float *of_h, float *of_c, float *work, int64_t cells, int64_t rows, int64_t steps,
+                   int64_t n, int64_t stride, int64_t of_stride) {
+    const int64_t step = rows * n, all = steps * step, seen_steps = h ? steps : steps - 1;
+    float *of_states = work, *of_gates = of_states + all, *seen = of_gates + 4 * all, *theirs = seen + all;
+    float *of_memory = theirs + 4 * all;
+    for (int64_t i = 0; i < cells; i++, recurrent += stride, of_recurrent += of_stride, gates += 4 * all, states += all,
+                 memory += all, squashed += all, grad += all, of_inputs += 4 * all) {
+        swapped(grad, of_states, rows, steps, n);
+        memset(of_memory, 0, step * sizeof *of_memory);
+        for (int64_t t = steps - 1; t >= 0; t--) {
+            const float *before = t ? memory + (t - 1) * step : c ? c + i * step : NULL;
+            lstm_step_gradient(gates + 4 * t * step, before, squashed + t * step, of_states + t * step, of_memory,
+                               of_gates + 4 * t * step, rows, n);
+            if (t) product(gemm, of_gates + 4 * t * step, 0, recurrent, 1, of_states + (t - 1) * step, rows, 4 * n, n, 1.0f);
+        }
+        if (of_h) product(gemm, of_gates, 0, recurrent, 1, of_h + i * step, rows, 4 * n, n, 0.0f);
+        if (of_c) memcpy(of_c + i * step, of_memory, step * sizeof *of_c);
+        swapped(of_gates, of_inputs, steps, rows, 4 * n);
+        for (int64_t r = 0; r < rows; r++) { /* in the order of `inputs`, that of the rows of a product over all of them */
+            float *to = seen + r * seen_steps * n;
+            if (h) memcpy(to, h + i * step + r * n, n * sizeof *to), to += n;
+            for (int64_t t = 0; t < steps - 1; t++, to += n) memcpy(to, states + t * step + r * n, n * sizeof *to);
+            if (!h) memcpy(theirs + 4 * r * seen_steps * n, of_inputs + 4 * (r * steps + 1) * n, 4 * seen_steps * n * sizeof *to);
+        }
+        product(gemm, seen, 1, h ? of_inputs : theirs, 0, of_recurrent, n, rows * seen_steps, 4 * n, 0.0f);
+    }
+}
