@@ -48,6 +48,7 @@ FUNCTIONS = {
     "perceptron_gradient": [c_void_p] * 7 + [c_int64] * 6,
     "lstm": [c_void_p] * 10 + [c_int64] * 5,
     "lstm_gradient": [c_void_p] * 14 + [c_int64] * 6,
+    "lstm_second_gradient": [c_void_p] * 19 + [c_int64] * 7,
     "bfloat16_rows": [c_void_p] * 3 + [c_int64] * 4,
     "bfloat16_affine": [c_void_p] * 5 + [c_int64] * 7,
     "bfloat16_of_weight": [c_void_p] * 4 + [c_int64] * 5,

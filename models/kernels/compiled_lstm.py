@@ -9,13 +9,14 @@ Shapes: C cells, R rows (samples × batch), T steps, H units.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.kernels import compiled
-from models.kernels.buffers import address, gradient_buffer
+from models.kernels.buffers import address
 from models.kernels.sgemm import as_torch, multiplier
 
 
@@ -47,18 +48,50 @@ def forward(inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | Non
 
 
 def backward(
-    grad: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None, kept: Kept
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The gradients of what `forward` was given, from that of h after each step, (C, R, T, H)."""
+    grad: Tensor,
+    recurrent: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    kept: Kept,
+    of_recurrent: Tensor | None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradients of inputs, h and c from that of h after each step, (C, R, T, H); that of U → `of_recurrent`, if
+    given."""
     cells, rows, steps, units = grad.shape
     grad, h, c = grad.contiguous(), _dense(h), _dense(c)
-    of_inputs, of_recurrent = grad.new_empty(cells, rows, steps, 4 * units), gradient_buffer(recurrent)
+    of_inputs = grad.new_empty(cells, rows, steps, 4 * units)
     of_h, of_c = (None if each is None else torch.empty_like(each) for each in (h, c))
     work = grad.new_empty(rows * units * (10 * steps + 1))
     given = grad, recurrent, h, c, *kept, of_inputs, of_recurrent, of_h, of_c, work
-    strides = recurrent.stride(0), of_recurrent.stride(0)
+    strides = recurrent.stride(0), _stride(of_recurrent)
     compiled.required().lstm_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
-    return of_inputs, of_recurrent, of_h, of_c
+    return of_inputs, of_h, of_c
+
+
+def backward_again(
+    grad: Tensor,
+    recurrent: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    kept: Kept,
+    along: Sequence[Tensor | None],
+    of_recurrent: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The gradient of `backward`: from those of what it gives for inputs, U, h and c, in `along` (None: 0), those of
+    grad, inputs, h and c; that of U → `of_recurrent`, if given."""
+    cells, rows, steps, units = grad.shape
+    grad, h, c, *along = (_dense(each) for each in (grad, h, c, *along))  # type: ignore[assignment]
+    of_grad, of_inputs = torch.empty_like(grad), grad.new_empty(cells, rows, steps, 4 * units)
+    of_h, of_c = (None if each is None else torch.empty_like(each) for each in (h, c))
+    work = grad.new_empty(rows * units * (15 * steps + 4))
+    given = grad, recurrent, h, c, *kept, *along, of_grad, of_inputs, of_recurrent, of_h, of_c, work
+    strides = recurrent.stride(0), _stride(along[1]), _stride(of_recurrent)
+    compiled.required().lstm_second_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
+    return of_grad, of_inputs, of_h, of_c
+
+
+def _stride(x: Tensor | None) -> int:
+    return 0 if x is None else x.stride(0)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

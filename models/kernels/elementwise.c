@@ -141,6 +141,67 @@ void lstm_step_gradient(const float *restrict gates, const float *restrict befor
     }
 }
 
+/* How the step moves where what its gates are given moves by `moved`, (rows, 4 n), and c before by `c_before` (none: 0):
+ * fill the same of c and of h after it */
+void lstm_tangent(const float *restrict gates, const float *restrict before, const float *restrict squashed,
+                  const float *restrict moved, const float *restrict c_before, float *restrict of_c, float *restrict of_h,
+                  int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++, gates += 4 * n, moved += 4 * n, squashed += n, of_c += n, of_h += n) {
+        const float *restrict i = gates, *restrict f = gates + n, *restrict o = gates + 2 * n,
+                    *restrict g = gates + 3 * n;
+        for (int64_t j = 0; j < n; j++) {
+            float c = i[j] * (1.0f - i[j]) * moved[j] * g[j] + i[j] * FMA(-g[j], g[j], 1.0f) * moved[3 * n + j];
+            if (before) c += f[j] * (1.0f - f[j]) * moved[n + j] * before[j];
+            if (c_before) c += f[j] * c_before[j];
+            float of_squashed = FMA(-squashed[j], squashed[j], 1.0f) * c;
+            of_c[j] = c;
+            of_h[j] = o[j] * (1.0f - o[j]) * moved[2 * n + j] * squashed[j] + o[j] * of_squashed;
+        }
+        if (before) before += n;
+        if (c_before) c_before += n;
+    }
+}
+
+/* The gradient of `lstm_tangent`: from those of h and of its movement -> of what the gates are given and of its movement,
+ * and, over those of c and of its movement, of the ones before the step */
+void lstm_tangent_gradient(const float *restrict gates, const float *restrict before, const float *restrict squashed,
+                           const float *restrict moved, const float *restrict c_before, const float *restrict c_moved,
+                           const float *restrict of_h, const float *restrict of_h_moved, float *restrict of_c,
+                           float *restrict of_c_moved, float *restrict of_gates, float *restrict of_moved, int64_t rows,
+                           int64_t n) {
+    for (int64_t r = 0; r < rows; r++) {
+        const float *restrict i = gates, *restrict f = gates + n, *restrict o = gates + 2 * n,
+                    *restrict g = gates + 3 * n;
+        for (int64_t j = 0; j < n; j++) {
+            float di = i[j] * (1.0f - i[j]), df = f[j] * (1.0f - f[j]), d_o = o[j] * (1.0f - o[j]);
+            float dg = FMA(-g[j], g[j], 1.0f), s = squashed[j], ds = FMA(-s, s, 1.0f);
+            float last = before ? before[j] : 0.0f, last_moved = c_before ? c_before[j] : 0.0f;
+            float i_moved = di * moved[j], f_moved = df * moved[n + j], o_moved = d_o * moved[2 * n + j];
+            float g_moved = dg * moved[3 * n + j], s_moved = ds * c_moved[j], of_s_moved = of_h_moved[j] * o[j];
+            float of_s = of_h_moved[j] * o_moved + of_h[j] * o[j] - 2.0f * s * c_moved[j] * of_s_moved;
+            float own_moved = of_c_moved[j] + of_s_moved * ds, own = of_c[j] + of_s * ds;
+            float of_i = own_moved * g_moved + own * g[j], of_i_moved = own_moved * g[j];
+            float of_f = own_moved * last_moved + own * last, of_f_moved = own_moved * last;
+            float of_o = of_h_moved[j] * s_moved + of_h[j] * s, of_o_moved = of_h_moved[j] * s;
+            float of_g = own_moved * i_moved + own * i[j], of_g_moved = own_moved * i[j];
+            of_gates[j] = (of_i + of_i_moved * (1.0f - 2.0f * i[j]) * moved[j]) * di;
+            of_gates[n + j] = (of_f + of_f_moved * (1.0f - 2.0f * f[j]) * moved[n + j]) * df;
+            of_gates[2 * n + j] = (of_o + of_o_moved * (1.0f - 2.0f * o[j]) * moved[2 * n + j]) * d_o;
+            of_gates[3 * n + j] = (of_g - of_g_moved * 2.0f * g[j] * moved[3 * n + j]) * dg;
+            of_moved[j] = of_i_moved * di;
+            of_moved[n + j] = of_f_moved * df;
+            of_moved[2 * n + j] = of_o_moved * d_o;
+            of_moved[3 * n + j] = of_g_moved * dg;
+            of_c[j] = own_moved * f_moved + own * f[j];
+            of_c_moved[j] = own_moved * f[j];
+        }
+        gates += 4 * n, moved += 4 * n, of_gates += 4 * n, of_moved += 4 * n;
+        squashed += n, c_moved += n, of_h += n, of_h_moved += n, of_c += n, of_c_moved += n;
+        if (before) before += n;
+        if (c_before) c_before += n;
+    }
+}
+
 /* Numbers of bfloat16: the upper half of a float32, to which it is rounded to even */
 typedef uint16_t bf16;
 

@@ -6,7 +6,8 @@
 Shapes: C cells, R rows (samples × batch), T steps, H units. What inputs contribute is one product over all steps, made
 before; here is what goes from step to step. One node of the graph stands for all steps: of each it keeps the gates and
 two states, and the gradient of U is one product over rows and steps. Where a gradient is differentiated again, as
-through refinement steps, the node is taken as `plain.lstm` has it, at that one's cost.
+through refinement steps, it is a node with a gradient by hand where all steps are one call (`compiled_lstm.py`), and
+else what `plain.lstm` has, at that one's cost, which is some ten times as high.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled_lstm, plain
 from models.kernels.buffers import gradient_buffer
@@ -49,8 +51,37 @@ class _OneCall(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, recurrent, h, c, *kept = ctx.saved_tensors
         if torch.is_grad_enabled():  # it will be differentiated again
-            return _again(grad, inputs, recurrent, h, c)
-        return compiled_lstm.backward(grad, recurrent, h, c, compiled_lstm.Kept(*kept))
+            found: tuple[Tensor | None, ...] = _OneCallGradient.apply(  # type: ignore[no-untyped-call]
+                ctx.needs_input_grad[1], grad, inputs, recurrent, h, c, *kept
+            )
+            return found
+        of_recurrent = gradient_buffer(recurrent) if ctx.needs_input_grad[1] else None
+        of_inputs, *rest = compiled_lstm.backward(grad, recurrent, h, c, compiled_lstm.Kept(*kept), of_recurrent)
+        return of_inputs, of_recurrent, *rest
+
+
+class _OneCallGradient(torch.autograd.Function):
+    """The gradient of `_OneCall`, as something that has a gradient itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight_too: bool, grad: Tensor, inputs: Tensor, recurrent: Tensor, h: Any, c: Any, *kept: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        of_recurrent = torch.empty_like(recurrent) if weight_too else None
+        of_inputs, *rest = compiled_lstm.backward(grad, recurrent, h, c, compiled_lstm.Kept(*kept), of_recurrent)
+        ctx.save_for_backward(grad, recurrent, h, c, *kept)
+        ctx.set_materialize_grads(False)
+        return of_inputs, of_recurrent, *rest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *along: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad, recurrent, h, c, *kept = ctx.saved_tensors
+        of_recurrent = torch.empty_like(recurrent) if ctx.needs_input_grad[3] else None
+        of_grad, of_inputs, *rest = compiled_lstm.backward_again(
+            grad, recurrent, h, c, compiled_lstm.Kept(*kept), along, of_recurrent
+        )
+        return None, of_grad, of_inputs, of_recurrent, *rest, *[None] * len(kept)
 
 
 class _Lstm(torch.autograd.Function):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.kernels import compiled, compiled_lstm, products, sgemm
+from models.kernels import compiled, compiled_lstm, plain, products, sgemm
 from models.kernels.recurrent import lstm
 
 pytestmark = pytest.mark.skipif(
@@ -48,18 +48,31 @@ def test_it_is_what_its_steps_give(sizes, given, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(found, step_by_step, strict=True))
 
 
-def test_a_gradient_is_differentiated_again_through_the_plain_steps():
-    """As in the refinement steps of semi-amortised inference; the same numbers as in float64 but for rounding."""
+@pytest.mark.parametrize("of", ["all", "inputs"])
+@pytest.mark.parametrize("given", ["", "c", "h", "hc"])
+def test_the_gradient_of_a_gradient_is_that_of_the_plain_steps(given, of):
+    """As through the steps of semi-amortised inference: of a function of the gradients of all that it is given, or of
+    its inputs alone. Against torch's own in float64, to float32's rounding."""
+    cells, rows, steps, units = 2, 6, 5, 17
     draws = torch.Generator().manual_seed(1)
-    args = [torch.randn(shape, generator=draws) for shape in ((2, 6, 5, 64), (2, 16, 64))]
+    shapes = (cells, rows, steps, 4 * units), (cells, units, 4 * units), (cells, rows, units), (cells, rows, units)
+    args = [torch.randn(shape, generator=draws) for shape in shapes]
+    weights = torch.randn(cells, rows, steps, units, generator=draws)
+    along = [torch.randn(shape, generator=draws) for shape in shapes]
 
-    def second(dtype):
-        inputs, recurrent = (each.to(dtype).requires_grad_() for each in args)
-        (first,) = torch.autograd.grad(lstm(inputs, recurrent).square().sum(), inputs, create_graph=True)
-        return torch.autograd.grad(first.square().sum(), recurrent)[0].double()
+    def second(made, dtype):
+        leaves = [each.to(dtype).requires_grad_() for each in (*args, weights)]
+        *some, weight = leaves
+        some = [each if name in f"xU{given}" else None for name, each in zip("xUhc", some, strict=True)]
+        wanted = [each for each in some if each is not None] if of == "all" else some[:1]
+        first = torch.autograd.grad((made(*some) * weight).sum(), wanted, create_graph=True)
+        loss = sum((a * b.to(dtype)).sum() for a, b in zip(first, along, strict=False))
+        return torch.autograd.grad(loss, [each for each in (*some, weight) if each is not None])
 
-    exact = second(torch.float64)
-    assert (second(torch.float32) - exact).norm() < 1e-4 * exact.norm()
+    found, exact = second(lstm, torch.float32), second(plain.lstm, torch.float64)
+    assert len(found) == len(exact) == 3 + len(given)
+    for one, other in zip(found, exact, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm()
 
 
 @pytest.mark.parametrize(
