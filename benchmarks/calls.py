@@ -43,8 +43,10 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """One row per model and stack; the trained weights of both are compared bit for bit. Through refinement steps, which
-    are differentiated twice, they agree to rounding: then by how much of their norm they are apart."""
+    """One row per model and stack; the trained weights of both are compared bit for bit.
+
+    Through refinement steps, which are differentiated twice, they agree to rounding: how far of their norm they are apart.
+    """
     import torch
 
     from models.kernels import compiled, sgemm
