@@ -45,7 +45,8 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """One row per model and stack; the trained weights of both are compared bit for bit.
 
-    Through refinement steps, which are differentiated twice, they agree to rounding: how far of their norm they are apart.
+    Through refinement steps, which are differentiated twice, they agree to rounding: the column then has the norm of
+    their difference over that of the weights.
     """
     import torch
 
