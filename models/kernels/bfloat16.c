@@ -376,6 +376,39 @@ void bfloat16_back(const bf16 *g, const float *w, const float *plus, const bf16 
     }
     end(&before);
 }
+
+/* W (k, n), or (n, k) where it is transposed, as the right operand of `bfloat16_add`: `tiles` has room for UP(k) x UP(n) */
+void bfloat16_tiles(const float *w, bf16 *tiles, int64_t k, int64_t n, int64_t transposed) {
+    if (transposed)
+        right_of_transposed(w, tiles, k, n);
+    else
+        right_of_weight(w, tiles, k, n);
+}
+
+/* out (rows, n), float32 <- x W + keep x out: x (rows, k) of bfloat16, W (k, n) as tiles */
+void bfloat16_add(const bf16 *x, const bf16 *tiles, float *out, int64_t rows, int64_t k, int64_t n, int64_t keep) {
+    float sums[BLOCK * BLOCK] __attribute__((aligned(64)));
+    int64_t steps = UP(k) / BLOCK, width = UP(k);
+    Tiles before;
+    begin(&before);
+    for (int64_t j = 0; j < n; j += BLOCK, tiles += 2 * steps * TILE) {
+        __mmask16 one = first(n - j), two = first(n - j - 16);
+        for (int64_t i = 0; i < rows; i += BLOCK) {
+            block(x + i * width, x + (i + 16) * width, width, BLOCK, tiles, steps, sums);
+            for (int64_t r = 0; r < BLOCK && i + r < rows; r++) {
+                float *to = out + (i + r) * n + j;
+                __m512 low = _mm512_load_ps(sums + r * BLOCK), high = _mm512_load_ps(sums + r * BLOCK + 16);
+                if (keep) {
+                    low = _mm512_add_ps(_mm512_maskz_loadu_ps(one, to), low);
+                    high = _mm512_add_ps(_mm512_maskz_loadu_ps(two, to + 16), high);
+                }
+                _mm512_mask_storeu_ps(to, one, low);
+                _mm512_mask_storeu_ps(to + 16, two, high);
+            }
+        }
+    }
+    end(&before);
+}
 #else
 int64_t bfloat16_products(void) { return 0; }
 void bfloat16_rows(void) {}
@@ -383,4 +416,6 @@ void bfloat16_mean(void) {}
 void bfloat16_affine(void) {}
 void bfloat16_of_weight(void) {}
 void bfloat16_back(void) {}
+void bfloat16_tiles(void) {}
+void bfloat16_add(void) {}
 #endif

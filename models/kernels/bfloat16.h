@@ -19,5 +19,7 @@ void bfloat16_of_weight(const bf16 *x, const bf16 *g, float *of_w, bf16 *scratch
 void bfloat16_back(const bf16 *g, const float *w, const float *plus, const bf16 *h, void *out, float *of_bias,
                    bf16 *scratch, int64_t cells, int64_t rows, int64_t k, int64_t n, int64_t stride, int64_t bias_stride,
                    int64_t plus_rows, float share, int64_t kind);
+void bfloat16_tiles(const float *w, bf16 *tiles, int64_t k, int64_t n, int64_t transposed);
+void bfloat16_add(const bf16 *x, const bf16 *tiles, float *out, int64_t rows, int64_t k, int64_t n, int64_t keep);
 
 #endif

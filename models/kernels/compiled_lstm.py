@@ -1,8 +1,10 @@
 """An LSTM over all its steps as one call for all cells of a stack, forward and back (`lstm.c`).
 
-What is computed is what `models.kernels.recurrent` computes step by step, to the last bit: the same products, by the
-library that torch itself takes, and the same passes between them. Cell by cell, a step finds in the cache what the one
-before has written, and a small LSTM is not made of calls. See `models.kernels.compiled_perceptron` for where.
+In float32 it computes what `models.kernels.recurrent` computes step by step, to the last bit: the same products, by the
+library that torch itself takes, and the same passes between them. Cell by cell, a step finds in the cache what
+the one before has written, and a small LSTM is not made of calls. See `models.kernels.compiled_perceptron` for where.
+In bfloat16, where the processor multiplies it, U is rounded once for each direction, the other operand of every product
+as it comes; sums, states and gates are float32.
 
 Shapes: C cells, R rows (samples × batch), T steps, H units.
 """
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from models.kernels import compiled
+from models.kernels.bfloat16 import up
 from models.kernels.buffers import address
 from models.kernels.sgemm import as_torch, multiplier
 
@@ -29,21 +32,25 @@ class Kept(NamedTuple):
     squashed: Tensor
 
 
-def usable(inputs: Tensor, recurrent: Tensor) -> bool:
-    """Whether it is one call for these inputs, (C, R, T, 4 H), and U, (C, H, 4 H). In no precision but float32."""
+def usable(inputs: Tensor, recurrent: Tensor, rounded: bool) -> bool:
+    """Whether it is one call for these inputs, (C, R, T, 4 H), and U, (C, H, 4 H): in float32, or, where the processor
+    multiplies it, `rounded` to bfloat16."""
     (rows, steps), (units, gates) = inputs.shape[1:3], recurrent.shape[1:]
-    products = [(rows, units, gates), (units, rows * (steps - 1), gates)]
-    return as_torch(inputs, products) and recurrent[0].is_contiguous()
+    products = [] if rounded else [(rows, units, gates), (units, rows * (steps - 1), gates)]
+    return steps > 1 and recurrent[0].is_contiguous() and as_torch(inputs, products)
 
 
-def forward(inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None) -> tuple[Tensor, Kept]:
+def forward(
+    inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None, rounded: bool = False
+) -> tuple[Tensor, Kept]:
     """See `models.kernels.recurrent.lstm`."""
     cells, rows, steps, units = *inputs.shape[:3], recurrent.shape[1]
     inputs, h, c = inputs.contiguous(), _dense(h), _dense(c)
     kept = Kept(*(inputs.new_empty(cells, steps, rows, size) for size in (4 * units, units, units, units)))
     out = inputs.new_empty(cells, rows, steps, units)
-    addresses = map(address, (inputs, recurrent, h, c, *kept, out))
-    compiled.required().lstm(multiplier(), *addresses, cells, rows, steps, units, recurrent.stride(0))
+    scratch = None if not rounded else _scratch(_of_weights(units) + up(rows) * up(units))
+    given = inputs, recurrent, h, c, *kept, out, scratch
+    compiled.required().lstm(_gemm(rounded), *map(address, given), cells, rows, steps, units, recurrent.stride(0))
     return out, kept
 
 
@@ -54,6 +61,7 @@ def backward(
     c: Tensor | None,
     kept: Kept,
     of_recurrent: Tensor | None,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The gradients of inputs, h and c from that of h after each step, (C, R, T, H); that of U → `of_recurrent`, if
     given."""
@@ -62,9 +70,13 @@ def backward(
     of_inputs = grad.new_empty(cells, rows, steps, 4 * units)
     of_h, of_c = (None if each is None else torch.empty_like(each) for each in (h, c))
     work = grad.new_empty(rows * units * (10 * steps + 1))
-    given = grad, recurrent, h, c, *kept, of_inputs, of_recurrent, of_h, of_c, work
+    scratch = None
+    if rounded:
+        operands = up(rows * steps) * (up(units) + 2 * up(4 * units) + 32)
+        scratch = _scratch(max(_of_weights(units) + up(rows) * up(4 * units), operands))
+    given = grad, recurrent, h, c, *kept, of_inputs, of_recurrent, of_h, of_c, work, scratch
     strides = recurrent.stride(0), _stride(of_recurrent)
-    compiled.required().lstm_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
+    compiled.required().lstm_gradient(_gemm(rounded), *map(address, given), cells, rows, steps, units, *strides)
     return of_inputs, of_h, of_c
 
 
@@ -88,6 +100,20 @@ def backward_again(
     strides = recurrent.stride(0), _stride(along[1]), _stride(of_recurrent)
     compiled.required().lstm_second_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
     return of_grad, of_inputs, of_h, of_c
+
+
+def _gemm(rounded: bool) -> int | None:
+    """What multiplies: torch's own library, or in bfloat16 the processor's tiles, which need no name."""
+    return None if rounded else multiplier()
+
+
+def _of_weights(units: int) -> int:
+    """Numbers that U takes as tiles."""
+    return up(units) * up(4 * units)
+
+
+def _scratch(numbers: int) -> Tensor:
+    return torch.empty(numbers, dtype=torch.bfloat16)
 
 
 def _stride(x: Tensor | None) -> int:

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from models.kernels import bfloat16
+from models.kernels.buffers import gradient_buffer
+from models.kernels.twice import twice
 
 _precision = "float32"
 _TF32 = -1 << 13  # mask of the bits of a float32 that TF32 reads
@@ -81,6 +85,30 @@ def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
         out.add_(product(a, b))
     else:
         torch.baddbmm(out, cut(a), cut(b), out=out)
+
+
+def multiplied(x: Tensor, weight: Tensor, base: Tensor | None = None) -> Tensor:
+    """x W + base, with a gradient: x (C, R, I), weight (C, I, O), base (C, 1 or R, O), None for 0 → (C, R, O)."""
+    if in_float32() or twice():
+        return torch.bmm(x, weight) if base is None else torch.baddbmm(base, x, weight)
+    found: Tensor = _Multiplied.apply(x, weight)  # type: ignore[no-untyped-call]
+    return found if base is None else found + base
+
+
+class _Multiplied(torch.autograd.Function):
+    """x W in the precision that is asked for, and its gradient in the same."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        return product(grad, weight.mT), product(x.mT, grad, out=gradient_buffer(weight))
 
 
 def cut(operand: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from models.kernels import compiled_lstm, plain
+from models.kernels import compiled_lstm, plain, twice
 from models.kernels.buffers import gradient_buffer
 from models.kernels.elementwise import lstm_step, lstm_step_gradient
-from models.kernels.products import add_product, in_float32, product
+from models.kernels.products import add_product, in_float32, natively, product
 
 
 def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> Tensor:
@@ -32,9 +32,15 @@ def lstm(inputs: Tensor, recurrent: Tensor, h: Tensor | None = None, c: Tensor |
         recurrent: U, (C, H, 4 H).
         h, c: the state before the first step, each (C, R, H); None: 0.
     """
-    one_call = in_float32() and compiled_lstm.usable(inputs, recurrent)
-    of_all_steps = _OneCall if one_call else _Lstm
-    states: Tensor = of_all_steps.apply(inputs, recurrent, h, c)  # type: ignore[no-untyped-call]
+    full = in_float32() or twice.twice()
+    rounded = not full and natively(inputs)
+    states: Tensor
+    if (full or rounded) and compiled_lstm.usable(inputs, recurrent, rounded):
+        states = _OneCall.apply(inputs, recurrent, h, c, rounded)  # type: ignore[no-untyped-call]
+    elif full and not in_float32():
+        states = plain.lstm(inputs, recurrent, h, c)
+    else:
+        states = _Lstm.apply(inputs, recurrent, h, c)  # type: ignore[no-untyped-call]
     return states
 
 
@@ -42,8 +48,11 @@ class _OneCall(torch.autograd.Function):
     """`_Lstm` in one call."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None) -> Tensor:
-        states, kept = compiled_lstm.forward(inputs, recurrent, h, c)
+    def forward(
+        ctx: Any, inputs: Tensor, recurrent: Tensor, h: Tensor | None, c: Tensor | None, rounded: bool
+    ) -> Tensor:
+        states, kept = compiled_lstm.forward(inputs, recurrent, h, c, rounded)
+        ctx.rounded = rounded
         ctx.save_for_backward(inputs, recurrent, h, c, *kept)
         return states
 
@@ -54,10 +63,12 @@ class _OneCall(torch.autograd.Function):
             found: tuple[Tensor | None, ...] = _OneCallGradient.apply(  # type: ignore[no-untyped-call]
                 ctx.needs_input_grad[1], grad, inputs, recurrent, h, c, *kept
             )
-            return found
+            return *found, None
         of_recurrent = gradient_buffer(recurrent) if ctx.needs_input_grad[1] else None
-        of_inputs, *rest = compiled_lstm.backward(grad, recurrent, h, c, compiled_lstm.Kept(*kept), of_recurrent)
-        return of_inputs, of_recurrent, *rest
+        of_inputs, *rest = compiled_lstm.backward(
+            grad, recurrent, h, c, compiled_lstm.Kept(*kept), of_recurrent, ctx.rounded
+        )
+        return of_inputs, of_recurrent, *rest, None
 
 
 class _OneCallGradient(torch.autograd.Function):

@@ -21,6 +21,7 @@ from torch import Tensor
 from models.cell.sequence_shape import END, SequenceShape
 from models.draws.draws import Draws, Purpose
 from models.kernels.plain import lstm_step
+from models.kernels.products import multiplied
 from models.kernels.recurrent import lstm
 from models.likelihoods.categorical import drawn
 from models.likelihoods.likelihood import Likelihood
@@ -119,8 +120,7 @@ class LstmDecoder:
         if self.options.skip == "all":
             base = sum_of_products(z, params["generative.output.skip"], bias)  # (C, R, V)
             base = base.unsqueeze(2).expand(-1, -1, states.shape[2], -1).flatten(1, 2)
-        of_states = states.flatten(1, 2), params["generative.output.weight"]
-        logits = torch.bmm(*of_states) if base is None else torch.baddbmm(base, *of_states)
+        logits = multiplied(states.flatten(1, 2), params["generative.output.weight"], base)
         return logits.view(*states.shape[:-1], -1)
 
     def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:

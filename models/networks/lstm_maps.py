@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.kernels.products import multiplied
 from models.parameters import Group, Parameter
 
 PLACES: dict[Group, int] = {"inference": 0, "generative": 1 << 16}  # of parameters' draws: never renumbered
@@ -37,7 +38,7 @@ def embed(table: Tensor, tokens: Tensor) -> Tensor:
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x W + b: (C, B, L, I) → (C, B, L, O)."""
-    return torch.baddbmm(bias.unsqueeze(1), x.flatten(1, 2), weight).view(*x.shape[:3], -1)
+    return multiplied(x.flatten(1, 2), weight, bias.unsqueeze(1)).view(*x.shape[:3], -1)
 
 
 def sum_of_products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

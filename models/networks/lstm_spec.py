@@ -132,11 +132,6 @@ def sequence_conflicts(cell: Cell) -> dict[str, str]:
             f"likelihood should be categorical with network {cell.network}, got {cell.likelihood}: it puts out a logit "
             "for each symbol"
         )
-    if cell.precision not in ("float32", "float64"):
-        found["precision"] = (
-            f"precision should be float32 or float64 with network {cell.network}, got {cell.precision}: its "
-            "recurrences are not computed with fewer bits"
-        )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.kernels import compiled, compiled_lstm, plain, products, sgemm
+from models.kernels import bfloat16, compiled, compiled_lstm, plain, products, sgemm
 from models.kernels.recurrent import lstm
 
 pytestmark = pytest.mark.skipif(
@@ -32,20 +32,38 @@ def states_and_gradients(cells, rows, steps, units, given):
         torch.randn(shape, generator=draws) if len(name) > 1 or name in given else None
         for name, shape in shapes.items()
     ]
+    args[1] /= units**0.5
     leaves = [each.requires_grad_() for each in args if each is not None]
     states = lstm(*args)
     return [states, *torch.autograd.grad((states * torch.randn(states.shape, generator=draws)).sum(), leaves)]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("given", ["", "c", "h", "hc"])
 @pytest.mark.parametrize("sizes", [(1, 32, 18, 32), (3, 5, 7, 33), (2, 9, 2, 16), (2, 40, 20, 100)], ids=str)
-def test_it_is_what_its_steps_give(sizes, given, monkeypatch):
+def test_it_is_what_its_steps_give(sizes, given, precision, monkeypatch):
     """States and gradients, with a state before the first step or a part of it, or none."""
-    assert compiled_lstm.usable(torch.empty(*sizes[:3], 4 * sizes[3]), torch.empty(sizes[0], sizes[3], 4 * sizes[3]))
-    found = states_and_gradients(*sizes, given)
-    monkeypatch.setattr(compiled_lstm, "usable", lambda *_: False)
-    step_by_step = states_and_gradients(*sizes, given)
+    rounded = precision == "bfloat16"
+    if rounded and not bfloat16.available():
+        pytest.skip("this processor has no products of bfloat16 (AMX)")
+    cells, *shape, units = sizes
+    assert compiled_lstm.usable(torch.empty(cells, *shape, 4 * units), torch.empty(cells, units, 4 * units), rounded)
+    with products.precision(precision):
+        found = states_and_gradients(*sizes, given)
+        monkeypatch.setattr(compiled_lstm, "usable", lambda *_: False)
+        step_by_step = states_and_gradients(*sizes, given)
     assert all(torch.equal(a, b) for a, b in zip(found, step_by_step, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_in_fewer_bits_it_is_near_the_exact_one(precision):
+    """To what rounding the operands of its products leaves, and no nearer."""
+    exact = states_and_gradients(2, 9, 7, 33, "hc")
+    with products.precision(precision):
+        found = states_and_gradients(2, 9, 7, 33, "hc")
+    most = {"bfloat16": 2e-2, "tf32": 3e-3}[precision]
+    for one, other in zip(found, exact, strict=True):
+        assert 1e-5 * other.norm() < (one - other).norm() < most * other.norm()
 
 
 @pytest.mark.parametrize("of", ["all", "inputs"])

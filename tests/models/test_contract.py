@@ -201,7 +201,7 @@ def test_neighbours_of_a_cell_with_one_latent_variable_do_not_matter(name, image
     assert_neighbours_do_not_matter(cells_of("network", name, latents=latents, **wide), images)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if not of_symbols(name)])  # LSTMs have no such precision
+@pytest.mark.parametrize("name", NETWORKS)
 def test_neighbours_do_not_matter_in_bfloat16(name, images):
     """Whether this processor multiplies such numbers or imitates that."""
     assert_neighbours_do_not_matter(cells_of("network", name, precision="bfloat16"), images)

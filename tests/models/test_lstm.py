@@ -298,7 +298,6 @@ def test_what_makes_no_sense_is_refused_when_the_cell_is_made():
         "latents": ({"latents": "2-2"}, "one layer with lstm"),
         "likelihood": ({"likelihood": "gaussian"}, "should be categorical"),
         "prior": ({"prior": "vamp"}, "not symbols"),
-        "precision": ({"precision": "tf32"}, "float32 or float64"),
         "network": ({"data": "digits"}, "digits has pixels, for mlp"),
         "objective": ({"objective": "ou", "rho": 0.9}, "belongs to no state"),
     }
