@@ -140,6 +140,7 @@ NUMBERS = {
     "table7": 4,
     "table8": 5,
     "figure1": 2,
+    "figure6": 1,
 }
 
 
