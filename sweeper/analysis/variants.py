@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from models.cell import FIELDS, canonical_json
+from models.cell.declared import entry_of, role_of
 
 NAMED = ("data", "network", "latents", "hidden", "activation")  # fields that data set and architecture say already
 MAX_SAID = 3  # fields that are said of every setting, at their defaults too
@@ -27,9 +28,18 @@ def differing(settings: Sequence[Mapping[str, Any]], unsaid: Collection[str] = (
 def in_words(setting: Mapping[str, Any], names: Sequence[str]) -> str:
     """The values of some fields: `free bits 0.5, kl weight 2`; empty for no fields. 2.0 is said as 2.
 
-    A setting that does not say a field has its default, as `prior normal`.
+    A setting that does not say a field has its default, as `prior normal`; an option that none of its parts has is left
+    out, as the number of refinement steps of `procedure joint`.
     """
-    return _BETWEEN.join(f"{name.replace('_', ' ')} {_said(_value(setting, name))}" for name in names)
+    had = [name for name in names if setting.get(name) is not None or _has(setting, name)]
+    return _BETWEEN.join(f"{name.replace('_', ' ')} {_said(_value(setting, name))}" for name in had)
+
+
+def _has(setting: Mapping[str, Any], name: str) -> bool:
+    """Whether an option is one of the setting's parts, or of no part's in particular."""
+    role = role_of(name) if name in FIELDS else ""
+    part = entry_of(role, _value(setting, role)) if role else None
+    return part is None or name in part.declared()
 
 
 def _value(setting: Mapping[str, Any], name: str) -> Any:

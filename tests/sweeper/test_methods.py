@@ -82,6 +82,12 @@ def test_a_field_that_is_not_said_has_its_default():
     assert variants([{"prior": "vamp"}, {}]) == ["prior vamp", "prior normal"]
 
 
+def test_an_option_that_no_part_of_a_setting_has_is_not_said_of_it():
+    refined = {"procedure": "semi_amortized", "svi_steps": 5}
+    assert variants([refined, {}]) == ["procedure semi_amortized, svi steps 5", "procedure joint"]
+    assert variants([{"batch_size": 32}, {}]) == ["batch size 32", "batch size 64"]  # every setting has one
+
+
 def test_a_row_holds_all_seeds_with_mean_and_deviation(six):
     found = method_table(six, curves(six), RHO)
     assert sorted(found["method"]) == sorted(WORDS) and (found["seeds"] == 3).all()
