@@ -50,8 +50,12 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def caption(figure: Figure, text: str) -> None:
     """Put `text` under the figure, wrapped to its width."""
-    letters = int(figure.get_figwidth() * 20)
-    figure.supxlabel("\n".join(textwrap.wrap(text, letters)), x=0.01, ha="left", fontsize=7, linespacing=1.3)
+    figure.supxlabel("\n".join(textwrap.wrap(text, letters(figure))), x=0.01, ha="left", fontsize=7, linespacing=1.3)
+
+
+def letters(figure: Figure) -> int:
+    """How many of them a line of a caption holds."""
+    return int(figure.get_figwidth() * 20)
 
 
 def wrapped(title: str, width: float) -> str:

@@ -3,6 +3,7 @@ model's own posterior against that of q, of many images at the end and of a few 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.figures.page import caption, counted, styled
+from sweeper.analysis.figures.page import caption, counted, letters, styled
 from sweeper.analysis.figures.point_panels import left_out, point_panels, points_of, shown_of
 
 LISTS = "posterior_mean_model", "posterior_mean_inference"
@@ -59,7 +60,7 @@ def trajectory_data(curves: Sequence[Curve], history: pd.DataFrame) -> pd.DataFr
 
 
 def draw_space(axes: Axes, data: pd.DataFrame) -> None:
-    """One dot per image, a colour per seed; in the corner the deviation of each mean over images, mean over seeds."""
+    """One dot per data point, a colour per seed; in the corner each mean's deviation over them, mean over seeds."""
     seeds = sorted(data["seed"].unique())
     for index, seed in enumerate(seeds):
         of_seed = data[data["seed"] == seed]
@@ -86,9 +87,9 @@ def space_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
     data = space_data(curves, cells)
     images = data.groupby(["point", "seed"]).size().max() if len(data) else 0
     words = (
-        f"One dot per image ({images:,} per cell; colours: seeds; {counted(curves)}), at the mean of the model's own "
-        f"posterior and that of q; s.d.: over images, mean over seeds. On the line inference keeps up with the model; "
-        f"where q's mean is the same for all images while the model's is not, it lags behind."
+        f"One dot per data point ({images:,} per cell; colours: seeds; {counted(curves)}), at the mean of the model's "
+        "own posterior and that of q; s.d.: over data points, mean over seeds. On the line inference keeps up with the "
+        "model; where q's mean is the same for all while the model's is not, it lags behind."
     )
     return _figure(data, draw_space, words)
 
@@ -98,8 +99,9 @@ def trajectory_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure 
     data = trajectory_data(curves, history)
     steps = sorted(data["step"].unique()) if len(data) else [0]
     words = (
-        f"Up to {len(INSTANCES)} images per panel, of one seed, from step {steps[0]:,} (circle) to step {steps[-1]:,} "
-        f"(large dot), at each evaluation during training: the mean of the model's own posterior and that of q."
+        f"Up to {len(INSTANCES)} data points per panel, of one seed, from step {steps[0]:,} (circle) to step "
+        f"{steps[-1]:,} (large dot), at each evaluation during training: the mean of the model's own posterior and "
+        "that of q."
     )
     return _figure(data, draw_trajectory, words)
 
@@ -119,5 +121,7 @@ def _figure(data: pd.DataFrame, draw: Any, words: str) -> Figure | None:
             axes.axhline(0, color="0.85", linewidth=0.6, zorder=0)
             draw(axes, data[data["point"] == point])
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+        lines = len(textwrap.wrap(words, letters(figure)))
+        figure.set_figheight(figure.get_figheight() + 0.14 * max(0, lines - 3))  # there is room for three
         caption(figure, words)
     return figure
