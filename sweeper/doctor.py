@@ -20,9 +20,9 @@ from typing import Any
 
 import sweeper
 from sweeper.errors import SweeperError
-from sweeper.machine import machine
+from sweeper.machine import machine, processor
 from sweeper.machine.control_groups import limits
-from sweeper.provenance import git_revision, processor, source_digest
+from sweeper.provenance import git_revision, source_digest
 from sweeper.store import Store
 from sweeper.store.health import Health, health
 from sweeper.store.lock import describe

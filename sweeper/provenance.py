@@ -51,18 +51,6 @@ def git_revision() -> str | None:
         return None
 
 
-@cache
-def processor() -> str:
-    """The CPU's model, as far as the system tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().split("\n"):
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def provenance() -> dict[str, Any]:
     """The columns of a row that say with what it was made; the device's own are the worker's to add."""
     return {

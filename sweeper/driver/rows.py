@@ -15,8 +15,9 @@ from models.cell import Cell, cell_size, registry
 from models.evaluation.settings import Evaluation
 from models.kernels import elementwise
 from models.stack.stack import Stack
+from sweeper.machine import processor
 from sweeper.planning import Job
-from sweeper.provenance import processor, provenance
+from sweeper.provenance import provenance
 from sweeper.store.columns import LATER_HISTORY, SCHEMA_VERSION
 from sweeper.store.evaluated_columns import EVALUATION
 
