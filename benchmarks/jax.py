@@ -98,10 +98,10 @@ def _trained(stack: Any, steps: int) -> dict[str, float]:
     return {"wall": time.perf_counter() - begun[0], "cpu": time.thread_time() - begun[1]}
 
 
-def _answer(peer: subprocess.Popen[str], **order: Any) -> Any:
-    """What the peer answers to an order."""
+def _answer(peer: subprocess.Popen[str], **request: Any) -> Any:
+    """What the peer answers to a request."""
     assert peer.stdin is not None and peer.stdout is not None
-    peer.stdin.write(json.dumps(order) + "\n")
+    peer.stdin.write(json.dumps(request) + "\n")
     peer.stdin.flush()
     line = peer.stdout.readline()
     if not line:

@@ -1,9 +1,9 @@
 """The peer of `python -m benchmarks jax`: `jit(vmap(scan(step)))` of a hierarchical VAE, as a good JAX user writes it.
 
 A program of its own that imports JAX, Optax and NumPy and nothing of sweeper; it runs in an environment of its own. Its
-argument names a file of NumPy arrays; then it reads orders from standard input, a line of JSON each, and answers each
-with one: `{"train": steps}` → seconds of the wall and of the processor, `{"check": true}` → the objective of every cell
-at the parameters, images and noise of the file.
+argument names a file of NumPy arrays; then it reads requests from standard input, a line of JSON each, and answers
+each with one: `{"train": steps}` → seconds of the wall and of the processor, `{"check": true}` → the objective of every
+cell at the parameters, images and noise of the file.
 
 The model and objective are those of `benchmarks.textbook`, the work of a step the same: bottom-up inference, generative
 maps above p(x|z₁) averaged over S samples, sampled terms below the top, an analytic KL there. All cells share their
@@ -136,12 +136,12 @@ class Peer:
 
 
 def main() -> None:
-    """Answer orders until standard input ends."""
+    """Answer requests until standard input ends."""
     with np.load(sys.argv[1]) as file:
         peer = Peer(dict(file))
     for line in sys.stdin:
-        order = json.loads(line)
-        answer: Any = peer.check() if "check" in order else peer.train(order["train"])
+        request = json.loads(line)
+        answer: Any = peer.check() if "check" in request else peer.train(request["train"])
         print(json.dumps(answer), flush=True)
 
 

@@ -32,7 +32,7 @@ COARSE_3 = list(product((0.8, 0.9, 0.95, 0.98, 1.0), range(3)))
 
 def options(parser: ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--replicates", type=int, default=100, help="curves a family  [default: %(default)s]")
+    parser.add_argument("--replicates", type=int, default=100, help="curves per family  [default: %(default)s]")
     parser.add_argument(
         "--sampler-replicates", type=int, default=10, help="the same for GP and TPE, which are slow  [%(default)s]"
     )
@@ -182,7 +182,7 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 
 def errors(replicates: int, sampler_replicates: int) -> None:
     """Median error of the onset's log u against cells used."""
-    print(f"Median |error| of log u, all families together; {replicates} curves a family ({sampler_replicates} for")
+    print(f"Median |error| of log u, all families together; {replicates} curves per family ({sampler_replicates} for")
     print("GP and TPE). In brackets, how many curves got no number.\n")
     names = list(product(FAMILIES, range(replicates)))
     found: dict[str, dict[str, list[list[float]]]] = {}

@@ -1,4 +1,4 @@
-"""What `sweeper doctor` looks at: versions, devices, limits, Ray's doors, the data sets, the disk, and a store.
+"""What `sweeper doctor` examines: versions, devices, limits, Ray's authentication, data sets, disk and a store.
 
 It changes nothing and downloads nothing. PyTorch is imported here to be asked for its devices.
 """
@@ -20,9 +20,9 @@ from typing import Any
 
 import sweeper
 from sweeper.errors import SweeperError
-from sweeper.machine import machine
+from sweeper.machine import machine, processor
 from sweeper.machine.control_groups import limits
-from sweeper.provenance import git_revision, processor, source_digest
+from sweeper.provenance import git_revision, source_digest
 from sweeper.store import Store
 from sweeper.store.health import Health, health
 from sweeper.store.lock import describe
@@ -106,7 +106,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _ray() -> dict[str, Any]:
-    """How Ray is closed: what the environment says, and who may read the tokens that lie about."""
+    """Whether Ray asks for a token, as the environment says, and who may read the token files that there are."""
     given = os.environ.get("RAY_AUTH_TOKEN_PATH")
     files = []
     for place in [*([given] if given else []), "~/.ray/auth_token"]:
@@ -254,6 +254,6 @@ def _problems(found: dict[str, Any]) -> Iterator[str]:
         )
     if store and store.get("damaged"):
         yield (
-            f"{plural(len(store['damaged']), 'file')} of the store are damaged: the next `sweeper run` sets rows aside "
-            "and trains their cells again; `sweeper merge` takes whole ones from another copy"
+            f"{plural(len(store['damaged']), 'file')} of the store are damaged: the next `sweeper run` moves rows "
+            "to the quarantine and trains their cells again; `sweeper merge` takes whole ones from another copy"
         )

@@ -31,7 +31,7 @@ def source_digest() -> str:
     """SHA-256 of the project's source files, cut to 16 hexadecimal digits: driver and workers must agree on it."""
     digest = hashlib.sha256()
     for root in _SOURCE:
-        for path in sorted([*root.rglob("*.py"), *root.rglob("*.c")]):
+        for path in sorted(path for ending in ("py", "c", "h") for path in root.rglob(f"*.{ending}")):
             digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -49,18 +49,6 @@ def git_revision() -> str | None:
         return done.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-@cache
-def processor() -> str:
-    """The CPU's model, as far as the system tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().split("\n"):
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def provenance() -> dict[str, Any]:

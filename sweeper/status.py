@@ -74,7 +74,7 @@ def look(store: Path) -> Status:
 
 
 def status_of(plan: Plan | None, store: Store, study_fault: str | None = None) -> Status:
-    """The same of an open store; without a plan where no study was run or its file has a fault."""
+    """An open store as it stands; `plan`: of its study, None where no study was run or its file has a fault."""
     rows = store.committed()
     holder = store.holder()
     notes = living(store.progress()) if holder else []

@@ -56,7 +56,7 @@ class _Cell:
         check(self, self._layout)  # type: ignore[arg-type]
 
     def __hash__(self) -> int:
-        """That of its fields, computed once: plans of ten thousand cells look each up several times."""
+        """The hash of the fields, computed once: plans of ten thousand cells look each up several times."""
         known: int | None = self.__dict__.get("_hash")
         if known is None:
             known = self.__dict__["_hash"] = hash(tuple(map(self.__dict__.__getitem__, FIELDS)))
@@ -266,7 +266,7 @@ class _Cell:
 if TYPE_CHECKING:
 
     class Cell(_Cell):
-        """See `_Cell`."""
+        """A cell, as type checkers see it: `_Cell` with the fields that are declared."""
 
 else:
     Cell = make_dataclass(

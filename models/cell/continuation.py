@@ -31,7 +31,7 @@ class Passed:
 
     @classmethod
     def of(cls, procedure: str) -> Passed | None:
-        """As written in a procedure; None for one that starts cold. Raises ValueError for what is neither."""
+        """What a procedure's text says; None for one that starts cold. Raises ValueError for text that is neither."""
         if procedure.split(" ")[0] != CONTINUE:
             return None
         found = _WRITTEN.fullmatch(procedure)

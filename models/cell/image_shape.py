@@ -24,5 +24,5 @@ class ImageShape(NamedTuple):
 
     @property
     def array(self) -> tuple[int, ...]:
-        """As an array of one image: (height, width) where there is one channel, else (channels, height, width)."""
+        """The shape of one image as an array: (height, width), or of several channels (channels, height, width)."""
         return tuple(self[1:]) if self.channels == 1 else tuple(self)

@@ -22,12 +22,12 @@ class SequenceShape(NamedTuple):
 
     @property
     def positions(self) -> int:
-        """The same: one symbol at each."""
+        """Positions of a sequence, one symbol at each: as many as it is long."""
         return self.length
 
     @property
     def array(self) -> tuple[int, ...]:
-        """As an array of one sequence: (length,)."""
+        """The shape of one sequence as an array: (length,)."""
         return (self.length,)
 
 

@@ -25,7 +25,7 @@ def data_of(cell: Cell) -> Dataset:
 
 
 def load(name: str, options: Any = None) -> Dataset:
-    """The registered data set `name`, read once a process.
+    """The registered data set `name`, read once per process.
 
     options: of a data set that has some, the dataclass that its entry names.
 

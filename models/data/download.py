@@ -1,11 +1,11 @@
 """One file over HTTPS: resumed where it was cut, checked, and whole when it has its name.
 
 What has arrived is in `.<name>.part` beside the file to come, with a note of which version of the file on the server it
-is a part of (`models.data.transfer`). The next try, in this process or a later one, asks for the rest of that version
-only. A part is locked while it grows: of many processes one downloads, and the others wait for its file.
+is a part of (`models.data.transfer`). The next attempt, in this process or a later one, asks for the rest of that
+version only. A part is locked while it grows: of many processes one downloads, and the others wait for its file.
 
 pooch, the library with which scientific packages download, was tried in its place. It has the hash, the retry and the
-rename, but begins every try anew and has no lock. Measured were a file as large as CIFAR-10's archive (170.5 MB), a
+rename, but begins every attempt anew and has no lock. Measured were a file as large as CIFAR-10's archive (170.5 MB), a
 local server that sends at most 20 MB/s and pooch 1.9.0, on two cores that were busy with other work (so the seconds are
 rough): the bytes that the server sent and the seconds until the file was there.
 

@@ -44,7 +44,7 @@ def load() -> Dataset:
 
 
 def load_like(name: str, mirror: str = "", sha256: Mapping[str, str] = MappingProxyType({})) -> Dataset:
-    """The same of another data set with the files, sizes and splits of MNIST, in the folder `name` (docs/adding.md).
+    """A data set with the files, sizes and splits of MNIST, from the folder `name` (docs/adding.md).
 
     Files of labels need not be there until labels are asked for.
 
@@ -101,7 +101,7 @@ def _images(path: Path, count: int) -> npt.NDArray[Any]:
 
 
 def _bits(split: str, count: int) -> npt.NDArray[Any]:
-    """`count` images of a text file of 0 and 1, 784 a line, as uint8 (count, 784). Raises DataMissing, DataCorrupt."""
+    """`count` images from text, 784 times 0 or 1 per line, as uint8 (count, 784). Raises DataMissing, DataCorrupt."""
     file = f"binarized_mnist_{split}.amat.gz"
     path = locate("binarized_mnist", file)
     digits = read_gzip(path).translate(None, b" \t\r\n")

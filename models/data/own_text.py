@@ -124,7 +124,7 @@ def described(name: str) -> str:
 
 
 def _sentences(file: File, options: TextOptions) -> Iterator[Line]:
-    """Its sentences; equal symbols are one object, as there are millions. Raises DataCorrupt, naming the line."""
+    """A file's sentences; equal symbols are one object, as there are millions. Raises DataCorrupt, naming the line."""
     seen: dict[str, str] = {}
     for number, line in enumerate(read_lines(file.path, file.content.removeprefix(codecs.BOM_UTF8)), start=1):
         sentence = line

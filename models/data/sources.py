@@ -57,7 +57,10 @@ def expanded(path: str) -> Path:
 
 @cache
 def _private_folder() -> Path:
-    """The same for all processes of a user, unless somebody else has a folder of that name: code is kept there."""
+    """A temporary folder that all processes of a user share and nobody else can write to: code is kept there.
+
+    Where somebody else has a folder of that name, it is a fresh one, of this process alone.
+    """
     folder = Path(tempfile.gettempdir()) / f"sweeper-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

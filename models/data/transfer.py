@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 import certifi
 
 SILENCE_S = 20.0  # to connect, and between two pieces
-TRIES = 3  # in a row that bring nothing new
-PAUSE_S = 1.0  # before a try after one that did; doubled with each that did not
+MAX_ATTEMPTS = 3  # in a row that bring nothing new
+PAUSE_S = 1.0  # before an attempt after one that did; doubled with each that did not
 PIECE = 1 << 16  # bytes
 MIN_SPEED = 1000.0  # bytes per second; slower over `PATIENCE_S` is given up
 PATIENCE_S = 60.0
@@ -39,7 +39,7 @@ class DownloadFailed(OSError):
 
 
 class _Cut(Exception):
-    """A try that ended before the end of the file; what came of it is kept."""
+    """An attempt that ended before the end of the file; what came of it is kept."""
 
 
 def check_url(url: str) -> None:
@@ -82,8 +82,8 @@ def fill(url: str, part: IO[bytes], note: Note) -> bool:
         except _Cut as cut:
             resumed = True
             vain = 0 if part.seek(0, os.SEEK_END) > start else vain + 1
-            if vain >= TRIES:
-                raise DownloadFailed(f"{cut} ({TRIES} times)") from cut
+            if vain >= MAX_ATTEMPTS:
+                raise DownloadFailed(f"{cut} ({MAX_ATTEMPTS} times)") from cut
             time.sleep(PAUSE_S * 2**vain)
 
 

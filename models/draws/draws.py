@@ -154,7 +154,7 @@ class Draws:
         self._epoch = epoch
 
     def forget(self) -> None:
-        """See `DeviceDraws.forget`: here nothing is kept."""
+        """Nothing: these draws are not kept (those of `DeviceDraws` are)."""
 
     def to_cells(self, each: Tensor) -> Tensor:
         """What was made for each distinct seed, (seeds, …), as each cell's own, (cells, …); not to be written to."""
@@ -168,7 +168,7 @@ Asked = tuple[Law, Purpose, int, int, int]  # law, purpose, layer, inner, how ma
 
 
 class DeviceDraws(Draws):
-    """The same from a generator on the device: the numbers of a step in one computation, without the host.
+    """Draws that the device makes by itself: the numbers of a step in one computation, without the host.
 
     What a step asks for is learnt as it asks: from its second step on, all that was asked for before at another step is
     made at once when the first of it is asked for. `step` may be a tensor on the device.

@@ -73,7 +73,7 @@ def uniform(found: Tensor) -> Tensor:
 
 
 def normal(found: Tensor) -> Tensor:
-    """Words → standard normals, float32, two of two words (Box & Muller 1958); an even number of words a row."""
+    """Words → standard normals, float32, two of two words (Box & Muller 1958); an even number of words per row."""
     first, second = found[:, 0::2].to(torch.float32), found[:, 1::2].to(torch.float32)
     radius = torch.sqrt(torch.log((first + 0.5) * 2.0**-32).clamp_max(0.0) * -2.0)
     angle = second * (2.0**-32 * 2.0 * math.pi)

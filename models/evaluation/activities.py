@@ -1,6 +1,6 @@
 """Active units: which units' means say something of the image.
 
-V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds (MATHEMATICS §4);
+V = Var_x(e), e(x) the mean of q's mean over whole chains, less what the finite number of chains adds;
 W is the mean over images of the variance of q's mean between chains. One chain per image measures V + W instead, and
 calls dead units alive; both are returned.
 

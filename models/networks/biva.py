@@ -94,7 +94,7 @@ class Biva:
         self.output_bias = Parameter("generative.1.bias", (likelihood.maps * shape.positions,), 1, _BIAS, bias)
 
     def parameters(self) -> list[Parameter]:
-        """Those of q, kind by kind, then of p, each from the data up, the bias of every output, and the prior's."""
+        """Parameters of q by kind, then of p, each from the data up, the bias of every output, and the prior's."""
         up = [conv for path in self.up for conv in path]
         down = [conv for path in self.down_paths for conv in path]
         kinds: tuple[Sequence[Any], ...] = (up, self.heads, self.enter, self.merges, down)
@@ -122,21 +122,21 @@ class Biva:
         given = given or [None] * len(noise)
         d, up = self._way_up(params, x, noise, given)
         top = up[-1]
-        log_p, kl = self.prior.log_prob(params, top.z, _no_top), self.prior.kl(top.mean, top.deviation)
-        log_q, positions = self.posterior.log_prob(top), self.positions[-1]
+        log_p, log_q = self.prior.log_prob(params, top.z, _no_top), self.posterior.log_prob(top)  # (C, S, B)
+        kl, positions = self.prior.kl(top.mean, top.deviation), self.positions[-1]  # (C, S, B, N_L)
         layers = [Layer(top.z, top.mean, log_q, log_p, kl, top.deviation, positions=positions)]  # from the top down
         g, z = None, top.z  # from all levels above, and the level's variables, (C, S, B, N)
         for i in reversed(range(self.levels - 1)):
             place, (cells, samples) = 2 * i, z.shape[:2]
             g = self._features(params, i + 1, z, g)  # (S B, C M, H, W)
-            p_of_bu, p_of_td = self._p(params, i, g, cells, samples)
+            p_of_bu, p_of_td = self._p(params, i, g, cells, samples)  # (C, S, B, N)
             numbers = given[place + 1]
             if numbers is None:
                 numbers = self.merges[i](params, d[i], g, cells, samples)
             bu, td = up[i], self.posterior.draw(*numbers, noise[place + 1])
             layers.append(self._layer(place + 1, td, p_of_td, analytic=True))
             layers.append(self._layer(place, bu, p_of_bu, analytic=False))
-            z = torch.cat([bu.z, td.z], -1)
+            z = torch.cat([bu.z, td.z], -1)  # (C, S, B, N_bu + N_td)
         return Terms(self.likelihood.log_prob(x, self._output(params, z, g)), tuple(layers[::-1]))
 
     def _way_up(

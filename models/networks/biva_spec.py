@@ -83,18 +83,18 @@ class BivaOptions(ResnetOptions):
         return super().conflicts(cell) | other_than(_ONLY, cell)
 
     def canonical(self) -> BivaOptions:
-        """As many maps as the top-down variables have are said as `same`."""
+        """The same options, in which as many maps as the top-down variables have are written as `same`."""
         made: BivaOptions = super().canonical()  # type: ignore[assignment]
         return replace(made, bottom_up_maps="same") if self.bottom_up_grids == self.latent_grids[:-1] else made
 
     def words(self, network: str) -> str:
-        """As of `ResnetOptions`, with the maps of the bottom-up variables where they differ."""
+        """The network in words, with the maps of the bottom-up variables where they differ from the top-down ones'."""
         more = "" if self.bottom_up_maps == "same" else f" bottom-up {self.bottom_up_maps}"
         return super().words(network) + more
 
 
 class BivaConvs(NamedTuple):
-    """Its convolutions, a list for each level from 1.
+    """The convolutions of a BIVA network, a list for each level from 1.
 
     - `up`: from the features of the level below, or an image, to those of this one.
     - `heads`: q of the bottom-up variable, at level L of the top one.

@@ -36,7 +36,7 @@ class Map(Protocol):
     (C, 1, B, O), if `average`."""
 
     def parameters(self) -> Iterator[Parameter]:
-        """Its trained tensors, in a fixed order."""
+        """The map's trained tensors, in a fixed order."""
         ...
 
     def mean(self, params: Params, x: Tensor, average: bool = False) -> Tensor:
@@ -48,7 +48,7 @@ class Map(Protocol):
         ...
 
     def gaussian_and_flow(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The same, and the outputs for a flow, (C, S, B, outputs of it); None without any."""
+        """Mean, deviation and the outputs for a flow, (C, S, B, outputs of it); None without any."""
         ...
 
 
@@ -75,7 +75,7 @@ class BottomUp:
     posterior: Posterior
 
     def parameters(self) -> list[Parameter]:
-        """Those of every map, from the data up, then the posterior's own and the prior's."""
+        """Parameters of every map, from the data up, then the posterior's own and the prior's."""
         maps = zip(self.inference, self.generative, strict=True)
         found = [parameter for pair in maps for each in pair for parameter in each.parameters()]
         found += self.posterior.parameters(self.latents[-1])
@@ -99,7 +99,7 @@ class BottomUp:
                 break
             if numbers is None:
                 numbers = self._from_below(params, i + 1, q[-1] if q else None, x, smoothing)  # (C, S, B, N_i)
-            q.append(self.posterior.draw(*numbers, eps))
+            q.append(self.posterior.draw(*numbers, eps))  # z: (C, S, B, N_i)
         if paths is not None:
             q, log_q_fixed = self._along(params, x, q, smoothing, given, paths)
 
@@ -111,7 +111,7 @@ class BottomUp:
                 p_mean, p_deviation = self._prior(params, i + 1, q[i + 1 :], smoothing)  # (C, S, B, N_i)
                 log_p = normal_log_prob(drawn.z, p_mean, p_deviation)  # (C, S, B)
             else:
-                log_p = self.prior.log_prob(params, drawn.z, self._top(params))
+                log_p = self.prior.log_prob(params, drawn.z, self._top(params))  # (C, S, B)
                 if self.posterior.gaussian and paths is None:
                     kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, S, B, N_L)
             q_mean, q_deviation = drawn.moments()
@@ -121,7 +121,7 @@ class BottomUp:
                 Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, p_mean, p_deviation, density, positions)
             )
         if smoothing is None or smoothing.output is None:
-            log_px = self._log_px(params, x, self._seen([drawn.z for drawn in q]))
+            log_px = self._log_px(params, x, self._seen([drawn.z for drawn in q]))  # (C, S, B)
         else:
             log_px = self._smoothed_log_px(params, x, q[0], smoothing)
         return Terms(log_px, tuple(layers), paths)
@@ -193,7 +193,10 @@ class BottomUp:
         return z[0]
 
     def _smoothed(self, params: Params, i: int, q: Sequence[Drawn], smoothing: Smoothing) -> Tensor:
-        """The same of smoothed samples, (C, samples of it, S B, ·), given q of layers i … L."""
+        """What the generative map from layer i is given where it is smoothed, (C, samples of it, S B, ·).
+
+        q: of layers i … L.
+        """
         return smoothing.samples(i, q[0].z, q[0].mean, q[0].deviation)
 
     def down(self, params: Params, layer: int, z: Tensor) -> tuple[Tensor, Tensor | None] | None:
@@ -222,7 +225,7 @@ class BottomUp:
         return self.likelihood.log_prob(x, self._output(params, z))
 
     def _smoothed_log_px(self, params: Params, x: Tensor, first: Drawn, smoothing: Smoothing) -> Tensor:
-        """The same, given what the map from layer 1 puts out on average over its samples."""
+        """log p(x|·), (C, S, B), given what the map from layer 1 puts out on average over its smoothed samples."""
         samples = smoothing.samples(1, first.z, first.mean, first.deviation)  # (C, samples of it, S B, N_1)
         out = smoothing.average_output(partial(self.generative[0].mean, params), samples, first.z.shape[1])
         return self.likelihood.log_prob(x, out)

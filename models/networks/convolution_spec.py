@@ -24,7 +24,7 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class BlockOptions(MapOptions):
-    """The same, and how many there are."""
+    """How wide convolutions are, and how many blocks of them there are."""
 
     blocks: int = option(
         1, "residual blocks between stochastic layers", unit="blocks", low=1, high=100, shape=True, since=5,

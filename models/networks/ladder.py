@@ -80,7 +80,7 @@ class Ladder(TopDown[Numbers], HierarchicalMLP):
             ]
 
     def parameters(self) -> list[Parameter]:
-        """Those of the maps up, then of p's, from the data up, then q's own way down, then the prior's."""
+        """Parameters of the maps up, then of p's, from the data up, then q's own way down, then the prior's."""
         own = [] if self.down_of_q == self.generative[1:] else self.down_of_q
         maps = [*(each for pair in zip(self.up, self.generative, strict=True) for each in pair), *own]
         found = [parameter for each in maps for parameter in each.parameters()]
@@ -95,7 +95,7 @@ class Ladder(TopDown[Numbers], HierarchicalMLP):
         return found
 
     def _top_numbers(self, params: Params, from_below: Numbers) -> Numbers:
-        """Those of layer L as they are."""
+        """Numbers of q(z_L|·): those of layer L on the way up, as they are."""
         return from_below
 
     def _given_above(

@@ -103,7 +103,7 @@ class LadderResNet(TopDown[Features], ResNet):
                 each.convs.pop()  # a merge takes features, not those of a head
 
     def parameters(self) -> list[Parameter]:
-        """Those of the path up, p's maps, heads, merges and q's own way down, then the prior's."""
+        """Parameters of the path up, p's maps, heads, merges and q's own way down, then the prior's."""
         own = [] if self.shared else self.down_of_q
         up = [conv for path in self.up for conv in path]
         found = [

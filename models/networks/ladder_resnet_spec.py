@@ -38,7 +38,7 @@ class LadderResnetOptions(TopDownOptions, ResnetOptions):
         return replace(made, merge="precision", shared_top_down="yes") if len(self.latent_sizes) == 1 else made
 
     def words(self, network: str) -> str:
-        """As of `ResnetOptions`, with what is not the paper's."""
+        """The network in words, with what is not as in the paper."""
         more = " merging features" * (self.merge == "features") + " unshared" * (self.shared_top_down == "no")
         return super().words(network) + more
 

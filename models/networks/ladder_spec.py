@@ -45,7 +45,7 @@ class LadderOptions(TopDownOptions, MlpOptions):
         return other_than(ONLY, cell)
 
     def words(self, network: str) -> str:
-        """As of `MlpOptions`, with `unshared` where q has top-down maps of its own."""
+        """`ladder 40-40 (200-200)`, with `unshared` where q has top-down maps of its own."""
         return f"{super().words(network)}{'' if self.shared_top_down == 'yes' else ' unshared'}"
 
 

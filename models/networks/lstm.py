@@ -70,7 +70,7 @@ class Lstm(LstmDecoder):
         self.heads = {"mean": units, "deviation": units, "flow": posterior.outputs(units)}
 
     def parameters(self) -> list[Parameter]:
-        """Those of q(z|x), then those of p(x|z), then the posterior's own and the prior's."""
+        """Parameters of q(z|x), then of p(x|z), then the posterior's own and the prior's."""
         own, units, first = self.options, self.options.units, PLACES["inference"]
         shapes = {
             "embedding": (self.shape.vocabulary + 1, own.embedding), "lstm.input": (own.embedding, 4 * units),
@@ -116,11 +116,11 @@ class Lstm(LstmDecoder):
             drawn = self.posterior.transform(params, drawn, flow)
         kl = self.prior.kl(drawn.mean, drawn.deviation) if self.posterior.gaussian and paths is None else None
         if paths is None:
-            log_q = self.posterior.log_prob(drawn)
+            log_q = self.posterior.log_prob(drawn)  # (C, S, B)
         else:  # q sees x alone: its numbers, detached, are those of detached parameters
             drawn = drawn._replace(z=paths.along(drawn.z))
             log_q = normal_log_prob(drawn.z, drawn.mean.detach(), drawn.deviation.detach())
-        log_p = self.prior.log_prob(params, drawn.z, self._top(params))
+        log_p = self.prior.log_prob(params, drawn.z, self._top(params))  # (C, S, B)
         q_mean, q_deviation = drawn.moments()
         density = None if q_deviation is not None else self.posterior.density(drawn)
         layer = Layer(drawn.z, q_mean, log_q, log_p, kl, q_deviation, q_density=density)

@@ -42,7 +42,7 @@ class Dropout:
 
 
 class LstmDecoder:
-    """That part of a `models.networks.network.Network`: log p(x|z), and sequences, for a z that is given."""
+    """The decoder's part of a `models.networks.network.Network`: log p(x|z), and sequences, for a z that is given."""
 
     draws_symbols = True
     options: LstmOptions | LanguageModelOptions

@@ -45,7 +45,7 @@ class LanguageModel(LstmDecoder):
         self.analytic_kl, self.bias = frozenset(), likelihood.first_bias(mean_pixel)
 
     def parameters(self) -> list[Parameter]:
-        """Those of the decoder that no z is given to."""
+        """Parameters of a decoder that no z is given to."""
         return [each for each in decoder_parameters(self.options, self.shape, self.bias) if 0 not in each.shape]
 
     def terms(

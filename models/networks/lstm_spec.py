@@ -102,7 +102,7 @@ class LanguageModelOptions(RecurrentOptions, HiddenOptions):
 
     @property
     def hidden_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """The same, as of a cell with layers."""
+        """The units of the LSTM, as hidden sizes of the one layer."""
         return ((self.units,),)
 
     def faults(self) -> dict[str, str]:
@@ -141,7 +141,7 @@ def lstm_maps(cell: Cell, shape: SequenceShape) -> list[Affine]:
 
 
 def _of_sequences(cell: Cell, shape: SequenceShape) -> list[Affine]:
-    """Those at every position."""
+    """The affine maps that are applied at every position."""
     own, batch, rows = cell.options("network"), cell.batch_size, cell.batch_size * cell.training_chains
     units, length = own.units, shape.length
     return [
@@ -152,7 +152,7 @@ def _of_sequences(cell: Cell, shape: SequenceShape) -> list[Affine]:
 
 
 def _of_latents(cell: Cell, shape: SequenceShape) -> list[Affine]:
-    """Those to z and from it."""
+    """The affine maps to z and from it, applied once per sequence."""
     own, rows, (latents,) = cell.options("network"), cell.batch_size * cell.training_chains, cell.latent_sizes
     skip = [Affine(rows, latents, shape.vocabulary)] if own.skip == "all" else []
     return [
@@ -180,7 +180,7 @@ def lstm_size(cell: Cell, shape: SequenceShape) -> Size:
 
 
 def language_model_size(cell: Cell, shape: SequenceShape) -> Size:
-    """The same of the decoder alone, whose first state is 0."""
+    """What a cell of the decoder alone needs, whose first state is 0."""
     own, batch, length = cell.options("network"), cell.batch_size, shape.length
     units, symbols = own.units, shape.vocabulary
     maps = [

@@ -78,7 +78,7 @@ class SizeOptions(HiddenOptions, LatentOptions):
 
 @dataclass(frozen=True)
 class MlpOptions(SizeOptions):
-    """The same, and what the hidden layers do."""
+    """Sizes of the layers and maps, and the activation of hidden layers."""
 
     activation: str = option(
         "tanh", "activation of the hidden layers; `identity`: a linear network", shape=True,
@@ -107,7 +107,7 @@ class MlpOptions(SizeOptions):
 
 @dataclass(frozen=True)
 class NullMlpOptions(MlpOptions):
-    """The same; one layer alone would leave nothing."""
+    """Options of `mlp`, for two layers or more: of one layer nothing would be left."""
 
     def faults(self) -> dict[str, str]:
         """See `MlpOptions`."""
@@ -203,7 +203,10 @@ def mlp_size(cell: Cell, shape: ImageShape, lowest: int = 1) -> Size:
 
 
 def null_mlp_size(cell: Cell, shape: ImageShape) -> Size:
-    """The same without the maps between x and z₁. Its memory counts what these would keep: more than enough."""
+    """What a cell of `null_mlp` needs: what `mlp` does, without the maps between x and z₁.
+
+    Its memory counts what these would keep, which is more than enough.
+    """
     return mlp_size(cell, shape, lowest=2)
 
 

@@ -60,7 +60,7 @@ class Layer:
         return self.log_q - self.log_p if self.kl is None else self.kl.sum(-1)
 
     def unit_term(self) -> Tensor:
-        """The same of each unit, (cells, samples, batch, features).
+        """Each unit's part of the layer's term of the ELBO, (cells, samples, batch, features).
 
         Raises ValueError where p or q is no product over units, of whose densities it would be made.
         """

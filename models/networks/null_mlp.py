@@ -20,7 +20,7 @@ class NullMLP(HierarchicalMLP):
     """The hierarchical MLP without the maps between x and z₁; of a cell's hidden sizes the first layer's are unused."""
 
     def parameters(self) -> list[Parameter]:
-        """Those of the maps from layer 2 on."""
+        """Parameters of the maps from layer 2 on."""
         return [parameter for parameter in super().parameters() if parameter.layer > 1]
 
     def _posterior(self, params: Params, i: int, below: Tensor) -> Numbers:

@@ -65,7 +65,7 @@ class PixelEncoder:
         return self.perceptron.gaussian(params, self._features(params, x), average)
 
     def gaussian_and_flow(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The same, and the outputs for a flow."""
+        """Mean, deviation and the outputs for a flow."""
         return self.perceptron.gaussian_and_flow(params, self._features(params, x))
 
     def _features(self, params: Params, x: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class PixelCnn(BottomUp):
         self.widest = max(self.decoder.widest, *convs, *options.hidden_sizes[0])
 
     def parameters(self) -> list[Parameter]:
-        """Those of q(z|x), then those of p(x|z), then the posterior's own and the prior's."""
+        """Parameters of q(z|x), then of p(x|z), then the posterior's own and the prior's."""
         found = [*self.inference[0].parameters(), *self.decoder.parameters()]
         found += self.posterior.parameters(self.latents[0])
         return found + self.prior.parameters(self.top_inputs, images=True)

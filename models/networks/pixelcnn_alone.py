@@ -49,7 +49,7 @@ class PixelCnnAlone:
         self.widest = self.decoder.widest
 
     def parameters(self) -> list[Parameter]:
-        """Those of p(x)."""
+        """Parameters of p(x)."""
         return [*self.decoder.parameters()]
 
     def terms(

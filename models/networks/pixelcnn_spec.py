@@ -232,7 +232,7 @@ def pixelcnn_size(cell: Cell, shape: ImageShape) -> Size:
 
 
 def pixelcnn_alone_size(cell: Cell, shape: ImageShape) -> Size:
-    """The same of the decoder alone."""
+    """What a cell of the decoder alone needs."""
     return _decoder_size(cell, cell.options("network"), cell.batch_size, shape)
 
 

@@ -168,7 +168,7 @@ class ResidualMap:
         return mean.mean(1, keepdim=True) if average else mean, sigma(raw, average)
 
     def gaussian_and_flow(self, params: Params, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The same, and no outputs for a flow."""
+        """Mean and deviation, and None: a convolution has no outputs for a flow."""
         return *self.gaussian(params, x), None
 
     def _outputs(self, params: Params, x: Tensor) -> tuple[Tensor, ...]:

@@ -79,12 +79,12 @@ class ResnetOptions(BlockOptions, LatentOptions):
         return MapShape(sum(each.maps for each in grids), *grids[0][1:])
 
     def top_inputs(self, features: int) -> int:
-        """See `models.networks.mlp_spec.MlpOptions`."""
+        """Numbers that the inference map of the top layer is given."""
         return (features, *self.latent_sizes)[-2]
 
     @property
     def top_given_image(self) -> bool:
-        """See there."""
+        """Whether these are the image, which is the same for all chains."""
         return len(self.latent_sizes) == 1
 
     def top_maps(self, rows: int, shape: ImageShape) -> list[Convolution]:

@@ -48,7 +48,7 @@ class TopDown(BottomUp, Generic[FromBelow]):
         """
         refuse("a ladder", smoothing, paths, UNSMOOTHABLE)
         given = given or [None] * len(noise)
-        from_below = self._way_up(params, x)
+        from_below = self._way_up(params, x)  # what the way up leaves at layers 1 … L
 
         layers: list[Layer] = []  # from the top down
         for i in reversed(range(len(noise))):
@@ -57,15 +57,16 @@ class TopDown(BottomUp, Generic[FromBelow]):
             if layers:
                 above = self._seen([each.z for each in layers[::-1]])
                 p, q = self._given_above(params, i, from_below[i], above)
-                drawn = self.posterior.draw(*(q() if numbers is None else numbers), noise[i])
+                drawn = self.posterior.draw(*(q() if numbers is None else numbers), noise[i])  # (C, S, B, N_i)
                 log_p = normal_log_prob(drawn.z, *p)  # (C, S, B)
                 kl = normal_kl_between(drawn.mean, drawn.deviation, *p)  # (C, S, B, N_i)
             else:
                 top = self._top_numbers(params, from_below[i]) if numbers is None else numbers
-                drawn = self.posterior.draw(*top, noise[i])
-                log_p = self.prior.log_prob(params, drawn.z, self._top(params))
+                drawn = self.posterior.draw(*top, noise[i])  # (C, S, B, N_L)
+                log_p = self.prior.log_prob(params, drawn.z, self._top(params))  # (C, S, B)
                 kl = self.prior.kl(drawn.mean, drawn.deviation)  # (C, 1, B, N_L)
-            log_q, positions = self.posterior.log_prob(drawn), self.positions[i] if self.positions else 0
+            log_q = self.posterior.log_prob(drawn)  # (C, S, B)
+            positions = self.positions[i] if self.positions else 0
             layers.append(Layer(drawn.z, drawn.mean, log_q, log_p, kl, drawn.deviation, positions=positions))
         layers.reverse()
         return Terms(self._log_px(params, x, self._seen([each.z for each in layers])), tuple(layers))

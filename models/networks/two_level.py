@@ -71,7 +71,7 @@ class TwoLevel:
         self.px_head = _heads("generative", 1, a1, to_x, deviation=False, bias=bias)
 
     def parameters(self) -> list[Parameter]:
-        """Those of q(z₂|x), q(z₁|x, z₂), p(z₁|z₂) and p(x|z₁, z₂), then the posterior's own and the prior's."""
+        """Parameters of q(z₂|x), q(z₁|x, z₂), p(z₁|z₂), p(x|z₁, z₂), then the posterior's own and the prior's."""
         q: list[Gated | Perceptron] = [*self.q2, self.q2_heads, *self.q1, self.q1_heads]
         p: list[Gated | Perceptron] = [*self.p1, self.p1_heads, *self.px, self.px_head]
         found = [parameter for each in q + p for parameter in each.parameters()]
@@ -100,8 +100,8 @@ class TwoLevel:
 
         p1 = self.p1_heads.gaussian(params, _through(self.p1, params, top.z))  # (C, S, B, N_1)
         log_px = self.likelihood.log_prob(x, self._output(params, first.z, top.z))  # (C, S, B)
-        log_p = normal_log_prob(first.z, *p1), self.prior.log_prob(params, top.z, self._top(params))
-        kl = (
+        log_p = normal_log_prob(first.z, *p1), self.prior.log_prob(params, top.z, self._top(params))  # (C, S, B)
+        kl = (  # (C, S, B, N_1) and (C, 1, B, N_2)
             normal_kl_between(first.mean, first.deviation, *p1),
             self.prior.kl(top.mean, top.deviation) if self.posterior.gaussian else None,
         )

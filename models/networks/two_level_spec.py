@@ -32,7 +32,7 @@ class TwoLevelOptions(SizeOptions):
         return True
 
     def top_maps(self, rows: int, shape: ImageShape) -> list[Affine]:
-        """Those of q(z₂|x)."""
+        """The affine maps of one more pass of so many rows through q(z₂|x), with a gradient for them."""
         first, second = self.hidden_sizes[1]
         heads = [Affine(rows, second, self.latent_sizes[1])] * 2
         return [*_gated(rows, shape.features, first), *_gated(rows, first, second), *heads]

@@ -41,7 +41,7 @@ class Vae:
 
 
 class OrnsteinUhlenbeck(Vae):
-    """The same with every generative map above p(x|z₁) smoothed by each cell's ρ over S samples."""
+    """The ELBO with every generative map above p(x|z₁) smoothed by each cell's ρ over S samples."""
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         super().__init__(cells, like)

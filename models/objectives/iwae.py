@@ -65,7 +65,7 @@ class Iwae:
 
 
 class OuIwae(Iwae):
-    """The same with every generative map above p(x|z₁) smoothed by each cell's ρ over S samples of each chain."""
+    """The bound with every generative map above p(x|z₁) smoothed by each cell's ρ over S samples of each chain."""
 
     def __init__(self, cells: Sequence[Cell], like: Tensor):
         super().__init__(cells, like)

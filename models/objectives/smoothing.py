@@ -84,7 +84,7 @@ class Smoothing:
         return found
 
     def samples_upward(self, layer: int, z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """The same for the inference map from `layer`, of which `upward` has the noise."""
+        """z' for the inference map from `layer`, by the noise of `upward`; arguments and shape as of `samples`."""
         if self.upward is None:
             raise ValueError("inference maps are not smoothed: there is no noise for them")
         return self._perturbed(z, mean, deviation, self.upward[layer - 1])
@@ -109,7 +109,10 @@ class Smoothing:
         return _unfolded(mean, chains), _unfolded(deviation, chains)
 
     def average_output(self, mean: Callable[[Tensor, bool], Tensor], samples: Tensor, chains: int) -> Tensor:
-        """The same of a map with one head, for logits."""
+        """Logits of a map with one head, averaged over samples, (cells, chains, batch, features).
+
+        mean: the map, of samples, and whether its output is averaged over them.
+        """
         return _unfolded(mean(samples, True), chains)
 
 

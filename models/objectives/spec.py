@@ -41,7 +41,7 @@ class KlWeightOptions:
 
 @dataclass(frozen=True)
 class ElboOptions(KlWeightOptions):
-    """The same, and a floor of them."""
+    """Weight and floor of the KL terms."""
 
     free_bits: float = option(
         0.0, "floor of each layer's KL term in training; 0: none", unit="nats per layer", low=0.0, high=1e6,

@@ -44,7 +44,7 @@ class Planar(Gaussian):
         return self.steps * (2 * units + 1) if self.amortised else 0
 
     def parameters(self, units: int) -> list[Parameter]:
-        """The same, where all images share them."""
+        """Vectors and biases of the flows, where all images share them."""
         if self.amortised:
             return []
         shapes = {"u": (self.steps, units), "w": (self.steps, units), "b": (self.steps,)}

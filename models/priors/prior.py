@@ -24,7 +24,7 @@ class Prior(Protocol):
     def __init__(self, cells: Sequence[Cell], like: Tensor) -> None: ...
 
     def parameters(self, inputs: int, images: bool) -> list[Parameter]:
-        """Its trained tensors; `inputs`: numbers that q(z_L|·) is given; `images`: they are an image's, not z's."""
+        """Trained tensors of the prior; `inputs`: numbers that q(z_L|·) is given; `images`: an image's, not z's."""
         ...
 
     def log_prob(self, params: Params, z: Tensor, posterior: Posterior) -> Tensor:

@@ -146,9 +146,9 @@ class Aggressive:
         ]
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         paths = stack.objective.paths()
-        along: dict[str, Any] = {} if paths is None else {"paths": paths}
-        along |= stack.masks(step, number)
-        terms = stack.network.terms(stack.block.apart(wanted), x, noise, smoothing, **along)
+        more: dict[str, Any] = {} if paths is None else {"paths": paths}
+        more |= stack.masks(step, number)
+        terms = stack.network.terms(stack.block.apart(wanted), x, noise, smoothing, **more)
         value = stack.objective.value(terms, step)
         stack.block.differentiate(-value.sum(), wanted)
         norm = stack.block.norm(wanted)

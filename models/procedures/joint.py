@@ -1,4 +1,4 @@
-"""`joint`: inference and generative networks follow one gradient, one minibatch a step."""
+"""`joint`: inference and generative networks follow one gradient, one minibatch per step."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class Joint:
         ]
         smoothing = stack.objective.smoothing(draws, step, stack.network.latents, batch)
         paths = stack.objective.paths()
-        along: dict[str, Any] = {} if paths is None else {"paths": paths}
+        more: dict[str, Any] = {} if paths is None else {"paths": paths}
         if given := self._given(stack, x, step):
-            along["given"] = given
-        along |= stack.masks(step)
-        terms = stack.network.terms(stack.params, x, noise, smoothing, **along)
+            more["given"] = given
+        more |= stack.masks(step)
+        terms = stack.network.terms(stack.params, x, noise, smoothing, **more)
         value = stack.objective.value(terms, step)
         gradient = stack.block.differentiate(-value.sum())
         norm = torch.linalg.vector_norm(gradient, dim=1)

@@ -2,7 +2,7 @@
 
 A step of small networks is some five hundred short kernels, whose launches take the host longer than they take a GPU.
 Here they are recorded once for a stack and replayed: draws, minibatch, gradient, update and masks; the host only says
-which step it is, and once an epoch in which order the images come.
+which step it is, and once per epoch in which order the images come.
 
 No GPU could be had when this was written: `python -m benchmarks gpu` measures it, tests marked `gpu` compare it.
 """

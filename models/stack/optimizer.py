@@ -28,7 +28,7 @@ class Optimizer:
 
     Attributes:
         updates: (cells, groups) int64, in the order of `block.ranges`.
-        halvings: (cells,) int64, how often each cell's rate was halved (`models.stack.halving`); None: never.
+        halvings: (cells,) int64, how often each cell's rate was halved (`models.procedures.halving`); None: never.
         needs_all: clipping needs the gradient of every group, also where only some are updated.
     """
 

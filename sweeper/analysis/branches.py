@@ -2,7 +2,7 @@
 
 At the k-th ρ of a branch a cell has k times as many steps behind it as the cold start that a study of so many steps has
 there: where the two differ, it may be for the steps. Cold starts of as many steps as a whole branch
-(`studies/hysteresis_cold.yaml`) pass every such total along the way, where their history was measured.
+(`studies/hysteresis_cold.yaml`) pass every such total during training, where their history was measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def at_equal_totals(cells: pd.DataFrame, history: pd.DataFrame, order_parameter:
     """
     parameter = parse_order_parameter(order_parameter)
     if not parameter.in_history:
-        raise ValueError(f"order_parameter {order_parameter} is not measured along the way")
+        raise ValueError(f"order_parameter {order_parameter} is not measured during training")
     kept = cells.drop_duplicates("cell_id")
     measured = history.drop_duplicates(["cell_id", "step"]).merge(kept[["cell_id", "cell", "latents"]], on="cell_id")
     values = dict(zip(zip(measured["cell"], measured["step"], strict=True), parameter.of(measured), strict=True))

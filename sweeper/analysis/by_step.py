@@ -14,7 +14,7 @@ from sweeper.parameters.order import parse_order_parameter
 def transitions(curve: Curve, history: pd.DataFrame, order_parameter: str = "kl_top") -> dict[int, Transition]:
     """Onset and midpoint at every step of the history, in rising order; {} where it lacks the order parameter.
 
-    The history is measured on validation images along the way, so its last step need not give what the curve gives.
+    The history is measured on validation images during training, so its last step need not give what the curve gives.
     """
     parameter = parse_order_parameter(order_parameter)
     if not parameter.in_history or not len(history):

@@ -125,14 +125,14 @@ def _agrees(curve: Curve, critical: Critical, place: float | None) -> bool | Non
 
 
 def _half_steps(curve: Curve, history: pd.DataFrame, order_parameter: str) -> HalfSteps | None:
-    along = transitions(curve, history, order_parameter)
-    if not along:
+    by_step = transitions(curve, history, order_parameter)
+    if not by_step:
         return None
-    end = max(along)
-    step = min(along, key=lambda each: (abs(each - end / 2), each))
+    end = max(by_step)
+    step = min(by_step, key=lambda each: (abs(each - end / 2), each))
     if abs(step - end / 2) > NEAR_HALF * end:
         return None
-    half, last = along[step].onset, along[end].onset
+    half, last = by_step[step].onset, by_step[end].onset
     converged = None
     if half.value is not None and last.value is not None:
         before, now, low, high = curve.axis.coordinate(np.array([half.value, last.value, last.low, last.high], float))

@@ -88,7 +88,7 @@ class Curve:
 
     @cached_property
     def fits_near(self) -> list[dict[str, Fit]]:
-        """The same with the window's far points left out."""
+        """The shapes fitted to each seed without the window's far points; {} for a seed with too few points."""
         reference = nearer(self.control, self.reference, self.axis)
         return [fit_shapes(self.control, row, reference, self.axis) for row in self.values]
 

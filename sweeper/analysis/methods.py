@@ -18,7 +18,7 @@ import pandas as pd
 from models.cell import canonical_json, options_of_role
 from sweeper.analysis.critical import MIN_POINTS
 from sweeper.analysis.curves import Curve
-from sweeper.analysis.variants import NAMED, methods
+from sweeper.analysis.variants import NAMED, differing, methods
 from sweeper.parameters.control import Axis
 
 # Columns of cells: in nats per image, and in bits per dimension, which images of 256 levels have.
@@ -50,8 +50,7 @@ def several_methods(curves: Sequence[Curve]) -> bool:
     """
     for data in dict.fromkeys(curve.data for curve in curves):
         some = [curve for curve in curves if curve.data == data]
-        told = [{k: v for k, v in c.fields.items() if k not in (*CONDITIONS, *SIZES) and v is not None} for c in some]
-        if len({canonical_json(fields) for fields in told}) > 1:
+        if differing([curve.fields for curve in some], (*CONDITIONS, *SIZES)):
             return True
         if any(not swept(curve) for curve in some) and sum(len(curve.control) for curve in some) > 1:
             return True
@@ -74,8 +73,8 @@ def named(cells: pd.DataFrame, curves: Sequence[Curve]) -> pd.DataFrame:
         settings = list(dict.fromkeys(group["setting"]))
         method |= dict(zip(settings, methods([of_setting[key] for key in settings], NAMED), strict=True))
     words = cells["setting"].map(method)
-    along = _of_curves(curves)
-    on_curve = [along.get(name, word) for name, word in zip(cells["cell_id"], words, strict=True)]
+    of_curves = _of_curves(curves)
+    on_curve = [of_curves.get(name, word) for name, word in zip(cells["cell_id"], words, strict=True)]
     return cells.assign(method=words, curve=on_curve)
 
 

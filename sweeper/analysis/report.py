@@ -41,7 +41,7 @@ class Second:
     relations: Relations
 
     def lines(self) -> list[str]:
-        """Its critical values and how data sets compare by it, each line beginning with what it is about."""
+        """The report's critical values and how data sets compare by it, each line beginning with what it is about."""
         by = f"by {parse_order_parameter(self.order_parameter).words}"
         lines = [f"{curve.label}: {by}: {short_sentence(curve)}" for curve in self.curves]
         return lines + [f"{by}: {line}" for line in comparison_lines(self.relations.comparisons, ["data"])]

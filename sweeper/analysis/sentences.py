@@ -119,7 +119,7 @@ def row_notes(
 
 
 def shallow_note(kept: pd.DataFrame, layer: int | None) -> list[str]:
-    """That networks without the order parameter's layer are left out, where there are any."""
+    """A sentence that networks without the order parameter's layer are left out, where there are any."""
     shallow = 0 if layer is None or not len(kept) else int((kept["depth"] < layer).sum())
     return [f"{_cells(shallow)} of networks without a layer {layer}, left out"] if shallow else []
 

@@ -32,7 +32,7 @@ class Seen:
 
     @property
     def condition(self) -> UpdateVersion:
-        """That it is still this one."""
+        """The condition that the object is still of this version."""
         return {"e_tag": self.mark} if self.version is None else {"e_tag": self.mark, "version": self.version}
 
 

@@ -91,7 +91,7 @@ class Losses:
             self.not_before = now + decision.wait_s
 
     def _memory(self, reason: str) -> str | None:
-        """That memory ran out, where, and how much of it is in use; None if something else ended the process."""
+        """Words for memory that ran out: where, and how much is in use. None if something else ended the process."""
         killed = self.killed_here()
         by_the_system, self.killed_before = killed > self.killed_before, killed
         if _RAY_SAYS.search(reason):

@@ -80,13 +80,13 @@ def _try_each(
                 store.forget_progress(name)  # what died is not the stack
                 raise SweeperError(f"the GPU does not answer: {last_line(traceback.format_exc())}") from fault
             failures[name] = traceback.format_exc()
-            what = f"try {number} of {policy.max_attempts} of {plural(len(part.cells), 'cell')} failed"
+            what = f"attempt {number} of {policy.max_attempts} at {plural(len(part.cells), 'cell')} failed"
             log(store, attempt, f"{what}: {last_line(failures[name])}", failures[name])
     return failures
 
 
 def _within_memory(job: Job, store: Store, attempt: str, stop: Stop, max_stack: int, policy: RetryPolicy) -> None:
-    """One try at a job in stacks of at most `max_stack` cells, half as many each time that memory runs out.
+    """One attempt at a job in stacks of at most `max_stack` cells, half as many each time that memory runs out.
 
     The size that fitted is remembered in the store for this machine and shape, for other workers and later plans.
     """

@@ -15,8 +15,9 @@ from models.cell import Cell, cell_size, registry
 from models.evaluation.settings import Evaluation
 from models.kernels import elementwise
 from models.stack.stack import Stack
+from sweeper.machine import processor
 from sweeper.planning import Job
-from sweeper.provenance import processor, provenance
+from sweeper.provenance import provenance
 from sweeper.store.columns import LATER_HISTORY, SCHEMA_VERSION
 from sweeper.store.evaluated_columns import EVALUATION
 
@@ -47,13 +48,13 @@ class CellRecord:
 
     @classmethod
     def of(cls, name: str, meta: Mapping[str, Any] | None) -> CellRecord:
-        """As a checkpoint or a kept state has it in its `meta`; None: the cell starts at step 0."""
+        """The record that a checkpoint or a kept state has in its `meta`; None: the cell starts at step 0."""
         if meta is None:
             return cls(name)
         return cls(name, list(meta["history"]), float(meta["train_s"]), meta.get("kernels"))
 
     def meta(self) -> dict[str, Any]:
-        """As plain JSON values, for a checkpoint or a kept state."""
+        """The record as plain JSON values, for a checkpoint or a kept state."""
         return {"history": self.history, "train_s": self.train_s, "kernels": self.kernels}
 
     def uses(self, kernels: str) -> None:

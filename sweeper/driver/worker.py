@@ -38,7 +38,7 @@ class Stopped(Exception):
 
 
 class Worker:
-    """One try at a job, as the attempt of this name in `running/`; `stop` is asked every `LOOK_S` or oftener."""
+    """One attempt at a job, under this name in `running/`; `stop` is asked every `LOOK_S` or more often."""
 
     def __init__(self, job: Job, store: Store, attempt: str, stop: Stop):
         self.job, self.store, self.attempt, self.stop = job, store, attempt, stop

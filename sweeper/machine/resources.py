@@ -1,13 +1,15 @@
-"""What this machine has: cores, memory and GPUs that this process may use. No torch."""
+"""What this machine has: its processor, and the cores, memory and GPUs that this process may use. No torch."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
+from pathlib import Path
 
 from sweeper.machine.control_groups import limits
 
@@ -37,6 +39,18 @@ def machine() -> Machine:
         free if allowed.memory_bytes is None else min(free, allowed.memory_bytes),
         _gpus(),
     )
+
+
+@cache
+def processor() -> str:
+    """The CPU's model, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().split("\n"):
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def _gpus() -> tuple[int, ...]:

@@ -50,7 +50,7 @@ class OrderParameter:
 
     @property
     def unit(self) -> str:
-        """Its unit, per image where nats."""
+        """The unit of the order parameter; nats are per image."""
         return "nats" if self.quantity == "kl_total" else QUANTITIES[self.quantity][1]
 
     @property

@@ -60,7 +60,7 @@ class Job:
         return cell_work(self.cells[0], self.start, self.steps) * len(self.cells)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values, the form in which it travels to a worker."""
+        """The job as plain JSON values, the form in which it travels to a worker."""
         return asdict(self)
 
     @classmethod

@@ -85,7 +85,8 @@ def _in_memory(sampler: OnsetSampler) -> optuna.Study:
 def _asked(
     study: optuna.Study, sampler: OnsetSampler, line: Line, failed: Collection[str]
 ) -> tuple[Advice, tuple[Cell, ...]]:
-    """As many cells as belong together. One that failed is told so, and others asked for in its place."""
+    """The sampler's advice and its next cells, as many as belong together. A failed one is reported to the sampler, and
+    another is asked for in its place."""
     while True:
         advice, cells = sampler.advice(study), []
         for _ in advice.points:

@@ -101,7 +101,7 @@ class KnownCurve:
 
     @cached_property
     def own_gaps(self) -> dict[int, Gap]:
-        """The same, from the seeds' points alone."""
+        """For each seed, the gap in which its crossing may lie, from the seeds' own points alone."""
         collapsed = {self.x(value) for value in self.transition.collapsed or (self.end,)}
         found = {}
         for seed, row in self.rows.items():

@@ -32,7 +32,7 @@ class Column:
 
 
 def column(name: str, type: str, unit: str, meaning: str, null: str = "", since: int = 1, changed: int = 1) -> Column:
-    """The same in all undisturbed runs."""
+    """A column whose values are the same in all undisturbed runs."""
     return Column(name, type, unit, meaning, null=null, since=since, changed=changed)
 
 
@@ -42,5 +42,5 @@ def evaluated(name: str, type: str, unit: str, meaning: str, since: int = 1) -> 
 
 
 def volatile(name: str, type: str, unit: str, meaning: str, null: str = "", since: int = 1) -> Column:
-    """It may differ between runs."""
+    """A column whose values may differ between runs."""
     return Column(name, type, unit, meaning, volatile=True, null=null, since=since)

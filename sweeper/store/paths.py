@@ -44,7 +44,7 @@ class Committed:
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """The commit's file."""
         return self.folder / self.name
 
     @property

@@ -105,7 +105,7 @@ class LinearGaussian:
         return LinearGaussian(self.a, self.gamma, tuple(b), tuple(v**0.5 for v in s_squared), self.w, self.tau)
 
 
-# The numbers printed in MATHEMATICS §1, and a model of three layers.
+# A model of two layers with known answers, and one of three.
 TWO = LinearGaussian(a=1.2, gamma=0.5, b=(0.6, 0.7), s=(0.4, 0.5), w=(0.9,), tau=(0.6,))
 THREE = LinearGaussian(a=0.8, gamma=0.7, b=(0.9, -0.5, 0.6), s=(0.3, 0.8, 0.6), w=(0.7, -1.1), tau=(0.5, 0.9))
 

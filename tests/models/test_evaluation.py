@@ -549,7 +549,7 @@ def test_one_pass_calls_dead_units_alive_and_whole_chains_do_not():
 
 
 def test_signal_and_noise_of_each_unit_are_the_planted_ones():
-    """V and W of §4 within their sampling errors; layer 1 has no noise at all; V + W ≤ 2 KL in the top layer."""
+    """V and W within their sampling errors; layer 1 has no noise at all; V + W ≤ 2 KL in the top layer."""
     row = evaluate(planted_units(), Evaluation(importance_samples=2))[0]
     assert row["activity_variance"][0] == pytest.approx([1.0, 0.09, 0.0], rel=1e-6)
     assert row["activity_noise"][0] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
@@ -561,7 +561,7 @@ def test_signal_and_noise_of_each_unit_are_the_planted_ones():
 
 
 def test_the_estimate_of_v_is_unbiased_for_few_chains():
-    """Over 100 evaluation seeds with R = 3: the dead unit's V̂ averages 0, not W/R = 0.12; its spread is §4's."""
+    """Over 100 evaluation seeds with R = 3: the dead unit's V̂ averages 0, not W/R = 0.12; its spread is known, too."""
     stack = planted_units()
     found = np.array([
         evaluate(stack, Evaluation(importance_samples=3, seed=seed), quick=True)[0]["activity_variance"][1]

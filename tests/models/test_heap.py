@@ -28,6 +28,6 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs the GNU C library")
 def test_a_step_maps_no_memory_anew():
-    """Left to itself the library maps some 3,000 pages a step here."""
+    """Left to itself the library maps some 3,000 pages per step here."""
     done = subprocess.run([sys.executable, "-c", PAGES_OF_A_STEP], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300

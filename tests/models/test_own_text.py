@@ -199,7 +199,7 @@ def test_a_cell_has_to_say_its_text_and_others_cannot():
 
 
 def test_of_one_name_two_texts_are_two_data_sets(write):
-    """Each is read once a process; a cell gets its own."""
+    """Each is read once per process; a cell gets its own."""
     first, second = write(), write("other", train="x y\n", validation="x\n", test="y\n")
     mine = Cell(**CELL | {"corpus_digest": first})
     other = Cell(**CELL | {"corpus": "other", "corpus_digest": second, "vocabulary": 3, "batch_size": 1})

@@ -78,7 +78,7 @@ def test_random_sigkills_change_no_bit_and_lose_no_committed_cell(pair, driver, 
     while True:
         run = driver.start(killed)
         if len(phases) < wanted:
-            if kills % 4 == 0:  # at any moment, which do not count as wanted: while reading, planning, healing
+            if kills % 4 == 0:  # at any moment, which do not count as wanted: while reading, planning, repairing
                 time.sleep(rng.uniform(0, 0.4 + share))
             else:
                 training(killed, run)

@@ -67,7 +67,7 @@ def test_a_branch_stands_beside_cold_starts_of_as_many_steps_in_all(tiny):
     branch = cells[cells["procedure"] != "joint"].set_index(["procedure", "rho"])
     assert sorted(found["value"]) == sorted(values[f"{name}10"] for name in branch["cell_id"])
     assert at_equal_totals(study.opened().cells(), study.opened().history())["cold"].isna().all()
-    with pytest.raises(ValueError, match="is not measured along the way"):
+    with pytest.raises(ValueError, match="is not measured during training"):
         at_equal_totals(cells, history, "active_units_top")
 
 

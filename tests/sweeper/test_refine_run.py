@@ -136,8 +136,8 @@ def test_a_cell_that_fails_is_not_asked_for_again_in_the_same_run(tiny, trained,
     assert len(outcome.failures) == 1 and (1.0, 1) not in points(study.opened())
     assert outcome.after.refinement[0].advice.state == "met"
     assert len({seed for _, seed in points(study.opened())}) >= 4
-    healed = study.run()
-    assert healed.failures == () and not healed.after.missing
+    again = study.run()
+    assert again.failures == () and not again.after.missing
 
 
 def test_orders_are_handed_out_without_waiting_for_a_round_to_end():

@@ -185,16 +185,16 @@ def test_a_signal_reaches_a_long_final_evaluation(tiny, sweeper_command):
 
 @pytest.fixture
 def poisoned():
-    """Makes training raise at step 10 where a stack has a cell of ρ = 0.95, until it is healed; counts the raises."""
-    raised, healed = [], []
+    """Makes training raise at step 10 where a stack has a cell of ρ = 0.95, until that is fixed; counts the raises."""
+    raised, fixed = [], []
 
     def poison(stack):
-        if stack.step == 10 and any(cell.rho == 0.95 for cell in stack.cells) and not healed:
+        if stack.step == 10 and any(cell.rho == 0.95 for cell in stack.cells) and not fixed:
             raised.append([cell.rho for cell in stack.cells])
             raise RuntimeError("poison at 0.95")
 
     with planted(poison):
-        yield {"raised": raised, "heal": lambda: healed.append(True)}
+        yield {"raised": raised, "fix": lambda: fixed.append(True)}
 
 
 def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poisoned):
@@ -209,7 +209,7 @@ def test_a_cell_that_raises_is_tried_three_times_and_the_others_finish(tiny, poi
     log = Path(failure.log).read_text(encoding="utf-8")
     assert log.count("RuntimeError: poison at 0.95") >= DEFAULT.max_attempts and "Traceback" in log
     assert study.opened().progress() == []
-    poisoned["heal"]()
+    poisoned["fix"]()
     again = study.run("cells.rho=[0.8, 0.95]")
     assert again.failures == () and again.after.missing == () and again.before.counts == {"done": 1, "continue": 1}
     whole.run("cells.rho=[0.8, 0.95]")
@@ -372,14 +372,14 @@ def test_a_failing_report_hides_neither_results_nor_failures(tiny, monkeypatch, 
 
     monkeypatch.setattr("sweeper.report.write_report", broken)
     study = tiny(cells={"seed": 0}, train={"steps": 20})
-    for code, heal in ((1, True), (1, False)):
+    for code, failing in ((1, True), (1, False)):
         monkeypatch.setattr("sys.argv", ["sweeper", *study.argv("run")])
         with pytest.raises(SystemExit) as ended:
             cli.main()
         words = capsys.readouterr().err
         assert ended.value.code == code and "report failed: ValueError: no figure today" in words
-        assert ("1 cell failed" in words) is heal
-        poisoned["heal"]()
+        assert ("1 cell failed" in words) is failing
+        poisoned["fix"]()
     assert len(table(study.store)) == 3
 
 

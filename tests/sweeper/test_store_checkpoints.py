@@ -102,7 +102,7 @@ def test_another_cells_state_is_not_taken_for_ones_own(store):
         store.load_state(IDS[1])
 
 
-def test_progress_is_what_was_said_last_until_cleared_or_healed(store):
+def test_progress_is_what_was_said_last_until_cleared_or_repaired(store):
     for step in (1, 2):
         store.write_progress("b", {"step": step})
     store.write_progress("a", {"step": 3})

@@ -193,7 +193,7 @@ def test_a_crash_at_any_call_of_making_a_store_leaves_no_obstacle(monkeypatch, t
 
 
 @pytest.mark.fault
-def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path, times, injected):
+def test_repair_survives_a_crash_at_any_call(monkeypatch, tmp_path, times, injected):
     def prepare(root):
         store = Store.create(root)
         for number in range(3):
@@ -213,12 +213,12 @@ def test_healing_survives_a_crash_at_any_call(monkeypatch, tmp_path, times, inje
 
     crashes = crash_everywhere(monkeypatch, tmp_path, prepare, lambda store: store.repair(), check, times(2, 1, 1))
     assert crashes >= times(3, 5, 5)
-    injected("crashes at a call of the system, in healing", crashes)
+    injected("crashes at a call of the system, in repair", crashes)
 
 
 @pytest.mark.parametrize("stopped_s", [0, 3600], ids=["goes on", "was stopped for an hour"])
-def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_heals(store, monkeypatch, stopped_s):
-    """The next run heals when the orphan has written the history and not yet the row."""
+def test_a_worker_that_outlives_its_driver_commits_whole_while_the_next_run_repairs(store, monkeypatch, stopped_s):
+    """The next run repairs the store when the orphan has written the history and not yet the row."""
     from sweeper.store import store as module
 
     real = module.write_bytes

@@ -95,7 +95,10 @@ def space_figure(curves: Sequence[Curve], cells: pd.DataFrame) -> Figure | None:
 
 
 def trajectory_figure(curves: Sequence[Curve], history: pd.DataFrame) -> Figure | None:
-    """The same of a few images along training; None where the history has none."""
+    """Means of the model's own posterior and of q of a few images along training, a panel per point of the curves.
+
+    None where the history has none.
+    """
     data = trajectory_data(curves, history)
     steps = sorted(data["step"].unique()) if len(data) else [0]
     words = (

@@ -1,4 +1,4 @@
-"""Training curves: ELBO and top-layer KL against steps, one line a value of the control parameter."""
+"""Training curves: ELBO and top-layer KL against steps, one line per value of the control parameter."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def drawn(curves: Sequence[Curve], picture: Picture) -> list[Block]:
-    """A grid of pictures a curve, of its first seed that has any. `picture`: the PNG of a cell, what its rows show."""
+    """A grid of pictures per curve, of its first seed with any. `picture`: the PNG of a cell, what its rows show."""
     blocks: list[Block] = []
     for curve in curves:
         places = chosen(curve)

@@ -23,7 +23,7 @@ TITLES = {
 
 
 def posterior_blocks(figures: Sequence[Path]) -> list[Block]:
-    """Those of the figures that were written, as pictures."""
+    """The figures of posterior-mean space that were written, as pictures."""
     found = {path.stem: path for path in figures if path.suffix == ".png"}
     blocks = []
     for name, (title, words) in TITLES.items():

@@ -20,7 +20,7 @@ class Reading {
     this.read(null);
   }
 
-  /** Screen pixels a pixel of the drawing. */
+  /** Screen pixels per pixel of the drawing. */
   get zoom() {
     return this.chart.svg.getBoundingClientRect().width / this.chart.width || 1;
   }

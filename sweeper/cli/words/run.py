@@ -27,7 +27,7 @@ def failure_lines(outcome: Outcome) -> list[str]:
 
 
 def unreported_lines(fault: Exception, store: Store) -> list[str]:
-    """That the report failed and the results did not, and how to see why."""
+    """Lines that say that the report failed and the results did not, and how to see why."""
     return [
         f"the results are whole, but their report failed: {type(fault).__name__}: {fault}",
         f"next: sweeper report --debug {shlex.quote(str(store.paths.root))}",

@@ -51,7 +51,7 @@ def _percent(status: Status) -> str:
 
 
 def stack_sentence(note: Mapping[str, Any]) -> str:
-    """What a running stack is doing, from its note in the store."""
+    """What a running stack is doing, from its progress in the store."""
     if note["phase"] == "compiling":
         return "compiling, once on this machine"
     if note["phase"] != "training":
