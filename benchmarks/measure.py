@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from sweeper.provenance import git_revision, processor
+from sweeper.machine.resources import processor
+from sweeper.provenance import git_revision
 
 
 @dataclass(frozen=True)
