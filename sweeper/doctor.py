@@ -20,8 +20,7 @@ from typing import Any
 
 import sweeper
 from sweeper.errors import SweeperError
-from sweeper.machine import machine, processor
-from sweeper.machine.control_groups import limits
+from sweeper.machine.resources import machine_facts
 from sweeper.provenance import git_revision, source_digest
 from sweeper.store import Store
 from sweeper.store.health import Health, health
@@ -46,7 +45,7 @@ def examine(store: Path | None) -> dict[str, Any]:
         "versions": {"sweeper": sweeper.__version__, "python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES},
         "source": {"revision": git_revision(), "digest": source_digest()},
-        "machine": _machine(),
+        "machine": machine_facts(),
         "devices": _devices(),
         "ray": _ray(),
         "data": _data(),
@@ -71,23 +70,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _machine() -> dict[str, Any]:
-    import psutil
-
-    here, allowed = machine(), limits()
-    return {
-        "system": platform.platform(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "cores_allowed": here.cores,
-        "cores_by_control_group": allowed.cores,
-        "memory_bytes": psutil.virtual_memory().total,
-        "memory_free_bytes": here.memory_bytes,
-        "memory_left_in_control_group_bytes": allowed.memory_bytes,
-        "gpus_of_the_driver": len(here.gpu_memory_bytes),
-    }
 
 
 def _devices() -> dict[str, Any]:

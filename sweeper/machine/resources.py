@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from sweeper.machine.control_groups import limits
 
@@ -39,6 +40,24 @@ def machine() -> Machine:
         free if allowed.memory_bytes is None else min(free, allowed.memory_bytes),
         _gpus(),
     )
+
+
+def machine_facts() -> dict[str, Any]:
+    """What is known of this machine, as plain values: all there is of it beside what this process may use."""
+    import psutil
+
+    here, allowed = machine(), limits()
+    return {
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": here.cores,
+        "cores_by_control_group": allowed.cores,
+        "memory_bytes": psutil.virtual_memory().total,
+        "memory_free_bytes": here.memory_bytes,
+        "memory_left_in_control_group_bytes": allowed.memory_bytes,
+        "gpus_of_the_driver": len(here.gpu_memory_bytes),
+    }
 
 
 @cache
