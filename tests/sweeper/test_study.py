@@ -232,7 +232,8 @@ def test_a_shipped_study_can_be_planned(path: Path) -> None:
 def test_every_study_of_the_paper_has_one_for_two_cores() -> None:
     names = {path.stem for path in FOLDER.glob("paper/*.yaml")}
     paper = {f"table{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 10)} | {f"figure{n}" for n in (2, 3, 5)}
-    assert names == paper | {f"{name}_cpu" for name in paper}
+    others = {"lagging_table2", "skip_table2", "skip_table3"}  # of other papers: in kind, studies/decoder_depth.yaml
+    assert names == paper | {f"{name}_cpu" for name in paper} | others
 
 
 def test_the_shipped_studies_ask_for_what_their_headers_say() -> None:
