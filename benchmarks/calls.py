@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
-from benchmarks.workload import advance, as_in_a_worker, cells, images
+from benchmarks.workload import advance, as_in_a_worker, workload
 
 if TYPE_CHECKING:
-    from models.cell import Cell
-    from models.data.dataset import Dataset
     from models.stack.stack import Stack
 
 STACKS = {
@@ -22,15 +20,6 @@ STACKS = {
     "lstm": (1, 5),
     "lstm_aggressive": (5,),
     "lstm_semi_amortized": (5,),
-}
-TEXT = dict(
-    data="synthetic_text", network="lstm", likelihood="categorical", latents="4", embedding=16, hidden="32",
-    learning_rate=3e-3, gradient_clip=5.0,
-)  # fmt: skip
-PROCEDURES: dict[str, dict[str, object]] = {
-    "lstm": {},
-    "lstm_aggressive": dict(procedure="aggressive", inner_updates=10, aggressive_steps=10**6),
-    "lstm_semi_amortized": dict(procedure="semi_amortized", svi_steps=5),
 }
 FEWER = {"4x40": 25, "lstm_aggressive": 20, "lstm_semi_amortized": 40}  # steps than the quickstart's
 
@@ -61,7 +50,7 @@ def run(args: Namespace) -> None:
     rows = []
     for model in args.models:
         for count in STACKS[model]:
-            chosen, data = workload(model, count, args.batch)
+            chosen, data = workload(model, count, batch_size=args.batch)
             one, several = (Stack(chosen, data) for _ in range(2))
             steps = max(args.steps, 100 * args.steps // (count * FEWER.get(model, 1)))
             candidates = {"one": advance(one, steps), "several": one_by_one(several, steps)}
@@ -81,17 +70,6 @@ def run(args: Namespace) -> None:
         ],
         rows,
     )
-
-
-def workload(model: str, count: int, batch: int) -> tuple[list[Cell], Dataset]:
-    """Cells of one model, and their data."""
-    from models.cell import Cell
-    from models.data import load
-
-    if model not in PROCEDURES:
-        return cells(model, count, batch_size=batch), images(model)
-    fields = TEXT | PROCEDURES[model] | dict(batch_size=batch)
-    return [Cell.of(fields | dict(seed=seed)) for seed in range(count)], load("synthetic_text")
 
 
 def one_by_one(stack: Stack, steps: int) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import statistics
 from argparse import ArgumentParser, Namespace
 
 from benchmarks.measure import circumstances, interleaved, ratio, table, timing_options
-from benchmarks.workload import MODELS, advance, as_in_a_worker, cells, images
+from benchmarks.workload import LSTMS, MODELS, advance, as_in_a_worker, workload
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16", "float64")
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
     timing_options(parser, steps=3)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["4x40", "quickstart"])
+    parser.add_argument("--models", nargs="+", choices=MODELS | LSTMS, default=["4x40", "quickstart"])
     parser.add_argument("--cells", type=int, default=12, help="cells in each stack  [default: %(default)s]")
     parser.add_argument("--batch", type=int, default=64, help="batch size  [default: %(default)s]")
 
@@ -27,8 +27,9 @@ def run(args: Namespace) -> None:
     circumstances(f"Stacks of {args.cells}, batch {args.batch}, S = 5, median of {args.repeats} rounds.")
     rows = []
     for model in args.models:
-        chosen = {name: cells(model, args.cells, batch_size=args.batch, precision=name) for name in PRECISIONS}
-        stacks = {name: Stack(each, images(model)) for name, each in chosen.items()}
+        stacks = {
+            name: Stack(*workload(model, args.cells, batch_size=args.batch, precision=name)) for name in PRECISIONS
+        }
         for stack in stacks.values():
             stack.train(1)
         first = {name: stack.optimizer.first.clone().double() for name, stack in stacks.items()}  # a tenth of it

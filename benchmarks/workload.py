@@ -1,5 +1,5 @@
 """The cells that are timed: the paper's 40-40-40-40 VAE, a wider pyramid, the quickstart's small ones, and those of
-`studies/phase_conv_digits.yaml` and `studies/phase_conv_mnist.yaml`."""
+`studies/phase_conv_digits.yaml` and `studies/phase_conv_mnist.yaml`; and LSTMs on synthetic text."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ CONVOLUTIONAL: dict[str, dict[str, Any]] = {
         data="digits", network="resnet", latents="4x4x4-4x4x4-4x4x4-4x4x4", maps=8, blocks=1, batch_size=32
     ),
     "conv_mnist": dict(data="mnist", network="resnet", latents="8x7x7-8x7x7-8x7x7", maps=16, blocks=1, batch_size=32),
+}
+_TEXT: dict[str, Any] = dict(
+    data="synthetic_text", network="lstm", likelihood="categorical", latents="4", embedding=16, hidden="32",
+    learning_rate=3e-3, gradient_clip=5.0,
+)  # fmt: skip
+LSTMS: dict[str, dict[str, Any]] = {
+    "lstm": _TEXT,
+    "lstm_aggressive": _TEXT | dict(procedure="aggressive", inner_updates=10, aggressive_steps=10**6),
+    "lstm_semi_amortized": _TEXT | dict(procedure="semi_amortized", svi_steps=5),
+    "lstm_100": _TEXT | dict(hidden="100"),
+    "lstm_512": _TEXT | dict(hidden="512", embedding=256),
+    "lstm_1024": _TEXT | dict(hidden="1024", embedding=512),
 }
 SIDE = {"digits": 8, "mnist": 28}  # of a data set's images
 RHOS = 21  # of a phase diagram: so many cells share a seed, and with it their draws
@@ -58,6 +70,15 @@ def images(model: str, count: int = 10_000) -> Dataset:
     side = SIDE[(MODELS | CONVOLUTIONAL)[model]["data"]]
     grey = rng.integers(0, 256, (count, side**2), dtype=np.uint8)
     return Dataset("random", grey, grey[:1000], grey[:1000], levels=255, shape=ImageShape(1, side, side))
+
+
+def workload(model: str, count: int, **fields: Any) -> tuple[list[Cell], Dataset]:
+    """Cells of one model and their data: LSTMs of so many seeds, or those of `cells`."""
+    if model not in LSTMS:
+        return cells(model, count, **fields), images(model)
+    from models.data import load
+
+    return [Cell.of(LSTMS[model] | fields | dict(seed=seed)) for seed in range(count)], load("synthetic_text")
 
 
 def as_in_a_worker(threads: int = 1) -> None:

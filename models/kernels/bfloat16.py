@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
-from models.kernels.buffers import address, gradient_buffer
+from models.kernels.buffers import address, gradient_buffer, stride
 from models.kernels.maps import maps_of
 
 _KINDS = {None: -1, "identity": 0, "tanh": 1, "relu": 2, "leaky_relu": 3, "elu": 4}
@@ -38,6 +38,11 @@ def available() -> bool:
 def up(size: int) -> int:
     """The next multiple of 32."""
     return -(-size // 32) * 32
+
+
+def scratch_memory(numbers: int) -> Tensor:
+    """Room for so many numbers of bfloat16."""
+    return torch.empty(numbers, dtype=torch.bfloat16)
 
 
 class Rounded:
@@ -60,14 +65,13 @@ class Rounded:
     def of(cls, x: Tensor, sums: Tensor | None = None) -> Rounded:
         """x (C, R, N) of float32, rounded; its sums over rows, unrounded → `sums` (C, N), if given."""
         made, x = cls(*x.shape), x.contiguous()
-        stride = 0 if sums is None else sums.stride(0)
-        _library().bfloat16_rows(address(x), address(made.numbers), address(sums), *x.shape, stride)
+        _library().bfloat16_rows(address(x), address(made.numbers), address(sums), *x.shape, stride(sums))
         return made
 
 
 def of_weight(x: Rounded, grad: Rounded, out: Tensor) -> Tensor:
     """xᵀ g: x (C, R, I), grad (C, R, O) → out (C, I, O), float32."""
-    scratch = _scratch(up(x.rows) * (up(grad.columns) + 32))
+    scratch = scratch_memory(up(x.rows) * (up(grad.columns) + 32))
     sizes = x.cells, x.rows, x.columns, grad.columns, out.stride(0)
     _library().bfloat16_of_weight(address(x.numbers), address(grad.numbers), address(out), address(scratch), *sizes)
     return out
@@ -179,7 +183,7 @@ def _forward(
     values = [Rounded(cells, rows, weight.shape[2]) for weight in weights[:hidden]]
     kept = _Kept(x.shape, Rounded(cells, rows, inputs), values, mean, _KINDS[activation])
     maps = maps_of(tensors, [*(each.numbers for each in values), *outs])
-    scratch = _scratch(max(up(weight.shape[1]) * up(weight.shape[2]) for weight in weights))
+    scratch = scratch_memory(max(up(weight.shape[1]) * up(weight.shape[2]) for weight in weights))
     numbers = x, kept.seen.numbers, None if mean is None else mean.numbers, scratch
     sizes = cells, rows, samples, hidden, heads, kept.kind
     _library().bfloat16_perceptron(maps, *map(address, numbers), *sizes)
@@ -203,7 +207,7 @@ def _backward(
     units = weights[hidden].shape[1] if heads else weights[-1].shape[2]
     largest = up(rows) * up(widest)
     sizes = [up(weight.shape[1]) * up(weight.shape[2]) for weight in weights] + [up(rows) * (up(widest) + 32)]
-    work, sums, scratch = _scratch(3 * largest), torch.empty(2, rows, units), _scratch(max(sizes))
+    work, sums, scratch = scratch_memory(3 * largest), torch.empty(2, rows, units), scratch_memory(max(sizes))
     maps = maps_of(tensors, [*(each.numbers for each in kept.values), *heads], found)
     mean = None if kept.mean is None else kept.mean.numbers
     numbers = kept.seen.numbers, mean, of_last, of_x, work, sums, scratch
@@ -216,7 +220,7 @@ def _affine(x: Rounded, weight: Tensor, out: Tensor) -> None:
     """out (C, R, O) of float32 ← x W: x (C, R, I), weight (C, I, O)."""
     weight = _inner(weight)
     inputs, outputs = weight.shape[1:]
-    scratch = _scratch(up(inputs) * up(outputs))
+    scratch = scratch_memory(up(inputs) * up(outputs))
     addresses = address(x.numbers), address(weight), None, address(out), address(scratch)
     _library().bfloat16_affine(*addresses, x.cells, x.rows, inputs, outputs, weight.stride(0), 0, _KINDS[None])
 
@@ -225,14 +229,10 @@ def _back(grad: Rounded, weight: Tensor, out: Tensor) -> None:
     """out (C, R, I) of float32 ← g Wᵀ: grad (C, R, O), weight (C, I, O)."""
     weight = _inner(weight)
     inputs, outputs = weight.shape[1:]
-    scratch = _scratch(up(inputs) * up(outputs))
+    scratch = scratch_memory(up(inputs) * up(outputs))
     addresses = address(grad.numbers), address(weight), None, None, address(out), None, address(scratch)
     sizes = grad.cells, grad.rows, outputs, inputs, weight.stride(0), 0, 1
     _library().bfloat16_back(*addresses, *sizes, 1.0, _KINDS[None])
-
-
-def _scratch(numbers: int) -> Tensor:
-    return torch.empty(numbers, dtype=torch.bfloat16)
 
 
 def _transposed(x: Tensor) -> bool:

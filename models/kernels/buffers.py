@@ -18,3 +18,8 @@ def gradient_buffer(param: Tensor) -> Tensor:
 def address(x: Tensor | None) -> int | None:
     """Where the numbers of x begin in memory, for a compiled function; None for none."""
     return None if x is None else x.data_ptr()
+
+
+def stride(x: Tensor | None) -> int:
+    """How many numbers lie from one cell of x, (C, …), to the next, for a compiled function; 0 for none."""
+    return 0 if x is None else x.stride(0)

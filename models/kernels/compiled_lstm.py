@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from models.kernels import compiled
-from models.kernels.bfloat16 import up
-from models.kernels.buffers import address
+from models.kernels.bfloat16 import scratch_memory, up
+from models.kernels.buffers import address, stride
 from models.kernels.sgemm import as_torch, multiplier
 
 
@@ -48,7 +48,7 @@ def forward(
     inputs, h, c = inputs.contiguous(), _dense(h), _dense(c)
     kept = Kept(*(inputs.new_empty(cells, steps, rows, size) for size in (4 * units, units, units, units)))
     out = inputs.new_empty(cells, rows, steps, units)
-    scratch = None if not rounded else _scratch(_of_weights(units) + up(rows) * up(units))
+    scratch = None if not rounded else scratch_memory(_of_weights(units) + up(rows) * up(units))
     given = inputs, recurrent, h, c, *kept, out, scratch
     compiled.required().lstm(_gemm(rounded), *map(address, given), cells, rows, steps, units, recurrent.stride(0))
     return out, kept
@@ -73,9 +73,9 @@ def backward(
     scratch = None
     if rounded:
         operands = up(rows * steps) * (up(units) + 2 * up(4 * units) + 32)
-        scratch = _scratch(max(_of_weights(units) + up(rows) * up(4 * units), operands))
+        scratch = scratch_memory(max(_of_weights(units) + up(rows) * up(4 * units), operands))
     given = grad, recurrent, h, c, *kept, of_inputs, of_recurrent, of_h, of_c, work, scratch
-    strides = recurrent.stride(0), _stride(of_recurrent)
+    strides = recurrent.stride(0), stride(of_recurrent)
     compiled.required().lstm_gradient(_gemm(rounded), *map(address, given), cells, rows, steps, units, *strides)
     return of_inputs, of_h, of_c
 
@@ -97,7 +97,7 @@ def backward_again(
     of_h, of_c = (None if each is None else torch.empty_like(each) for each in (h, c))
     work = grad.new_empty(rows * units * (15 * steps + 4))
     given = grad, recurrent, h, c, *kept, *along, of_grad, of_inputs, of_recurrent, of_h, of_c, work
-    strides = recurrent.stride(0), _stride(along[1]), _stride(of_recurrent)
+    strides = recurrent.stride(0), stride(along[1]), stride(of_recurrent)
     compiled.required().lstm_second_gradient(multiplier(), *map(address, given), cells, rows, steps, units, *strides)
     return of_grad, of_inputs, of_h, of_c
 
@@ -110,14 +110,6 @@ def _gemm(rounded: bool) -> int | None:
 def _of_weights(units: int) -> int:
     """Numbers that U takes as tiles."""
     return up(units) * up(4 * units)
-
-
-def _scratch(numbers: int) -> Tensor:
-    return torch.empty(numbers, dtype=torch.bfloat16)
-
-
-def _stride(x: Tensor | None) -> int:
-    return 0 if x is None else x.stride(0)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

@@ -8,7 +8,7 @@ from ctypes import c_int64, c_void_p
 
 from torch import Tensor
 
-from models.kernels.buffers import address
+from models.kernels.buffers import address, stride
 
 
 class MapOfCells(ctypes.Structure):
@@ -42,8 +42,8 @@ def maps_of(
                 out.data_ptr(),
                 weight.stride(0),
                 bias.stride(0),
-                0 if of_weight is None else of_weight.stride(0),
-                0 if of_bias is None else of_bias.stride(0),
+                stride(of_weight),
+                stride(of_bias),
                 *weight.shape[1:],
             )
         )

@@ -7,7 +7,7 @@ Shapes: C cells, R rows (samples × batch), T steps, H units. What inputs contri
 before; here is what goes from step to step. One node of the graph stands for all steps: of each it keeps the gates and
 two states, and the gradient of U is one product over rows and steps. Where a gradient is differentiated again, as
 through refinement steps, it is a node with a gradient by hand where all steps are one call (`compiled_lstm.py`), and
-else what `plain.lstm` has, at that one's cost, which is some ten times as high.
+else what `plain.lstm` has, at that one's cost, some eight times as high.
 """
 
 from __future__ import annotations

@@ -7,18 +7,11 @@ import torch
 
 from models.kernels import bfloat16, compiled, compiled_lstm, plain, products, sgemm
 from models.kernels.recurrent import lstm
+from models.kernels.twice import twice_differentiable
 
 pytestmark = pytest.mark.skipif(
     compiled.library() is None or sgemm.multiplier() is None, reason="no C compiler, or a torch without MKL"
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def states_and_gradients(cells, rows, steps, units, given):
@@ -89,6 +82,18 @@ def test_the_gradient_of_a_gradient_is_that_of_the_plain_steps(given, of):
 
     found, exact = second(lstm, torch.float32), second(plain.lstm, torch.float64)
     assert len(found) == len(exact) == 3 + len(given)
+    for one, other in zip(found, exact, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm()
+
+
+@pytest.mark.parametrize("compiled_too", [True, False])
+def test_where_gradients_are_differentiated_again_it_is_at_full_precision(compiled_too, monkeypatch):
+    """Whatever precision is asked for, as all that is differentiated twice; without a compiler too."""
+    if not compiled_too:
+        monkeypatch.setattr(compiled_lstm, "usable", lambda *_: False)
+    exact = states_and_gradients(2, 9, 7, 33, "hc")
+    with products.precision("bfloat16"), twice_differentiable():
+        found = states_and_gradients(2, 9, 7, 33, "hc")
     for one, other in zip(found, exact, strict=True):
         assert (one - other).norm() < 1e-5 * other.norm()
 
