@@ -36,8 +36,10 @@ typedef struct {
 } Recurrent;
 
 static Recurrent prepared(Gemm *gemm, const float *weight, bf16 *scratch, int64_t n, int64_t transposed) {
-    Recurrent u = {gemm, weight, scratch, scratch + UP(n) * UP(4 * n)};
-    if (!gemm) bfloat16_tiles(weight, u.tiles, transposed ? 4 * n : n, transposed ? n : 4 * n, transposed);
+    Recurrent u = {gemm, weight, NULL, NULL};
+    if (gemm) return u;
+    u.tiles = scratch, u.operand = scratch + UP(n) * UP(4 * n);
+    bfloat16_tiles(weight, u.tiles, transposed ? 4 * n : n, transposed ? n : 4 * n, transposed);
     return u;
 }
 
