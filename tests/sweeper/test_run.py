@@ -358,7 +358,7 @@ def test_a_stack_that_failed_on_the_way_leaves_no_note(tiny, poisoned):
 
 
 def test_bars_are_drawn_on_a_terminal_and_leave_no_colour_with_no_color(tiny, sweeper_command):
-    study = tiny(cells={"seed": 0}, train={"steps": 100})
+    study = tiny(cells={"seed": 0}, train={"steps": 600})  # long enough for a bar to be drawn, on a busy machine too
     code, text = on_terminal(sweeper_command, study.argv("run"), 120, {"NO_COLOR": "1", "TERM": "xterm"})
     assert code == 0 and "all cells" in text and "digits mlp 3-2 (8)" in text
     assert "\x1b[3" not in text.replace("\x1b[?25h", "") and "Traceback" not in text
