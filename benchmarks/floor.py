@@ -4,19 +4,32 @@ it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.cell import Cell, cell_size
+from models.cell.image_shape import ImageShape
 from models.cell.registry import find
+from models.cell.sequence_shape import SequenceShape
+from models.cell.size import Affine
 from models.networks.ladder_spec import ladder_maps
+from models.networks.lstm_spec import lstm_maps
 from models.networks.mlp_spec import mlp_maps
+from models.networks.pixelcnn_spec import gated_layers
 from models.networks.resnet_spec import resnet_convolutions
 
-MAPS = {"mlp": mlp_maps, "ladder": ladder_maps}  # affine maps of a step; those of a prior or posterior are not in them
+
+def _lstm_maps(cell: Cell, shape: SequenceShape, chains: int = 0) -> list[Affine]:
+    """Of all symbols at once, though the recurrent ones follow one another."""
+    return lstm_maps(cell, shape)
+
+
+# Affine maps of a step; those of a prior or posterior are not in them.
+MAPS = {"mlp": mlp_maps, "ladder": ladder_maps, "lstm": _lstm_maps}
 COPIED_BYTES = 64 << 20  # more than a core's share of any cache
 
 
@@ -55,14 +68,29 @@ class Products:
                 torch.bmm(a, b, out=out)  # a little faster than `mm`
 
 
+class Kernel(NamedTuple):
+    """A convolution of one cell: kernels of (height, width), and which gradients it has."""
+
+    rows: int
+    inputs: int
+    outputs: int
+    size: tuple[int, int]
+    of_data: bool
+    fixed: bool
+    side: int  # height and width of what it puts out: all grids that are timed are squares
+    stride: int = 1
+    zeros: int = 0  # put around the maps; else they lie there already
+
+
 class Convolutions:
-    """The convolutions of a step of so many cells of a `resnet` and nothing else: forward, and both gradients.
+    """The convolutions of a step of so many cells of a `resnet`, or of a PixelCNN's decoder, and nothing else: forward,
+    and both gradients.
 
     One grouped convolution for all cells, as in a stack, in the layout and precision that `models.kernels.convolution`
     has; one cell is a convolution of one group, which a stack computes as two. Every operand is in place and cast
     before. No biases.
 
-    Raises ValueError where the operands come to other operations than the planner counts.
+    Raises ValueError where the operands of a `resnet` come to other operations than the planner counts.
     """
 
     def __init__(self, cell: Cell, cells: int = 1):
@@ -76,18 +104,17 @@ class Convolutions:
 
         self.calls: list[Callable[[], object]] = []
         self.flops = 0  # of a cell's step
-        shape = find("data", cell.data).shape
-        for each in resnet_convolutions(cell, shape):
-            conv, side = each.conv, math.isqrt(each.conv.positions)  # all grids that are timed are squares
-            x = operand(each.rows, cells * conv.inputs, conv.stride * side, conv.stride * side)
-            weight = operand(cells * conv.outputs, conv.inputs, conv.size, conv.size)
-            of_out = operand(each.rows, cells * conv.outputs, side, side)
-            how = [conv.stride] * 2, [conv.size // 2] * 2, [1, 1], False, [0, 0], cells
+        for each in _kernels(cell):
+            around = (0 if each.zeros else size - 1 for size in each.size)
+            x = operand(each.rows, cells * each.inputs, *(each.stride * each.side + n for n in around))
+            weight = operand(cells * each.outputs, each.inputs, *each.size)
+            of_out = operand(each.rows, cells * each.outputs, each.side, each.side)
+            how = [each.stride] * 2, [each.zeros] * 2, [1, 1], False, [0, 0], cells
             asked = [not each.of_data, not each.fixed, False]
             self.calls.append(partial(torch.ops.aten.convolution, x, weight, None, *how))
             self.calls.append(partial(torch.ops.aten.convolution_backward, of_out, x, weight, None, *how, asked))
             self.flops += 2 * (1 + sum(asked)) * of_out.numel() // cells * weight[0].numel()
-        if self.flops != cell_size(cell).flops:
+        if cell.network == "resnet" and self.flops != cell_size(cell).flops:
             raise ValueError(f"{self.flops} operations of convolutions here, {cell_size(cell).flops} by the planner")
 
     def run(self, times: int) -> None:
@@ -95,6 +122,22 @@ class Convolutions:
         for _ in range(times):
             for call in self.calls:
                 call()
+
+
+def _kernels(cell: Cell) -> Iterator[Kernel]:
+    """The convolutions of a cell's step."""
+    shape = find("data", cell.data).shape
+    assert isinstance(shape, ImageShape)
+    if cell.network == "pixelcnn":
+        options, rows = cell.options("network"), cell.batch_size * cell.training_chains
+        for each in [kernel for layer in gated_layers(options) for kernel in layer]:
+            size = each.height, each.width
+            yield Kernel(rows, each.inputs, each.outputs, size, False, False, shape.height)
+        return
+    for applied in resnet_convolutions(cell, shape):
+        conv, side = applied.conv, math.isqrt(applied.conv.positions)
+        numbers = applied.rows, conv.inputs, conv.outputs, (conv.size, conv.size), applied.of_data, applied.fixed
+        yield Kernel(*numbers, side, conv.stride, conv.size // 2)
 
 
 def least_bytes(cell: Cell) -> int:

@@ -2,7 +2,8 @@
 
 The same model and objective as `models.networks.mlp` with `vae` or `ou`, so the same work a step: bottom-up inference,
 generative maps above p(x|z₁) averaged over S samples, sampled terms below the top, an analytic KL there. Other methods
-are in `benchmarks.textbook_methods`, convolutions in `benchmarks.textbook_convolutional`.
+are in `benchmarks.textbook_methods`, convolutions in `benchmarks.textbook_convolutional`, LSTMs and PixelCNNs in
+`benchmarks.textbook_autoregressive`.
 """
 
 from __future__ import annotations
@@ -134,23 +135,26 @@ class Textbook:
         from benchmarks.textbook_methods import model_of
 
         torch.manual_seed(cell.seed)
-        grey = torch.tensor(dataset.train).float() / dataset.levels
-        self.loader = DataLoader(TensorDataset(grey), cell.batch_size, shuffle=True, drop_last=True)
+        rows = torch.tensor(dataset.train)
+        self.symbols = dataset.kind == "tokens"
+        rows = rows.long() if self.symbols else rows.float() / dataset.levels
+        self.loader = DataLoader(TensorDataset(rows), cell.batch_size, shuffle=True, drop_last=True)
         self.device = device
-        self.model = model_of(cell, dataset.features).to(device)
+        self.model = model_of(cell, dataset).to(device)
         self.model.draw = partial(self.model.draw, device=device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), cell.learning_rate)
         self.batches = self._batches()
 
     def _batches(self) -> Iterator[Tensor]:
         while True:
-            for (grey,) in self.loader:
-                yield grey
+            for (rows,) in self.loader:
+                yield rows
 
     def train(self, steps: int) -> None:
         """Take `steps` more steps."""
         for _ in range(steps):
-            x = torch.bernoulli(next(self.batches).to(self.device))
+            rows = next(self.batches).to(self.device)
+            x = rows if self.symbols else torch.bernoulli(rows)
             self.optimizer.zero_grad()
             self.model(x).backward()
             self.optimizer.step()

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.textbook import Gaussian, HierarchicalVae, Layers, body, log_normal
+from benchmarks.textbook_autoregressive import LstmVae, OneLayer, PixelCnnVae
 from benchmarks.textbook_convolutional import ConvolutionalVae
 from models.cell import Cell, cell_size
+from models.cell.sequence_shape import SequenceShape
 from models.data.dataset import Dataset
 
 # Of an objective, relative. In float32 its terms are added up in another order; in bfloat16 autocast rounds what is
@@ -177,10 +179,15 @@ class LadderVae(nn.Module):
         return mean_loss
 
 
-def model_of(cell: Cell, features: int) -> nn.Module:
+def model_of(cell: Cell, dataset: Dataset) -> nn.Module:
     """The textbook's model of a cell."""
+    features, shape = dataset.features, dataset.shape
     if cell.network == "resnet":
         return ConvolutionalVae(cell)
+    if isinstance(shape, SequenceShape):
+        return LstmVae(cell, shape.vocabulary)
+    if cell.network == "pixelcnn":
+        return PixelCnnVae(cell, shape)
     if cell.network == "ladder":
         return LadderVae(cell, features)
     made: Callable[[Cell, int], nn.Module] = HierarchicalVae
@@ -203,15 +210,18 @@ def compared(cell: Cell, dataset: Dataset) -> str:
     from models.kernels.products import precision
     from models.stack.stack import Stack
 
-    model, stack = model_of(cell, dataset.features), Stack([cell], dataset)
-    count, own = sum(p.numel() for p in model.parameters()), cell_size(cell).parameters
+    model, stack = model_of(cell, dataset).eval(), Stack([cell], dataset)
+    count, own = sum(p.numel() for p in model.parameters() if p.requires_grad), cell_size(cell).parameters
     if count != own:
         return f"Not the same model: {own:,} parameters here, {count:,} in the textbook's."
     with torch.no_grad():
-        copied = sum(_copy(module, name, stack.params) for name, module in model.maps().items())
-        for name, parameter in model.others().items():
-            if name in stack.params:
-                copied += parameter.copy_(stack.params[name][0]).numel()
+        if isinstance(model, OneLayer):
+            copied = model.copy_from(stack.params)
+        else:
+            copied = sum(_copy(module, name, stack.params) for name, module in model.maps().items())
+            for name, parameter in model.others().items():
+                if name in stack.params:
+                    copied += parameter.copy_(stack.params[name][0]).numel()
         if copied != count:
             return f"The same number of parameters, {count:,}; {count - copied:,} of them have no common name."
         x = stack.minibatch(0)
@@ -222,7 +232,7 @@ def compared(cell: Cell, dataset: Dataset) -> str:
             value = float(stack.objective.value(stack.network.terms(stack.params, x, noise, smoothing), 0))
         drawn = chain(noise[::-1] if cell.network == "ladder" else noise, smoothing.noise if smoothing else ())
         model.draw = _handed(drawn)
-        theirs = -float(model(x[0, 0]))
+        theirs = -float(model(x[0, 0].long() if dataset.kind == "tokens" else x[0, 0]))
     if abs(value - theirs) > TOLERANCE[cell.precision] * abs(value):
         raise ValueError(f"the objective of {cell.architecture} is {value} here and {theirs} in the textbook's loop")
     return f"Both have {count:,} parameters, and at these and the same noise the objective {value:.3f} ({theirs:.3f})."

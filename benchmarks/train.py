@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measure import Times, circumstances, interleaved, ratio, table
-from benchmarks.workload import CONVOLUTIONAL, MODELS, as_in_a_worker, cells, images
+from benchmarks.workload import AUTOREGRESSIVE, CONVOLUTIONAL, MODELS, as_in_a_worker, workload
 from models.cell import FIELDS, REGISTRIES, Cell, cell_size
 
 PRODUCTS, COPY = "matrix products alone", "copy"
-STACKS, CONVOLUTIONAL_STACKS = [1, 4, 16, 64, 256], [1, 4, 13]
+STACKS, CONVOLUTIONAL_STACKS, AUTOREGRESSIVE_STACKS = [1, 4, 16, 64, 256], [1, 4, 13], [1, 5, 20]
+_MODULES = {"resnet": "Conv2d", "pixelcnn": "Conv2d", "lstm": "LSTM"}  # of the textbook's loop; else Linear
 TEXTBOOKS = ("ou", "vae")  # methods that the textbook's convolutional model has
 METHODS: dict[str, dict[str, Any]] = {
     "ou": dict(objective="ou"),
@@ -35,9 +36,9 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        choices=MODELS | CONVOLUTIONAL,
+        choices=MODELS | CONVOLUTIONAL | AUTOREGRESSIVE,
         default=list(MODELS)[:3],
-        help="those named conv_… are convolutional  [default: 4x40 64-32-16-8 2x10]",
+        help="those named conv_…, lstm… and pixelcnn… are no perceptrons  [default: 4x40 64-32-16-8 2x10]",
     )
     parser.add_argument(
         "--methods",
@@ -45,7 +46,7 @@ def options(parser: ArgumentParser) -> None:
         nargs="+",
         choices=METHODS,
         default=list(METHODS),
-        help="of convolutional models ou and vae  [default: all]",
+        help="of convolutional models ou and vae, of LSTMs and PixelCNNs vae  [default: all]",
     )
     parser.add_argument(
         "--precisions",
@@ -54,9 +55,12 @@ def options(parser: ArgumentParser) -> None:
         default=["float32"],
         help="bfloat16 of convolutional models  [default: float32]",
     )
-    parser.add_argument("--batch", type=int, help="batch size  [default: 128, of convolutional models 32]")
+    parser.add_argument("--batch", type=int, help="batch size  [default: 128, of perceptrons only; of all others 32]")
     parser.add_argument(
-        "--stacks", type=int, nargs="+", help="[default: 1 4 16 64 256, of convolutional models 1 4 13]"
+        "--stacks",
+        type=int,
+        nargs="+",
+        help="[default: 1 4 16 64 256, of convolutional models 1 4 13, of LSTMs and PixelCNNs 1 5 20]",
     )
     parser.add_argument("--repeats", type=int, default=7, help="rounds  [default: %(default)s]")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each in a round, about  [default: %(default)s]")
@@ -88,6 +92,8 @@ def missing(method: str) -> str:
 
 def _no_textbook(model: str, method: str, precision: str) -> str:
     """What the textbook has no loop of, `perceptron in bfloat16`; "" where it has one."""
+    if model in AUTOREGRESSIVE:
+        return "" if method == "vae" and precision == "float32" else f"textbook of {method} with {model} in {precision}"
     if model in CONVOLUTIONAL:
         return "" if method in TEXTBOOKS else f"textbook of {method} with convolutions"
     return "" if precision == "float32" else f"textbook of perceptrons in {precision}"
@@ -98,7 +104,7 @@ def _floors(cell: Cell, stacks: list[int]) -> tuple[dict[str, Any], dict[int, st
     operations of a cell-step that they count."""
     from benchmarks.floor import Convolutions, Products
 
-    if cell.network != "resnet":
+    if cell.network not in ("resnet", "pixelcnn"):
         products = Products(cell)
         return {PRODUCTS: (1, products.run)}, dict.fromkeys([1, *stacks], PRODUCTS), products.flops
     names = {count: f"convolutions alone, {count} at once" for count in dict.fromkeys([1, *stacks])}
@@ -116,13 +122,14 @@ def _compare(model: str, method: str, precision: str, args: Namespace) -> None:
     from models.stack.stack import Stack
 
     def made(count: int) -> list[Any]:
-        return cells(model, count, batch_size=batch, precision=precision, **METHODS[method])
+        return workload(model, count, batch_size=batch, precision=precision, **METHODS[method])[0]
 
-    convolutional = model in CONVOLUTIONAL
-    batch = args.batch or (32 if convolutional else 128)
-    stacks = args.stacks or (CONVOLUTIONAL_STACKS if convolutional else STACKS)
-    usual_loop = f"nn.{'Conv2d' if convolutional else 'Linear'}, DataLoader, torch.optim.Adam"
-    data, one, size = images(model), made(1)[0], cell_size(made(1)[0])
+    convolutional, affine = model in CONVOLUTIONAL, model in MODELS
+    batch = args.batch or (128 if affine else 32)
+    stacks = args.stacks or (STACKS if affine else CONVOLUTIONAL_STACKS if convolutional else AUTOREGRESSIVE_STACKS)
+    (one,), data = workload(model, 1, batch_size=batch, precision=precision, **METHODS[method])
+    size = cell_size(one)
+    usual_loop = f"nn.{_MODULES.get(one.network, 'Linear')}, DataLoader, torch.optim.Adam"
     print(compared(one, data))
     floors, floor_of, counted = _floors(one, stacks)
     copy, copied = copier()
@@ -186,4 +193,4 @@ def _compare(model: str, method: str, precision: str, args: Namespace) -> None:
         "÷ floor",
     ]
     title = f"{model} {method}" if precision == "float32" and not convolutional else f"{model} {method} {precision}"
-    table([title, *header, f"of the {'convolutions' if convolutional else 'products'}' rate"], rows)
+    table([title, *header, f"of the {'products' if PRODUCTS in floors else 'convolutions'}' rate"], rows)

@@ -1,5 +1,6 @@
 """The cells that are timed: the paper's 40-40-40-40 VAE, a wider pyramid, the quickstart's small ones, and those of
-`studies/phase_conv_digits.yaml` and `studies/phase_conv_mnist.yaml`; and LSTMs on synthetic text."""
+`studies/phase_conv_digits.yaml` and `studies/phase_conv_mnist.yaml`; LSTMs on synthetic text; and PixelCNNs, as of
+`studies/decoder_depth.yaml`."""
 
 from __future__ import annotations
 
@@ -40,6 +41,14 @@ LSTMS: dict[str, dict[str, Any]] = {
     "lstm_512": _TEXT | dict(hidden="512", embedding=256),
     "lstm_1024": _TEXT | dict(hidden="1024", embedding=512),
 }
+_PIXELS: dict[str, Any] = dict(
+    data="digits", network="pixelcnn", latents="8", encoder="mlp", hidden="128-128", maps=16, batch_size=32,
+)  # fmt: skip
+PIXELCNNS: dict[str, dict[str, Any]] = {
+    "pixelcnn": _PIXELS | dict(decoder_layers=2),
+    "pixelcnn_skip": _PIXELS | dict(decoder_layers=4, skip="all"),
+}
+AUTOREGRESSIVE = LSTMS | PIXELCNNS
 SIDE = {"digits": 8, "mnist": 28}  # of a data set's images
 RHOS = 21  # of a phase diagram: so many cells share a seed, and with it their draws
 
@@ -73,12 +82,13 @@ def images(model: str, count: int = 10_000) -> Dataset:
 
 
 def workload(model: str, count: int, **fields: Any) -> tuple[list[Cell], Dataset]:
-    """Cells of one model and their data: LSTMs of so many seeds, or those of `cells`."""
-    if model not in LSTMS:
+    """Cells of one model and their data: LSTMs and PixelCNNs of so many seeds, or those of `cells`."""
+    if model not in AUTOREGRESSIVE:
         return cells(model, count, **fields), images(model)
     from models.data import load
 
-    return [Cell.of(LSTMS[model] | fields | dict(seed=seed)) for seed in range(count)], load("synthetic_text")
+    chosen = AUTOREGRESSIVE[model]
+    return [Cell.of(chosen | fields | dict(seed=seed)) for seed in range(count)], load(chosen["data"])
 
 
 def as_in_a_worker(threads: int = 1) -> None:
