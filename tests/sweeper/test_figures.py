@@ -97,6 +97,22 @@ def test_activity_grid_compares_plain_and_smoothed(planted):
     assert data[data["value"] == 0.8]["fraction"].min() > data[data["value"] == 1]["fraction"].max()
 
 
+def test_networks_that_share_sizes_are_groups_of_their_own():
+    """Skips are in neither depth nor width nor the variant; what has one size alone has no grid."""
+    common = dict(data="digits", network="resnet", maps=4, objective="ou", smoothing_samples=2, rho=0.9, seed=0)
+    kinds = [(2, "none"), (3, "none"), (3, "all"), (4, "all")]
+    cells = rows_of(
+        [Cell(latents="-".join(["4x4x4"] * depth), skip=skip, **common) for depth, skip in kinds], lambda cell: 1.0
+    )
+    data = activity_grid_data(curves(cells), cells)
+    assert data[["group", "depth"]].to_numpy().tolist() == [
+        ["digits · skip none", 2], ["digits · skip none", 3], ["digits · skip all", 3], ["digits · skip all", 4],
+    ]  # fmt: skip
+    assert figures.activity_grid_figure(curves(cells), cells) is not None
+    cells = rows_of([Cell(latents="4x4x4-4x4x4", skip=skip, **common) for skip in ("none", "all")], lambda cell: 1.0)
+    assert figures.activity_grid_figure(curves(cells), cells) is None
+
+
 def test_one_architecture_has_no_grid_but_layers():
     cells, _ = store(latents=("10-10-10",))
     assert figures.activity_grid_figure(curves(cells), cells) is None

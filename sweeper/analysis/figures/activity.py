@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.figures.page import MAX_LABELS, caption, columns, counted, labelled, styled, wrapped
-from sweeper.analysis.variants import differing
+from sweeper.analysis.variants import differing, in_words
 
 COLOURS = "cividis"  # even in lightness, so it reads the same in grey
 
@@ -78,11 +78,29 @@ ACTIVE = "A unit is active if the variance over data of its posterior mean excee
 
 
 def even_groups(curves: Sequence[Curve]) -> list[tuple[str, Curve]]:
-    """Curves of networks whose layers are all as wide, each with what those of other sizes have in common with it."""
+    """Curves of networks whose layers are all as wide, each with what those of other sizes have in common with it.
+
+    No two curves of the same depth and width have the same words: where the network, hidden layers, activation and
+    variant do not tell them apart, as of convolutional networks with skips and without, every field that differs does,
+    or the whole architecture. What is there in one depth and width alone is left out: there is no grid of it.
+    """
     even = [curve for curve in curves if len(set(curve.layer_units)) == 1]
-    apart = differing([curve.fields for curve in even])
-    differ = [name for name in ("network", "hidden", "activation") if name in apart]
-    return [(" · ".join([c.data, *(c.fields[name] for name in differ), *filter(None, [c.variant])]), c) for c in even]
+    apart = differing([curve.fields for curve in even], ["data", "latents"])
+    named = [name for name in ("network", "hidden", "activation") if name in apart]
+    rest = [name for name in apart if name not in named]
+
+    def words(curve: Curve, *others: str) -> str:
+        return " · ".join(filter(None, [curve.data, *(str(curve.fields[name]) for name in named), *others]))
+
+    labels = [words(curve, curve.variant) for curve in even]
+    for others in ([words(curve, in_words(curve.fields, rest)) for curve in even], [curve.label for curve in even]):
+        places = Counter((label, curve.layer_units) for label, curve in zip(labels, even, strict=True))
+        shared = {label for (label, _), count in places.items() if count > 1}
+        labels = [other if label in shared else label for label, other in zip(labels, others, strict=True)]
+    sizes: dict[str, set[tuple[int, ...]]] = {}
+    for label, curve in zip(labels, even, strict=True):
+        sizes.setdefault(label, set()).add(curve.layer_units)
+    return [(label, curve) for label, curve in zip(labels, even, strict=True) if len(sizes[label]) > 1]
 
 
 def activity_grid_data(curves: Sequence[Curve], cells: pd.DataFrame) -> pd.DataFrame:
