@@ -27,8 +27,8 @@ KINDS = {  # by the name of an operation
     ),
     "tanh and its gradient": ("c::bias_tanh", "c::tanh_gradient"),
     "ELU and its gradient": (
-        "aten::clamp_max", "aten::expm1_", "aten::maximum", "aten::elu_backward", "c::elu_bfloat16",
-        "c::elu_bfloat16_gradient",
+        "aten::clamp_max", "aten::expm1_", "aten::maximum", "aten::elu_backward", "c::elu", "c::elu_gradient",
+        "c::elu_bfloat16", "c::elu_bfloat16_gradient",
     ),
     "up-sampling and its gradient": ("aten::upsample_nearest2d", "aten::upsample_nearest2d_backward"),
     "pixels: log p(x given z) and its gradient": ("c::bernoulli",),
@@ -86,7 +86,7 @@ def _show() -> None:
     library = compiled.library()
     if library is not None:
         wrapped = {name: seen(f"c::{name}", getattr(library, name)) for name in compiled.FUNCTIONS}
-        wrapped["bfloat16_products"] = library.bfloat16_products
+        wrapped |= {name: getattr(library, name) for name in ("bfloat16_products", "numbers_of_function")}
         compiled.library = lambda: Namespace(**wrapped)  # type: ignore[assignment]
     for name in ("normal", "uniform", "batch"):
         setattr(Draws, name, seen("draws", getattr(Draws, name)))

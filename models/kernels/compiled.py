@@ -23,7 +23,8 @@ from pathlib import Path
 from models.data.sources import cache_folder
 
 FOLDER = Path(__file__).parent
-SOURCES = [FOLDER / f"{name}.c" for name in ("elementwise", "perceptron", "lstm", "bfloat16", "bfloat16_perceptron")]
+_NAMES = ("elementwise", "activations", "perceptron", "lstm", "bfloat16", "bfloat16_perceptron")
+SOURCES = [FOLDER / f"{name}.c" for name in _NAMES]
 HEADERS = [FOLDER / f"{name}.h" for name in ("functions", "map", "sgemm", "bfloat16")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
 NATIVE = (
@@ -42,8 +43,12 @@ FUNCTIONS = {
     "bernoulli": [c_void_p] * 4 + [c_int64] * 5,
     "lstm_step": [c_void_p] * 5 + [c_int64] * 2,
     "lstm_step_gradient": [c_void_p] * 6 + [c_int64] * 2,
+    "elu": [c_void_p] * 2 + [c_int64, c_void_p],
+    "elu_gradient": [c_void_p] * 3 + [c_int64],
     "elu_bfloat16": [c_void_p] * 2 + [c_int64],
     "elu_bfloat16_gradient": [c_void_p] * 3 + [c_int64],
+    "gated_maps": [c_void_p] * 4 + [c_int64] * 2 + [c_void_p, c_int64],
+    "gated_maps_gradient": [c_void_p] * 3 + [c_int64] * 2,
     "perceptron": [c_void_p] * 4 + [c_int64] * 5,
     "perceptron_gradient": [c_void_p] * 7 + [c_int64] * 6,
     "lstm": [c_void_p] * 11 + [c_int64] * 5,
@@ -69,7 +74,8 @@ def library() -> ctypes.CDLL | None:
         for name, types in FUNCTIONS.items():
             function = getattr(found, name)
             function.argtypes, function.restype = types, None
-        found.bfloat16_products.argtypes, found.bfloat16_products.restype = [], c_int64
+        for question in (found.bfloat16_products, found.numbers_of_function):
+            question.argtypes, question.restype = [], c_int64
         return found
     return None
 

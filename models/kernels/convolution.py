@@ -20,7 +20,6 @@ width where the caller has put the zeros around the maps. Inside a network the m
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
+from models.kernels.activations import elu, elu_gradient, elu_of
 from models.kernels.products import cut, in_bfloat16
 from models.kernels.twice import twice
 
@@ -42,30 +42,26 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type != "cpu" or compiled.bfloat16_unit() is not None
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True, of_elu: bool = False
+) -> Tensor:
     """Each cell's own convolution of its own maps, with zeros around them.
 
     x (R, C I, H, W), weight (C, O, I, K, K), bias (C, O) → (R, C O, H / stride, W / stride), rounded up.
 
     around: false for no zeros around: weight (C, O, I, K, L) → (R, C O, H − K + 1, W − L + 1) at stride 1.
+    of_elu: the convolution of elu(x), to the same bits as of `activations.elu`: its gradient is then written over that
+    of the convolution while this is still in the cache.
     """
     if twice():
-        return _by_autograd(x, weight, bias, stride, around)
-    out: Tensor = _Convolution.apply(x, weight, bias, stride, around)  # type: ignore[no-untyped-call]
+        return _by_autograd(elu(x) if of_elu else x, weight, bias, stride, around)
+    out: Tensor = _Convolution.apply(x, weight, bias, stride, around, of_elu)  # type: ignore[no-untyped-call]
     return out
 
 
 def narrowed(h: Tensor) -> Tensor:
     """h in bfloat16 where convolutions are asked for in it and computed as such; else h."""
     return h.bfloat16() if in_bfloat16() and multiplies_bfloat16(h.device) and not twice() else h
-
-
-def elu(x: Tensor) -> Tensor:
-    """x where it is positive, else eˣ − 1, whose bits do not depend on a number's place, as those of `F.elu` do."""
-    if twice():
-        return torch.where(x > 0, x, x.clamp_max(0.0).expm1())
-    out: Tensor = _Elu.apply(x)  # type: ignore[no-untyped-call]
-    return out
 
 
 def stacked(z: Tensor, height: int, width: int) -> Tensor:
@@ -86,14 +82,15 @@ def unstacked(h: Tensor, cells: int, samples: int, parts: int = 1) -> tuple[Tens
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool, of_elu: bool) -> Tensor:
         cells, maps, inputs, *_ = weight.shape
+        x = elu_of(x) if of_elu else x
         ctx.types = [each.dtype for each in (x, weight, bias)]
         ctx.shape, ctx.groups = weight.shape, _groups(cells, inputs, x.device)
         ctx.numbers = [stride] * 2, _zeros(weight, around), [1, 1], False, [0, 0]
         more = ctx.groups - cells
         operands = _operand(_with_more(x, more * inputs, 1)), _operand(_with_more(weight, more).flatten(0, 1))
-        ctx.save_for_backward(*operands)
+        ctx.save_for_backward(*operands, x if of_elu else None)
         of_bias = _with_more(bias, more).flatten().to(operands[0].dtype)
         out = _aten.convolution(*operands, of_bias, *ctx.numbers, ctx.groups)
         return _first(out.to(x.dtype), cells * maps)
@@ -101,7 +98,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        x, weight, y = ctx.saved_tensors
         cells, maps, inputs, *_ = ctx.shape
         of_out = _operand(_with_more(grad, (ctx.groups - cells) * maps, 1))
         asked = ctx.needs_input_grad[:3]
@@ -113,10 +110,12 @@ class _Convolution(torch.autograd.Function):
         of_x, of_weight, of_bias = (
             None if each is None else each.to(kind) for each, kind in zip(found, ctx.types, strict=True)
         )
+        of_x = None if of_x is None else _first(of_x, cells * inputs)
         return (
-            None if of_x is None else _first(of_x, cells * inputs),
+            of_x if y is None or of_x is None else elu_gradient(of_x, y),
             None if of_weight is None else of_weight[: cells * maps].reshape(ctx.shape),
             None if of_bias is None else of_bias[: cells * maps].reshape(cells, maps),
+            None,
             None,
             None,
         )
@@ -196,39 +195,3 @@ def _with_more(each: Tensor, more: int, axis: int = 0) -> Tensor:
 def _first(each: Tensor, maps: int) -> Tensor:
     """So many maps of (R, ·, H, W)."""
     return each if each.shape[1] == maps else each[:, :maps].contiguous(memory_format=torch.channels_last)
-
-
-class _Elu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        library = _compiled(x)
-        if library is None:
-            below = x.clamp_max(0.0).expm1_()
-            out = torch.maximum(x, below, out=below)  # eˣ − 1 ≥ x
-        else:
-            out = torch.empty_like(x)
-            library.elu_bfloat16(x.data_ptr(), out.data_ptr(), x.numel())
-        ctx.save_for_backward(out)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        library = _compiled(y)
-        if library is None:
-            found: Tensor = _aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
-            return found
-        if grad.stride() != y.stride():
-            grad = torch.empty_like(y).copy_(grad)
-        found = torch.empty_like(y)
-        library.elu_bfloat16_gradient(grad.data_ptr(), y.data_ptr(), found.data_ptr(), y.numel())
-        return found
-
-
-def _compiled(x: Tensor) -> ctypes.CDLL | None:
-    """What has passes over maps in bfloat16, (R, C I, H, W), if these are such and lie in one piece."""
-    if x.dtype is not torch.bfloat16 or x.device.type != "cpu":
-        return None
-    whole = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    return compiled.library() if whole else None

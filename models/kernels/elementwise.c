@@ -201,37 +201,3 @@ void lstm_tangent_gradient(const float *restrict gates, const float *restrict be
         if (c_before) c_before += n;
     }
 }
-
-/* Numbers of bfloat16: the upper half of a float32, to which it is rounded to even */
-typedef uint16_t bf16;
-
-static inline float wide(bf16 x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float found;
-    memcpy(&found, &bits, sizeof found);
-    return found;
-}
-
-static inline bf16 narrow(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return (bf16)(x == x ? bits : 0x7fc0);
-}
-
-/* out <- x where it is positive, else e^x - 1; near 0, where that would cancel, its series */
-void elu_bfloat16(const bf16 *restrict x, bf16 *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        float each = wide(x[i]), below = each > 0.0f ? 0.0f : each;
-        float series = FMA(0.5f * below, below, below), whole = exp_of_negative(below) - 1.0f;
-        out[i] = narrow(each > 0.0f ? each : below > -0.01f ? series : whole);
-    }
-}
-
-/* out <- the gradient of x, given that of y = elu(x) */
-void elu_bfloat16_gradient(const bf16 *restrict grad, const bf16 *restrict y, bf16 *restrict out, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        float each = wide(y[i]);
-        out[i] = narrow(wide(grad[i]) * (each > 0.0f ? 1.0f : each + 1.0f));
-    }
-}

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from models.cell.image_shape import ImageShape
-from models.kernels.convolution import elu, stacked, unstacked
+from models.kernels.convolution import stacked, unstacked
 from models.kernels.densities import normal_log_prob
 from models.kernels.merge import normal_kl_between
 from models.likelihoods.likelihood import Likelihood
@@ -210,7 +210,7 @@ class Biva:
     def _output(self, params: Params, z: Tensor, above: Tensor | None) -> Tensor:
         """What the likelihood is given, (C, S, B, outputs × positions)."""
         h = self._features(params, 0, z, above)
-        (out,) = unstacked(self.down_paths[0][-1](params, elu(h)), *z.shape[:2])
+        (out,) = unstacked(self.down_paths[0][-1](params, h, of_elu=True), *z.shape[:2])
         return out + params[self.output_bias.name][:, None, None]
 
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from models.cell.image_shape import ImageShape
-from models.kernels.convolution import elu, stacked, unstacked
+from models.kernels.activations import elu
+from models.kernels.convolution import stacked, unstacked
 from models.kernels.perceptron import Perceptron
 from models.likelihoods.likelihood import Likelihood
 from models.networks.bottom_up import BottomUp

@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from models.cell.latents import MapShape
 from models.kernels import convolution
-from models.kernels.convolution import elu, narrowed, stacked, unstacked
+from models.kernels.activations import elu
+from models.kernels.convolution import narrowed, stacked, unstacked
 from models.kernels.densities import sigma
 from models.networks.convolution_spec import Conv, map_convs
 from models.parameters import Group, Parameter
@@ -63,10 +64,12 @@ class StackedConv:
             place = self.place + _LENGTHS
             yield Parameter(f"{self.name}.length", (of.outputs,), self.layer, place, group=self.group)
 
-    def __call__(self, params: Params, h: Tensor) -> Tensor:
-        """(R, C I, H, W) → (R, C O, H', W')."""
+    def __call__(self, params: Params, h: Tensor, of_elu: bool = False) -> Tensor:
+        """(R, C I, H, W) → (R, C O, H', W'); `of_elu`: of elu(h)."""
         stride = self.shape.stride
-        return self.with_weights(params, lambda weight, bias: convolution.convolve(h, weight, bias, stride))
+        return self.with_weights(
+            params, lambda weight, bias: convolution.convolve(h, weight, bias, stride, of_elu=of_elu)
+        )
 
     def with_weights(self, params: Params, convolve: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What `convolve` makes of (weight, bias), (C, O, I, K, K) and (C, O)."""
@@ -192,13 +195,13 @@ def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
             case "first":
                 h = each(params, h)  # (R, C M, H', W')
             case "inner":
-                kept, h = h, each(params, elu(h))
+                kept, h = h, each(params, h, of_elu=True)
             case "last":
-                h = each(params, elu(h)).add_(kept)
+                h = each(params, h, of_elu=True).add_(kept)
             case "up":
                 h = each(params, _twice_as_fine(elu(h)))
             case _:  # down, head
-                h = each(params, elu(h))
+                h = each(params, h, of_elu=True)
     return h.to(kind)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.kernels import convolution
-from models.kernels.convolution import elu, stacked, unstacked
+from models.kernels.convolution import stacked, unstacked
 from models.kernels.densities import sigma
 from models.networks.convolution_spec import Conv
 from models.networks.network import Numbers, Params
@@ -35,7 +35,7 @@ def path_of(
 
 def numbers_of(head: StackedConv, params: Params, h: Tensor, cells: int, samples: int) -> Numbers:
     """Mean and deviation of a head's Gaussian, each (C, S, B, N), of features (S B, C M, H, W)."""
-    mean, raw = unstacked(head(params, elu(h)), cells, samples, 2)
+    mean, raw = unstacked(head(params, h, of_elu=True), cells, samples, 2)
     return mean, sigma(raw)
 
 
@@ -71,8 +71,8 @@ class Merge:
 
         def both(weight: Tensor, bias: Tensor) -> Tensor:
             of_d, of_g = weight.chunk(2, 2)
-            from_g = convolution.convolve(elu(g), of_g, torch.zeros_like(bias))
-            return plus(from_g, convolution.convolve(elu(d), of_d, bias))
+            from_g = convolution.convolve(g, of_g, torch.zeros_like(bias), of_elu=True)
+            return plus(from_g, convolution.convolve(d, of_d, bias, of_elu=True))
 
         h = through(self.block, params, self.joined.with_weights(params, both))
         return numbers_of(self.head, params, h, cells, samples)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.kernels import convolution, plain
-from models.kernels.convolution import convolve, elu, narrowed, stacked, unstacked
+from models.kernels.activations import elu
+from models.kernels.convolution import convolve, narrowed, stacked, unstacked
 from models.kernels.products import precision
 
 # maps in and out, positions a side, kernel, stride, rows
@@ -107,41 +108,22 @@ def test_no_gradient_is_computed_that_nobody_asks_for():
     torch.testing.assert_close(found, gradient.sum((1, 3, 4)), rtol=1e-5, atol=1e-4)
 
 
-def test_elu_is_torchs_and_does_not_depend_on_a_numbers_place():
-    x = torch.cat([torch.randn(1001), torch.tensor([0.0, -0.0, 1e-8, -1e-8, -200.0, 200.0, float("inf")])])
-    x.requires_grad_()
-    out = elu(x)
-    torch.testing.assert_close(out, torch.nn.functional.elu(x), rtol=1e-6, atol=1e-7)
-    (slope,) = torch.autograd.grad(out.sum(), x, retain_graph=True)
-    (expected,) = torch.autograd.grad(torch.nn.functional.elu(x).sum(), x)
-    torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-7)
-    for first in (0, 3, 20):
-        for count in range(1, 70):
-            assert torch.equal(elu(x[first : first + count]), out[first : first + count])
-    assert torch.isnan(elu(torch.tensor([float("nan")]))).all()
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16", "tf32"])
+def test_the_convolution_of_elu_has_the_bits_of_both(name):
+    """Forward, and all gradients; also where x is in bfloat16 already, and lies in another order."""
+    x, weight, bias, gradient = tensors(8, 8, 4, 3, 1, 10, torch.float64 if name == "float64" else torch.float32)
+    narrow = narrowed if name == "bfloat16" else torch.Tensor.clone
 
+    def both(x, weight, bias, stride):
+        return convolve(elu(narrow(x)), weight, bias, stride)
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_elu_of_bfloat16_is_exact_to_its_rounding(compiled, monkeypatch):
-    """At every one of its numbers, wherever it stands, in C and in torch; slopes as they follow from the value."""
-    if not compiled:
-        monkeypatch.setattr(convolution.compiled, "library", lambda: None)
-    elif convolution.compiled.library() is None:
-        pytest.skip("no compiler")
-    x = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(torch.bfloat16)
-    x = x[~x.isnan()].requires_grad_()
-    out = elu(x)
-    exact = torch.where(x > 0, x.double(), x.double().expm1())
-    error = (out.double() - exact).abs()[x.isfinite()] / exact.abs()[x.isfinite()].clamp_min(1e-38)
-    assert out.dtype is torch.bfloat16 and error.max() < 1.01 * 2**-8
-    grad = torch.linspace(-2, 2, len(x)).bfloat16()
-    (slope,) = torch.autograd.grad(out, x, grad, retain_graph=True)
-    expected = grad.double() * torch.where(x > 0, 1.0, out.double() + 1.0)
-    torch.testing.assert_close(slope.double(), expected, rtol=2**-8, atol=1e-9)
-    for first in (0, 3, 20, 30_000):
-        for count in (1, 2, 15, 16, 17, 33, 70):
-            assert torch.equal(elu(x[first : first + count]), out[first : first + count])
-    assert torch.isnan(elu(torch.tensor([float("nan")]).bfloat16())).all()
+    def at_once(x, weight, bias, stride):
+        return convolve(narrow(x), weight, bias, stride, of_elu=True)
+
+    with precision(name):
+        for given in ((x, weight, bias, narrow(gradient)), (x[:1], weight[:1], bias[:1], narrow(gradient[:1]))):
+            for found, expected in zip(passes(at_once, *given, 1), passes(both, *given, 1), strict=True):
+                assert torch.equal(found, expected)
 
 
 def test_flat_rows_go_in_and_come_out_map_by_map():
