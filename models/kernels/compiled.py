@@ -23,7 +23,7 @@ from pathlib import Path
 from models.data.sources import cache_folder
 
 FOLDER = Path(__file__).parent
-_NAMES = ("elementwise", "activations", "perceptron", "lstm", "bfloat16", "bfloat16_perceptron")
+_NAMES = ("elementwise", "activations", "convolution", "perceptron", "lstm", "bfloat16", "bfloat16_perceptron")
 SOURCES = [FOLDER / f"{name}.c" for name in _NAMES]
 HEADERS = [FOLDER / f"{name}.h" for name in ("functions", "map", "sgemm", "bfloat16")]
 FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
@@ -47,6 +47,7 @@ FUNCTIONS = {
     "elu_gradient": [c_void_p] * 3 + [c_int64],
     "elu_bfloat16": [c_void_p] * 2 + [c_int64],
     "elu_bfloat16_gradient": [c_void_p] * 3 + [c_int64],
+    "convolution_of_weight": [c_void_p] * 6,
     "gated_maps": [c_void_p] * 4 + [c_int64] * 2 + [c_void_p, c_int64],
     "gated_maps_gradient": [c_void_p] * 3 + [c_int64] * 2,
     "perceptron": [c_void_p] * 4 + [c_int64] * 5,

@@ -20,7 +20,9 @@ width where the caller has put the zeros around the maps. Inside a network the m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from ctypes import addressof, c_int64
 from typing import Any
 
 import torch
@@ -29,11 +31,13 @@ from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
 from models.kernels.activations import elu, elu_gradient, elu_of
+from models.kernels.buffers import address
 from models.kernels.products import cut, in_bfloat16
 from models.kernels.twice import twice
 
 _aten = torch.ops.aten
-_WIDE = 16  # of fewer maps that go in, a CPU's library takes longer for a weight's gradient in bfloat16 than in float32
+_WIDE = 16  # of fewer maps that go in, a CPU's library is slow at a weight's gradient in bfloat16
+_PLACES = 64  # of images whose gradient is added up at a time, all in the fastest cache
 torch.backends.cudnn.allow_tf32 = False  # which by default is on, for evaluations too: `products.precision` asks for it
 
 
@@ -72,12 +76,41 @@ def stacked(z: Tensor, height: int, width: int) -> Tensor:
     return each.reshape(samples * batch, height, width, cells * maps).permute(0, 3, 1, 2)
 
 
-def unstacked(h: Tensor, cells: int, samples: int, parts: int = 1) -> tuple[Tensor, ...]:
-    """(S B, C O, H, W) → the maps of a cell in so many equal parts, each (C, S, B, O / parts · H W)."""
+def unstacked(
+    h: Tensor, cells: int, samples: int, parts: int = 1, kind: torch.dtype | None = None
+) -> tuple[Tensor, ...]:
+    """(S B, C O, H, W) → the maps of a cell in so many equal parts, each (C, S, B, O / parts · H W), of h's type or
+    another."""
+    kind = h.dtype if kind is None else kind
+    if twice():
+        return tuple(part.to(kind).contiguous() for part in _parts(h, cells, samples, parts))
+    found: tuple[Tensor, ...] = _Unstacked.apply(h, cells, samples, parts, kind)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _parts(h: Tensor, cells: int, samples: int, parts: int) -> list[Tensor]:
+    """The parts, of which no number is moved where the maps of a position lie side by side: (C, S, B, O, H, W) each."""
     rows, maps, height, width = h.shape
-    each = h.reshape(samples, rows // samples, cells, parts, maps // (cells * parts), height, width)
-    found = each.permute(3, 2, 0, 1, 4, 5, 6)
-    return tuple(part.reshape(cells, samples, rows // samples, -1).contiguous() for part in found)
+    each = h.permute(0, 2, 3, 1).reshape(samples, rows // samples, height, width, cells, parts, maps // (cells * parts))
+    return [*each.permute(5, 4, 0, 1, 6, 2, 3)]
+
+
+class _Unstacked(torch.autograd.Function):
+    """One copy each way: autograd puts the parts together first."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, cells: int, samples: int, parts: int, kind: torch.dtype) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.kind, ctx.how = h.shape, h.dtype, (cells, samples, parts)
+        each = _parts(h, cells, samples, parts)
+        return tuple(torch.empty(part.shape, dtype=kind, device=h.device).copy_(part).flatten(3) for part in each)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        found = torch.empty(ctx.shape, dtype=ctx.kind, device=grads[0].device, memory_format=torch.channels_last)
+        for part, grad in zip(_parts(found, *ctx.how), grads, strict=True):
+            part.copy_(grad.view(part.shape))
+        return found, None, None, None, None
 
 
 class _Convolution(torch.autograd.Function):
@@ -104,7 +137,7 @@ class _Convolution(torch.autograd.Function):
         asked = ctx.needs_input_grad[:3]
         if x.dtype is torch.bfloat16 and x.device.type == "cpu" and inputs < _WIDE:
             found = _backward(ctx, of_out, x, weight, [asked[0], False, False])
-            found[1:] = _backward(ctx, of_out.float(), x.float(), weight.float(), [False, *asked[1:]])[1:]
+            found[1:] = _of_weight(ctx, of_out, x, weight) if any(asked[1:]) else found[1:]
         else:
             found = _backward(ctx, of_out, x, weight, asked)
         of_x, of_weight, of_bias = (
@@ -126,6 +159,25 @@ def _backward(ctx: Any, of_out: Tensor, x: Tensor, weight: Tensor, asked: Sequen
     if not any(asked):
         return [None] * 3
     return [*_aten.convolution_backward(of_out, x, weight, [len(weight)], *ctx.numbers, ctx.groups, [*asked])]
+
+
+def _of_weight(ctx: Any, of_out: Tensor, x: Tensor, weight: Tensor) -> list[Tensor | None]:
+    """Gradients of weight and bias from operands in bfloat16, of few maps that go in, in float32: in C where there is a
+    compiler, else by torch from operands that are cast."""
+    library = compiled.library()
+    if library is None or torch._C._len_torch_dispatch_stack():
+        asked = [False, *ctx.needs_input_grad[1:3]]
+        return _backward(ctx, of_out.float(), x.float(), weight.float(), asked)[1:]
+    cells, maps, inputs, *kernel = ctx.shape
+    (stride, _), zeros = ctx.numbers[:2]
+    grids, places = [*x.shape[2:], *of_out.shape[2:]], math.prod(of_out.shape[2:])
+    of_weight, of_bias = (weight.new_empty(shape, dtype=torch.float32) for shape in (ctx.shape, ctx.shape[:2]))
+    padded = math.prod(side + 2 * more for side, more in zip(x.shape[2:], zeros, strict=True)) * inputs
+    up, some = -(-maps // 8) * 8, min(len(x), max(1, _PLACES // places))
+    scratch = of_weight.new_empty(some * (padded + places * up) + 8 + cells * math.prod(kernel) * inputs * up)
+    sizes = (c_int64 * 15)(cells, ctx.groups, len(x), inputs, maps, *grids, *kernel, stride, *zeros, some)
+    library.convolution_of_weight(*map(address, (x, of_out, of_weight, of_bias, scratch)), addressof(sizes))
+    return [of_weight.flatten(0, 1), of_bias.flatten()]
 
 
 def _by_autograd(x: Tensor, weight: Tensor, bias: Tensor, stride: int, around: bool) -> Tensor:

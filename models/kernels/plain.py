@@ -65,15 +65,19 @@ def normal_kl_between(mean: Tensor, deviation: Tensor, p_mean: Tensor, p_deviati
     return divergence
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, around: bool = True, of_elu: bool = False
+) -> Tensor:
     """`convolution.convolve`: x (R, C I, H, W), weight (C, O, I, K, L), bias (C, O) → (R, C O, H', W')."""
+    x = F.elu(x) if of_elu else x
     each = zip(x.chunk(len(weight), 1), weight, bias, strict=True)
     zeros = [size // 2 * around for size in weight.shape[3:]]
     return torch.cat([F.conv2d(own, w, b, stride, padding=zeros) for own, w, b in each], 1)
 
 
-def gated_maps(h: Tensor, cells: int) -> Tensor:
+def gated_maps(h: Tensor, cells: int, more: Tensor | None = None) -> Tensor:
     """`gated_maps.gated_maps`: tanh(a) σ(b) of a cell's maps, the first half a and the second b: (R, C 2M, H, W)."""
+    h = h if more is None else h + more
     a, b = h.reshape(len(h), cells, 2, -1, *h.shape[2:]).unbind(2)
     gated: Tensor = a.tanh() * b.sigmoid()
     return gated.flatten(1, 2)

@@ -177,11 +177,8 @@ class ResidualMap:
     def _outputs(self, params: Params, x: Tensor) -> tuple[Tensor, ...]:
         """Of the head, in its parts, each (C, S, B, O)."""
         cells, samples = x.shape[:2]
-        return unstacked(self._through(params, x), cells, samples, self.parts)
-
-    def _through(self, params: Params, x: Tensor) -> Tensor:
-        """(C, S, B, I) → (R, C O, H, W)."""
-        return through(self.convs, params, stacked(x, self.given.height, self.given.width))
+        h = _through(self.convs, params, stacked(x, self.given.height, self.given.width))
+        return unstacked(h, cells, samples, self.parts, x.dtype)
 
 
 def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
@@ -189,7 +186,12 @@ def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
 
     What is between them is in bfloat16 where convolutions are: see `models.kernels.convolution`.
     """
-    kind, h = h.dtype, narrowed(h)
+    return _through(convs, params, h).to(h.dtype)
+
+
+def _through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
+    """The same, in bfloat16 still where convolutions are."""
+    h = narrowed(h)
     for each in convs:
         match each.shape.kind:
             case "first":
@@ -202,7 +204,7 @@ def through(convs: Sequence[StackedConv], params: Params, h: Tensor) -> Tensor:
                 h = each(params, _twice_as_fine(elu(h)))
             case _:  # down, head
                 h = each(params, h, of_elu=True)
-    return h.to(kind)
+    return h
 
 
 def _twice_as_fine(h: Tensor) -> Tensor:

@@ -100,6 +100,39 @@ def test_bfloat16_reads_operands_as_said(native, monkeypatch):
     assert ((out.double() - unrounded).abs() / unrounded.abs()).mean() > 1e-3
 
 
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] < 16])
+@pytest.mark.parametrize("cells", [1, 3])
+@pytest.mark.parametrize("in_c", [False, True])
+def test_the_gradient_of_few_maps_is_exact_to_float32(shape, cells, in_c, monkeypatch):
+    """In bfloat16, from operands that are rounded; in C and in torch."""
+    if not in_c:
+        monkeypatch.setattr(convolution.compiled, "library", lambda: None)
+    elif convolution.compiled.library() is None:
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(convolution, "multiplies_bfloat16", lambda device: True)
+    x, weight, bias, gradient = (each[:cells].bfloat16() for each in tensors(*shape))
+    exact = list(passes(plain.convolve, x.double(), weight.double(), bias.double(), gradient.double(), shape[4]))
+    with precision("bfloat16"):
+        found = list(passes(convolve, x, weight.float(), bias.float(), gradient, shape[4]))
+    for mine, expected in zip(found[2:], exact[2:], strict=True):
+        assert mine.dtype is torch.float32
+        torch.testing.assert_close(mine.double(), expected, rtol=1e-5, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_the_gradient_of_few_maps_without_zeros_around(monkeypatch):
+    """As of gated layers, whose kernels are not as high as wide."""
+    monkeypatch.setattr(convolution, "multiplies_bfloat16", lambda device: True)
+    x, weight, gradient = torch.randn(7, 3 * 5, 9, 10), torch.randn(3, 4, 5, 2, 3), torch.randn(7, 3 * 4, 8, 8)
+    x, weight, gradient = (each.bfloat16() for each in (x, weight, gradient))
+    weight, bias = weight.float().requires_grad_(), torch.zeros(3, 4).requires_grad_()
+    with precision("bfloat16"):
+        found = torch.autograd.grad(convolve(x, weight, bias, around=False), (weight, bias), gradient)
+    out = torch.conv2d(x.double(), weight.double().flatten(0, 1), bias.double().flatten(), groups=3)
+    expected = torch.autograd.grad(out, (weight, bias), gradient.double())
+    for mine, exact in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.double(), exact.double(), rtol=1e-5, atol=1e-4)
+
+
 def test_no_gradient_is_computed_that_nobody_asks_for():
     """Of images there is none, and of detached weights neither."""
     x, weight, bias, gradient = tensors(4, 8, 4, 3, 1, 10)

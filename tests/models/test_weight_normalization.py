@@ -43,7 +43,7 @@ def test_on_the_first_minibatch_every_map_has_mean_0_and_the_deviation_said(digi
     """Of each cell, of what each convolution puts out, with that pass's noise; and not on another minibatch."""
     stack, seen = Stack(cells(2, skip=skip), digits), []
     convolve = convolution.convolve
-    monkeypatch.setattr(convolution, "convolve", lambda *given: seen.append(convolve(*given)) or seen[-1].clone())
+    monkeypatch.setattr(convolution, "convolve", lambda *a, **b: seen.append(convolve(*a, **b)) or seen[-1].clone())
 
     def moments(step: int):
         seen.clear()
