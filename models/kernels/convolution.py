@@ -83,7 +83,7 @@ def unstacked(
     another."""
     kind = h.dtype if kind is None else kind
     if twice():
-        return tuple(part.to(kind).contiguous() for part in _parts(h, cells, samples, parts))
+        return tuple(part.to(kind).contiguous().flatten(3) for part in _parts(h, cells, samples, parts))
     found: tuple[Tensor, ...] = _Unstacked.apply(h, cells, samples, parts, kind)  # type: ignore[no-untyped-call]
     return found
 
