@@ -109,7 +109,7 @@ class _Unstacked(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         found = torch.empty(ctx.shape, dtype=ctx.kind, device=grads[0].device, memory_format=torch.channels_last)
         for part, grad in zip(_parts(found, *ctx.how), grads, strict=True):
-            part.copy_(grad.view(part.shape))
+            part.copy_(grad.reshape(part.shape))
         return found, None, None, None, None
 
 
