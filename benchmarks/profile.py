@@ -20,7 +20,7 @@ KINDS = {  # by the name of an operation
     "products in bfloat16, with their activations": (
         "c::bfloat16_affine", "c::bfloat16_back", "c::bfloat16_of_weight", "c::bfloat16_rows", "c::bfloat16_mean",
     ),
-    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward", "c::convolution_of_weight"),
     "Adam": ("aten::_fused_adam_",),
     "perceptrons, one call each": (
         "c::perceptron", "c::perceptron_gradient", "c::bfloat16_perceptron", "c::bfloat16_perceptron_gradient",
