@@ -15,6 +15,18 @@ def gradient_buffer(param: Tensor) -> Tensor:
     return torch.empty_like(param) if buffer is None else buffer
 
 
+def used_up(saved: Tensor, factor: Tensor) -> Tensor:
+    """saved × factor, in an operation's gradient: over `saved` where nobody asks for that gradient again, because new
+    memory of the size of all pixels costs more than the product."""
+    return saved * factor if _kept() else saved.mul_(factor)
+
+
+def _kept() -> bool:
+    """Whether the graph that is gone through now is kept for another time, or that is not known."""
+    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return asked is None or bool(asked())
+
+
 def address(x: Tensor | None) -> int | None:
     """Where the numbers of x begin in memory, for a compiled function; None for none."""
     return None if x is None else x.data_ptr()

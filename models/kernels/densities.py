@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import twice
+from models.kernels.buffers import used_up
 from models.kernels.elementwise import bernoulli, mean_softplus
 
 SIGMA_FLOOR = 1e-6
@@ -31,7 +32,7 @@ class _Sigma(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0] * grad, None
+        return used_up(ctx.saved_tensors[0], grad), None
 
 
 class _BernoulliLogits(torch.autograd.Function):
@@ -44,7 +45,7 @@ class _BernoulliLogits(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0] * grad.unsqueeze(-1), None
+        return used_up(ctx.saved_tensors[0], grad.unsqueeze(-1)), None
 
 
 class _NormalLogProb(torch.autograd.Function):

@@ -125,3 +125,11 @@ def test_a_density_and_its_gradients_are_those_of_its_plain_twin(name):
     gradients = [torch.autograd.grad((weight * value).sum(), wanted) for value in values]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_graph_that_is_kept_gives_its_gradient_again():
+    """What a gradient overwrites is not needed any more."""
+    raw, x = torch.randn(2, 3, 4, 5, requires_grad=True), torch.rand(2, 1, 4, 5)
+    value = (sigma(raw) * bernoulli_log_prob(x, raw).unsqueeze(-1)).sum()
+    first, again, last = (torch.autograd.grad(value, raw, retain_graph=kept)[0] for kept in (True, True, False))
+    assert torch.equal(first, again) and torch.equal(first, last)
