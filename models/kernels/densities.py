@@ -83,6 +83,8 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """log p(x) of independent pixels: logits (C, S, B, O) and x (C, 1, B, O) in [0, 1] → (C, S, B)."""
     if twice.twice():
         return twice.bernoulli_log_prob(x, logits)
+    if not torch.is_grad_enabled():
+        return bernoulli(x, logits, with_slope=False)[0]
     return _BernoulliLogits.apply(logits, x)  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -4,6 +4,7 @@
  * A result depends on its operands alone and never on their place in memory: sums run in a fixed order, and products and
  * sums are fused where FMA says so and nowhere else (compile with -ffp-contract=off, and without -ffast-math). */
 #include "functions.h"
+#include <stddef.h>
 
 #define LANES 16
 
@@ -79,25 +80,36 @@ void mean_softplus(const float *restrict raw, float *restrict out, float *restri
     }
 }
 
-/* out (cells, rows) <- sum of x l - softplus(l), slope <- x - sigmoid(l); row r of l sees row r % batch of its cell's x */
+/* The sum of x l - softplus(l) over n numbers; if `kept`, slope <- x - sigmoid(l) */
+static inline __attribute__((always_inline)) float bernoulli_row(const float *restrict l, const float *restrict x,
+                                                                 float *restrict slope, int64_t n, const int kept) {
+    float sums[LANES] = {0}, total = 0.0f, p;
+    int64_t whole = n - n % LANES;
+    for (int64_t j = 0; j < whole; j += LANES)
+        for (int64_t k = 0; k < LANES; k++) {
+            sums[k] += FMA(x[j + k], l[j + k], -softplus(l[j + k], &p));
+            if (kept) slope[j + k] = x[j + k] - p;
+        }
+    for (int64_t j = whole; j < n; j++) {
+        sums[j - whole] += FMA(x[j], l[j], -softplus(l[j], &p));
+        if (kept) slope[j] = x[j] - p;
+    }
+    for (int64_t k = 0; k < LANES; k++) total += sums[k];
+    return total;
+}
+
+/* out (cells, rows) <- sum of x l - softplus(l), slope, if given, <- x - sigmoid(l); row r of l sees row r % batch of its
+ * cell's x */
 void bernoulli(const float *restrict l, const float *restrict x, float *restrict out, float *restrict slope,
                int64_t cells, int64_t rows, int64_t batch, int64_t n, int64_t stride) {
     for (int64_t c = 0; c < cells; c++, x += stride)
-        for (int64_t r = 0; r < rows; r++, l += n, slope += n) {
+        for (int64_t r = 0; r < rows; r++, l += n) {
             const float *on = x + (r % batch) * n;
-            float sums[LANES] = {0}, total = 0.0f, p;
-            int64_t whole = n - n % LANES;
-            for (int64_t j = 0; j < whole; j += LANES)
-                for (int64_t k = 0; k < LANES; k++) {
-                    sums[k] += FMA(on[j + k], l[j + k], -softplus(l[j + k], &p));
-                    slope[j + k] = on[j + k] - p;
-                }
-            for (int64_t j = whole; j < n; j++) {
-                sums[j - whole] += FMA(on[j], l[j], -softplus(l[j], &p));
-                slope[j] = on[j] - p;
-            }
-            for (int64_t k = 0; k < LANES; k++) total += sums[k];
-            *out++ = total;
+            if (slope) {
+                *out++ = bernoulli_row(l, on, slope, n, 1);
+                slope += n;
+            } else
+                *out++ = bernoulli_row(l, on, NULL, n, 0);
         }
 }
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.kernels import compiled
+from models.kernels.buffers import address
 from models.kernels.products import product
 
 _aten = torch.ops.aten
@@ -143,14 +144,14 @@ def mean_softplus(raw: Tensor, average: bool, shift: float, floor: float) -> tup
     return log_off.neg_().add_(floor), slope
 
 
-def bernoulli(x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+def bernoulli(x: Tensor, logits: Tensor, with_slope: bool = True) -> tuple[Tensor, Tensor | None]:
     """Σ x l − softplus(l) over the last axis, x (C, 1, B, N), l (C, S, B, N) → (C, S, B), and its slope, like l."""
     library = _library(logits, x[0])
     if library is not None:
         cells, samples, batch, n = logits.shape
-        out, slope = logits.new_empty(cells, samples, batch), torch.empty_like(logits)
+        out, slope = logits.new_empty(cells, samples, batch), torch.empty_like(logits) if with_slope else None
         sizes = cells, samples * batch, x.shape[1] * batch, n, x.stride(0)
-        library.bernoulli(logits.data_ptr(), x.data_ptr(), out.data_ptr(), slope.data_ptr(), *sizes)
+        library.bernoulli(*map(address, (logits, x, out, slope)), *sizes)
         return out, slope
     against = logits.neg()
     log_off, p = _log_sigmoid(against)

@@ -133,3 +133,12 @@ def test_a_graph_that_is_kept_gives_its_gradient_again():
     value = (sigma(raw) * bernoulli_log_prob(x, raw).unsqueeze(-1)).sum()
     first, again, last = (torch.autograd.grad(value, raw, retain_graph=kept)[0] for kept in (True, True, False))
     assert torch.equal(first, again) and torch.equal(first, last)
+
+
+@pytest.mark.parametrize("pixels", [3, 16, 50])
+def test_pixels_have_the_same_bits_without_a_gradient(pixels):
+    """Evaluations and training agree on log p(x|z)."""
+    x, logits = torch.rand(2, 1, 4, pixels), torch.randn(2, 3, 4, pixels, requires_grad=True)
+    with torch.no_grad():
+        without = bernoulli_log_prob(x, logits)
+    assert torch.equal(without, bernoulli_log_prob(x, logits))
