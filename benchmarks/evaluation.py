@@ -1,8 +1,8 @@
 """What evaluation costs beside training, and how fast it runs beside the matrix products of its forward pass.
 
 At the default settings 2,000 of 10,000 test images have 100 chains and the others 7, however long the training; along
-the way 1,000 validation images have one every 1,000 steps. Blocks of the three kinds are timed apart, and multiplied. A
-block has 1,000 rows at most whatever K is, so that the time of a chain and memory do not depend on K.
+the way 1,000 validation images have one every 1,000 steps. The three kinds are timed apart, of 100 images each, and
+multiplied. A block has 1,000 rows at most whatever K is, so that the time of a chain and memory do not depend on K.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run(args: Namespace) -> None:
     weighed = int(weighed_images(TEST_IMAGES, default.importance_images).sum())
     few, k = chains_needed(TEST_IMAGES), default.importance_samples
     along = (1 + STEPS // default.every) * default.validation_images
-    kinds = {"K": (2 * CHAINS, weighed * k), "few": (few, (TEST_IMAGES - weighed) * few), "one": (1, along)}
+    kinds = {"K": (k, weighed * k), "few": (few, (TEST_IMAGES - weighed) * few), "one": (1, along)}
     rows = []
     for model in args.models:
         stack = Stack(cells(model, args.cells, batch_size=args.batch), images(model))
