@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import circumstances, in_own_process, table
-from benchmarks.workload import MODELS, as_in_a_worker, cells, images
+from benchmarks.workload import CONVOLUTIONAL, MODELS, as_in_a_worker, cells, images
 from models.cell import cell_size
 
-STACKS = {"4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48)}
-BATCHES = (64, 128)
+STACKS = {
+    "4x40": (1, 4, 12), "64-32-16-8": (4,), "quickstart": (12, 48), "conv_digits": (13,), "conv_mnist": (1, 13),
+}  # fmt: skip
+BATCHES, CONVOLUTIONAL_BATCHES = (64, 128), (32,)
 UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(STACKS), help="[default: %(default)s]")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS | CONVOLUTIONAL, default=list(STACKS), help="[default: %(default)s]"
+    )
     parser.add_argument("--steps", type=int, default=4, help="training steps  [default: %(default)s]")
 
 
@@ -34,7 +38,7 @@ def run(args: Namespace) -> None:
     circumstances("Once each, in processes of their own.")
     rows, smoothed = [], []
     for model in args.models:
-        for batch in BATCHES:
+        for batch in CONVOLUTIONAL_BATCHES if model in CONVOLUTIONAL else BATCHES:
             for count in STACKS.get(model, (4,)):
                 found = in_own_process(
                     "benchmarks.memory", model=model, batch=batch, count=count, steps=args.steps, objective="ou"
@@ -46,7 +50,7 @@ def run(args: Namespace) -> None:
     header = ["", "predicted ÷ measured", "predicted MB", "peak when made", "trained", "saved", "evaluated"]
     table(header, rows)
     for model in args.models:
-        for batch in BATCHES:
+        for batch in CONVOLUTIONAL_BATCHES if model in CONVOLUTIONAL else BATCHES:
             count = max(STACKS.get(model, (4,)))
             case = dict(model=model, batch=batch, count=count, steps=args.steps)
             each = [
