@@ -174,9 +174,10 @@ class _Part:
 
 
 def _places(stack: Stack) -> list[slice]:
-    """The stack's cells in order, as many at a time as `NUMBERS` allows."""
+    """The stack's cells in order, as many at a time as `NUMBERS` allows, two where they take no longer than one."""
     widest = getattr(stack.network, "widest", 0) or max(param.shape[-1] for param in stack.params.values())
-    few = max(1, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
+    least = 2 if getattr(stack.network, "twofold", False) and stack.device.type == "cpu" else 1
+    few = max(least, NUMBERS[stack.device.type] // (IMAGES * CHAINS * widest))
     return [slice(first, first + few) for first in range(0, len(stack.cells), few)]
 
 

@@ -58,6 +58,8 @@ _UP, _HEAD, _ENTER, _MERGE, _DOWN, _BIAS = 0, 1 << 13, 1 << 15, 1 << 17, 1 << 16
 class Biva:
     """See `models.networks.network.Network`. Raises ValueError where the levels' grids do not fit the image."""
 
+    twofold = True
+
     def __init__(
         self,
         options: BivaOptions,

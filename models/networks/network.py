@@ -111,6 +111,7 @@ class Network(Protocol):
     `image` then can be given such numbers, and puts out sequences either way.
 
     `widest`, of a network whose activations are larger than its parameters: numbers of the largest, of one row.
+    `twofold`, true of a network of convolutions, which on a CPU compute a cell alone as two.
     """
 
     latents: tuple[int, ...]

@@ -80,6 +80,8 @@ class PixelEncoder:
 class PixelCnn(BottomUp):
     """See `models.networks.network.Network`. Raises ValueError for images of several channels."""
 
+    twofold = True
+
     draws_pixels = True
 
     def __init__(

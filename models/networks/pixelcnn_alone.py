@@ -29,6 +29,8 @@ from models.priors.prior import Prior
 class PixelCnnAlone:
     """See `models.networks.network.Network`. Its chains are one: log p(x) has no samples."""
 
+    twofold = True
+
     draws_pixels = True
 
     def __init__(

@@ -38,6 +38,7 @@ Params = Mapping[str, Tensor]
 GAIN = {"first": 1.0, "down": 1.5, "inner": 1.5, "last": 0.1, "up": 1.5, "joined": 1.5, "head": 0.5}
 FIRST_DEVIATION = {"first": 1.0, "down": 1.0, "inner": 1.0, "last": 0.1, "up": 1.0, "joined": 1.0, "head": 0.5}  # g₀
 MIN_DEVIATION = 0.01  # s
+_AT_A_TIME = 1 << 20  # numbers of the widest activation, where no gradient needs them all
 _LENGTHS = 1 << 14  # places of lengths, after all convolutions
 _BIAS = 1 << 15  # place of the bias of every output, after all convolutions
 
@@ -149,6 +150,7 @@ class ResidualMap:
             StackedConv(f"{name}.{number}", shape, layer, place + 2 * number, group, normalized)
             for number, shape in enumerate(shapes)
         ]
+        self.widest = max(shape.outputs * shape.positions for shape in shapes)
 
     def parameters(self) -> Iterator[Parameter]:
         """Of the convolutions in order, then the bias of every output."""
@@ -175,7 +177,18 @@ class ResidualMap:
         return *self.gaussian(params, x), None
 
     def _outputs(self, params: Params, x: Tensor) -> tuple[Tensor, ...]:
-        """Of the head, in its parts, each (C, S, B, O)."""
+        """Of the head, in its parts, each (C, S, B, O); on a CPU without a gradient some images at a time, in the
+        caches, to the same bits."""
+        batch, some = x.shape[2], x.shape[2]
+        if not (torch.is_grad_enabled() or isinstance(params, FirstPass)) and x.device.type == "cpu":
+            some = max(1, _AT_A_TIME // (x.shape[0] * x.shape[1] * self.widest))
+        if some >= batch:
+            return self._outputs_of(params, x)
+        parts = [self._outputs_of(params, x[:, :, first : first + some]) for first in range(0, batch, some)]
+        return tuple(torch.cat(each, 2) for each in zip(*parts, strict=True))
+
+    def _outputs_of(self, params: Params, x: Tensor) -> tuple[Tensor, ...]:
+        """The same at once."""
         cells, samples = x.shape[:2]
         h = _through(self.convs, params, stacked(x, self.given.height, self.given.width))
         return unstacked(h, cells, samples, self.parts, x.dtype)

@@ -51,6 +51,8 @@ _PLACES: dict[Group, int] = {"inference": 0, "generative": 1 << 16}  # of parame
 class ResNet(BottomUp):
     """See `models.networks.network.Network`. Raises ValueError where the layers' grids do not fit the image."""
 
+    twofold = True
+
     inference: list[ResidualMap]
     generative: list[ResidualMap]
 

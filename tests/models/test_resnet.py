@@ -22,9 +22,11 @@ from models.evaluation.settings import Evaluation
 from models.evaluation.which import ImageBlock
 from models.kernels import convolution
 from models.kernels.products import precision
+from models.networks import residual
 from models.networks.convolution_spec import halvings
 from models.networks.network import Layer, Terms
 from models.networks.residual import ResidualMap
+from models.networks.resnet import ResNet
 from models.networks.resnet_spec import ResnetOptions, generative_convs, inference_convs, saved_numbers
 from models.objectives.elbo import OrnsteinUhlenbeck
 from models.objectives.smoothing import perturb
@@ -332,3 +334,21 @@ def test_a_map_is_active_by_its_variance_averaged_over_positions(digits):
     assert len(evaluated["active_maps"]) == 2
     mlp = Stack([Cell(data="digits", latents="3-2", seed=0, hidden="5")], digits)
     assert "active_maps" not in evaluate(mlp, Evaluation(importance_samples=4))[0]  # null in its row
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_evaluation_has_the_same_bits_however_many_images_and_cells_are_taken_at_a_time(
+    digits, kind, count, monkeypatch
+):
+    """Images: as many as `_AT_A_TIME` allows, one at least. Cells: two, or each alone, computed as two."""
+    stack = Stack(cells(count, precision=kind, maps=8), digits)
+    stack.train(2)
+    settings = Evaluation(importance_samples=11, images=10)
+    expected = evaluate(stack, settings)
+    for images, twofold in ((1, True), (1 << 13, True), (1 << 30, False)):
+        monkeypatch.setattr(residual, "_AT_A_TIME", images)
+        monkeypatch.setattr(ResNet, "twofold", twofold)
+        found = evaluate(stack, settings)
+        for mine, row in zip(found, expected, strict=True):
+            assert repr(mine | {"evaluation_s": 0}) == repr(row | {"evaluation_s": 0})
