@@ -19,6 +19,7 @@ gradient. How a network keeps these parts apart: `models.objectives.paths`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -29,6 +30,11 @@ from models.networks.network import Terms
 from models.objectives.parts import KlWeight
 from models.objectives.paths import Paths
 from models.objectives.smoothing import Smoother, Smoothing
+
+
+# log of a weight beside the largest: below it a weight changes no bit of a sum, but its gradient, hundreds of nats
+# away as between chains of a colour image, has numbers so small that processors take many times as long for them.
+_NOTHING = -46.0
 
 
 class Iwae:
@@ -53,7 +59,8 @@ class Iwae:
         for layer in terms.layers:
             log_w = log_w + beta * (layer.log_p - layer.log_q)
         largest = log_w.detach().amax(1, keepdim=True)
-        w = (log_w - largest).exp()
+        apart = log_w - largest
+        w = apart.masked_fill(apart < _NOTHING, -math.inf).exp()
         if terms.paths is not None and terms.paths.weighted:
             share = w.detach() / w.detach().sum(1, keepdim=True)
             terms.paths.weights = (1.0 - beta + beta * share).unsqueeze(-1)

@@ -207,6 +207,15 @@ def test_the_bound_is_a_log_mean_and_its_gradient_the_weights_shares():
     assert far.item() == pytest.approx(bound.item() - 1e4, abs=2e-3)
 
 
+def test_a_weight_that_changes_no_bit_has_no_gradient_instead_of_a_denormal_one():
+    """For which processors take many times as long; a weight of 1e-19 beside 1 keeps its own."""
+    log_weights = torch.tensor([-5.0, -48.0, -95.0, -5.0], requires_grad=True)
+    value = bound_of(log_weights)
+    (gradient,) = torch.autograd.grad(value, log_weights)
+    assert value == torch.logsumexp(log_weights.detach(), 0) - math.log(4)
+    assert gradient.tolist() == [0.5, pytest.approx(0.5 * math.exp(-43), rel=1e-5), 0.0, 0.5]
+
+
 @pytest.mark.parametrize(("rho", "samples", "printed"), [(0.7, 5, -1.6761), (0.9, 3, -1.7552)])
 def test_one_smoothed_chain_has_the_smoothed_elbo(rho, samples, printed):
     """K = 1: its densities are sampled, and their expectation is the printed one of `ou`."""
