@@ -31,7 +31,6 @@ from models.objectives.parts import KlWeight
 from models.objectives.paths import Paths
 from models.objectives.smoothing import Smoother, Smoothing
 
-
 # log of a weight beside the largest: below it a weight changes no bit of a sum, but its gradient, hundreds of nats
 # away as between chains of a colour image, has numbers so small that processors take many times as long for them.
 _NOTHING = -46.0
