@@ -2,6 +2,7 @@
  *
  * In float32 e^x - 1 and tanh are the functions of the libraries that torch itself takes (models/kernels/vectors.py), so
  * that the bits are torch's, wherever in memory a number lies. */
+#include "bfloat16.h"
 #include "functions.h"
 #include <stddef.h>
 
@@ -42,23 +43,6 @@ void elu(const float *restrict x, float *restrict out, int64_t n, Function *expm
 void elu_gradient(const float *grad, const float *restrict y, float *out, int64_t n) {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; i++) out[i] = grad[i] * (y[i] > 0.0f ? 1.0f : y[i] + 1.0f);
-}
-
-/* Numbers of bfloat16: the upper half of a float32, to which it is rounded to even */
-typedef uint16_t bf16;
-
-static inline float wide(bf16 x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float found;
-    memcpy(&found, &bits, sizeof found);
-    return found;
-}
-
-static inline bf16 narrow(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return (bf16)(x == x ? bits : 0x7fc0);
 }
 
 /* out <- x where it is positive, else e^x - 1; near 0, where that would cancel, its series */

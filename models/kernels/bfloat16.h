@@ -2,11 +2,26 @@
 #ifndef SWEEPER_BFLOAT16_H
 #define SWEEPER_BFLOAT16_H
 #include <stdint.h>
+#include <string.h>
 
 #define BLOCK 32
 #define UP(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
 
-typedef uint16_t bf16;
+typedef uint16_t bf16; /* the upper half of a float32, to which it is rounded to even */
+
+static inline float wide(bf16 x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float found;
+    memcpy(&found, &bits, sizeof found);
+    return found;
+}
+
+static inline bf16 narrow(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return (bf16)(x == x ? bits : 0x7fc0);
+}
 
 enum { NONE = -1, IDENTITY, TANH, RELU, LEAKY_RELU, ELU };
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from models.kernels import compiled, twice, vectors
 from models.kernels.buffers import address
@@ -64,6 +65,33 @@ class _GatedMaps(torch.autograd.Function):
             of_a.mul_(1.0 - value.square())
         found = of_h.flatten(-3).permute(0, 3, 1, 2)
         return found, found if ctx.twice else None, None
+
+
+def one_row_down(a: Tensor) -> Tensor:
+    """Maps (·, ·, H, W) one row further down, so that what a row is given lies above it; the first row is 0."""
+    if twice.twice():
+        return F.pad(a, (0, 0, 1, -1))
+    down: Tensor = _Down.apply(a)  # type: ignore[no-untyped-call]
+    return down
+
+
+class _Down(torch.autograd.Function):
+    """Two copies: padding fills all maps with zeros first, which takes about as long again."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        down = torch.empty_like(a)
+        down[:, :, 0] = 0.0
+        down[:, :, 1:] = a[:, :, :-1]
+        return down
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        up = torch.empty_like(grad)
+        up[:, :, -1] = 0.0
+        up[:, :, :-1] = grad[:, :, 1:]
+        return up
 
 
 def _in_c(h: Tensor) -> bool:

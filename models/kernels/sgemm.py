@@ -6,13 +6,13 @@ import ctypes
 from collections.abc import Sequence
 from ctypes import c_float, c_int, c_void_p
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.kernels import compiled
+from models.kernels.vectors import of_torch
 
 _TRIED = [(64, 64, 64), (9, 10, 64), (33, 70, 20), (128, 200, 40), (320, 64, 10), (64, 784, 200), (5, 13, 31)]
 BY_TORCH = 400  # multiplications of a product, below which torch adds up in a loop of its own, in another order
@@ -23,9 +23,8 @@ def multiplier() -> int | None:
     """Address of the SGEMM that torch's own products call; None where torch has another or does not show it."""
     if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return None
-    try:
-        found = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).sgemm_
-    except (OSError, AttributeError):
+    found = of_torch("sgemm_")
+    if found is None:
         return None
     found.restype = None
     return ctypes.cast(found, c_void_p).value if _gives_what_torch_gives(found) else None

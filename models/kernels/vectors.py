@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ctypes import c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def expm1() -> int | None:
 
     found = compiled.library()
     numbers = 0 if found is None else found.numbers_of_function()
-    return _if_as_torch(_address(f"Sleef_expm1f{numbers}_u10"), elu, by_torch) if numbers else None
+    return _if_as_torch(of_torch(f"Sleef_expm1f{numbers}_u10"), elu, by_torch) if numbers else None
 
 
 @cache
@@ -48,22 +49,22 @@ def tanh() -> int | None:
         )  # fmt: skip
         out.copy_(both[:, 0])
 
-    return None if compiled.library() is None else _if_as_torch(_address("vmsTanh"), value, torch.tanh)
+    return None if compiled.library() is None else _if_as_torch(of_torch("vmsTanh"), value, torch.tanh)
 
 
-def _address(name: str) -> int | None:
-    """Of a function inside torch's library; None where it shows none of that name."""
+def of_torch(name: str) -> Any:
+    """A function inside torch's library; None where it shows none of that name."""
     try:
-        found = getattr(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")), name)
+        return getattr(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")), name)
     except (OSError, AttributeError):
         return None
-    return ctypes.cast(found, c_void_p).value
 
 
 def _if_as_torch(
-    function: int | None, compute: Callable[[Tensor, Tensor, int], None], by_torch: Callable[[Tensor], Tensor]
+    found: Any, compute: Callable[[Tensor, Tensor, int], None], by_torch: Callable[[Tensor], Tensor]
 ) -> int | None:
-    """The function, if what is computed by it has the bits of torch's, of numbers of every magnitude and of none."""
+    """Its address, if what is computed by it has the bits of torch's, of numbers of every magnitude and of none."""
+    function = None if found is None else ctypes.cast(found, c_void_p).value
     if function is None:
         return None
     generator = torch.Generator().manual_seed(0)

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +37,8 @@ from models.cell.image_shape import ImageShape
 from models.kernels import convolution
 from models.kernels.activations import elu
 from models.kernels.convolution import stacked
-from models.kernels.gated_maps import gated_maps
+from models.kernels.gated_maps import gated_maps, one_row_down
 from models.kernels.perceptron import Perceptron
-from models.kernels.twice import twice
 from models.networks.network import Params
 from models.networks.pixelcnn_spec import Decoder, Kernel, gated_layers, seen_maps
 from models.parameters import Parameter
@@ -164,7 +162,7 @@ class PixelDecoder:
         for number, (conv, z) in enumerate(zip(layers, maps, strict=False)):
             a = conv["vertical"](params, _beside(cells, v, z, conv["vertical"].shape))
             c = conv["horizontal"](params, _beside(cells, h, z, conv["horizontal"].shape))
-            above = conv["link"](params, _down(a))
+            above = conv["link"](params, one_row_down(a))
             found = conv["residual"](params, gated_maps(c, cells, above))
             h = found.add_(h) if number else found
             if number + 1 < len(layers):
@@ -172,32 +170,6 @@ class PixelDecoder:
         logits = last["last"](params, _beside(cells, elu(h), maps[-1], last["last"].shape))
         bias = params["generative.bias"].view(cells, self.shape.height, -1)
         return logits + bias[:, first : first + x.shape[2]]
-
-
-class _Down(torch.autograd.Function):
-    """See `_down`. Padding fills all maps with zeros and then copies, which takes twice as long."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor) -> Tensor:
-        down = torch.empty_like(a)
-        down[:, :, 0] = 0.0
-        down[:, :, 1:] = a[:, :, :-1]
-        return down
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        up = torch.empty_like(grad)
-        up[:, :, -1] = 0.0
-        up[:, :, :-1] = grad[:, :, 1:]
-        return up
-
-
-def _down(a: Tensor) -> Tensor:
-    """Maps one row further down, so that what a row is given lies above it."""
-    if twice():
-        return F.pad(a, (0, 0, 1, -1))
-    down: Tensor = _Down.apply(a)  # type: ignore[no-untyped-call]
-    return down
 
 
 def _beside(cells: int, h: Tensor, z: Tensor | None, kernel: Kernel) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def language(request, monkeypatch):
     return request.param
 
 
-def of_torch(monkeypatch, compute):
+def without_c(monkeypatch, compute):
     """What is computed without the functions in C."""
     with monkeypatch.context() as without:
         without.setattr(vectors, "expm1", lambda: None)
@@ -43,8 +45,9 @@ def test_torchs_functions_are_found():
 
 def test_a_function_of_other_bits_is_not_used():
     """One that rounds the exact value is not torch's."""
-    assert vectors._if_as_torch(1, lambda x, out, function: out.copy_(x.tanh()), torch.tanh) == 1
-    assert vectors._if_as_torch(1, lambda x, out, function: out.copy_(x.double().tanh()), torch.tanh) is None
+    address = ctypes.c_void_p(1)
+    assert vectors._if_as_torch(address, lambda x, out, function: out.copy_(x.tanh()), torch.tanh) == 1
+    assert vectors._if_as_torch(address, lambda x, out, function: out.copy_(x.double().tanh()), torch.tanh) is None
 
 
 def test_elu_is_torchs_and_does_not_depend_on_a_numbers_place(language):
@@ -69,8 +72,8 @@ def test_elu_in_c_has_the_bits_of_torch(channels_last, monkeypatch):
     x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
     grad = torch.randn(7, 24, 5, 5)
     y = elu(x)
-    assert torch.equal(y, of_torch(monkeypatch, lambda: elu(x))) and y.stride() == x.stride()
-    expected = of_torch(monkeypatch, lambda: activations.elu_gradient(grad, y))
+    assert torch.equal(y, without_c(monkeypatch, lambda: elu(x))) and y.stride() == x.stride()
+    expected = without_c(monkeypatch, lambda: activations.elu_gradient(grad, y))
     assert torch.equal(activations.elu_gradient(grad.clone(), y, torch.empty_like(y)), expected)
     own = torch.empty_like(y).copy_(grad)
     assert activations.elu_gradient(own, y) is own and torch.equal(own, expected)
@@ -113,7 +116,7 @@ def test_gates_in_c_have_the_bits_of_torch(shape, more, monkeypatch):
         y = gated_maps.gated_maps(given[0], cells, *given[1:])
         return [y, *torch.autograd.grad(y, given, grad)]
 
-    found, expected = passes(), of_torch(monkeypatch, passes)
+    found, expected = passes(), without_c(monkeypatch, passes)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     a, b = sum(given).unflatten(1, (cells, 2, units)).unbind(2)
     torch.testing.assert_close(found[0], (a.tanh() * b.sigmoid()).flatten(1, 2))
@@ -124,3 +127,13 @@ def test_no_pass_in_c_hides_operations_from_who_counts_them():
 
     with FlopCounterMode(display=False):
         assert activations._library(torch.randn(2, 3)) is None
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_one_row_down_is_padding_above(rows):
+    """And its gradient the same upwards."""
+    a, grad = torch.randn(2, 3, rows, 4, requires_grad=True), torch.randn(2, 3, rows, 4)
+    down, padded = gated_maps.one_row_down(a), torch.nn.functional.pad(a, (0, 0, 1, -1))
+    assert torch.equal(down, padded)
+    found, expected = (torch.autograd.grad(each, a, grad)[0] for each in (down, padded))
+    assert torch.equal(found, expected)
