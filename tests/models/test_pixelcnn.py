@@ -105,7 +105,7 @@ def test_masks_that_are_wrong_are_told(monkeypatch):
         wrong.setattr(pixel_decoder, "_mask", lambda weight: torch.ones_like(weight[0, 0]))
         assert seen_by(stack, 8, 5)[1] == 1
     with monkeypatch.context() as wrong:
-        wrong.setattr(pixel_decoder, "_down", lambda a: a)
+        wrong.setattr(pixel_decoder, "one_row_down", lambda a: a)
         assert seen_by(stack, 8, 5)[1] > 1
     deep = Stack([cell(decoder_layers=9)], images_of(11, 11))
     assert seen_by(deep, 8, 5) == (93, 0)
@@ -136,7 +136,7 @@ def total(stack: Stack) -> float:
 def test_with_wrong_masks_they_do_not(monkeypatch):
     """So that the sum is a test of them."""
     stack = louder(Stack([cell()], images_of(3, 3)))
-    for name, wrong in (("_mask", lambda weight: torch.ones_like(weight[0, 0])), ("_down", lambda a: a)):
+    for name, wrong in (("_mask", lambda weight: torch.ones_like(weight[0, 0])), ("one_row_down", lambda a: a)):
         with monkeypatch.context() as patched:
             patched.setattr(pixel_decoder, name, wrong)
             assert abs(total(stack) - 1.0) > 0.01
