@@ -31,8 +31,8 @@ from models.objectives.parts import KlWeight
 from models.objectives.paths import Paths
 from models.objectives.smoothing import Smoother, Smoothing
 
-# Logarithm of a weight over the largest. Below it a weight changes no bit of a sum. But its gradient has denormal numbers,
-# for which processors take many times as long: chains of a colour image are hundreds of nats apart.
+# Logarithm of a weight over the largest. Below it a weight changes no bit of a sum. But its gradient has denormal
+# numbers, for which processors take many times as long: chains of a colour image are hundreds of nats apart.
 _NOTHING = -46.0
 
 
