@@ -34,6 +34,7 @@ from sweeper.driver.ray_environment import (
 )
 from sweeper.driver.ray_logs import RayLogs
 from sweeper.driver.scratch import own_scratch
+from sweeper.driver.shutdown import killed_when_asked_to_end
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.wording import duration
 
@@ -81,7 +82,8 @@ def ray_session(
             yield scratch, start.logs
         finally:
             if start.begun.is_set():
-                ray.shutdown()
+                with killed_when_asked_to_end(start.own_processes()):
+                    ray.shutdown()
             else:
                 start.give_up()
             start.left.set()
@@ -131,11 +133,15 @@ class _Start(threading.Thread):
 
     def give_up(self) -> None:
         """End the processes of a Ray of our own that is not up yet: it may never be."""
-        mine = [each for each in psutil.Process().children(recursive=True) if self._is_its(each)]
+        mine = self.own_processes()
         for process in mine:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(mine, LEAVE_S)
+
+    def own_processes(self) -> list[psutil.Process]:
+        """Those of a Ray of our own, without its workers; none of a cluster's."""
+        return [each for each in psutil.Process().children(recursive=True) if self._is_its(each)]
 
     def _is_its(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):

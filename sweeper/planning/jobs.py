@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import socket
 from collections import defaultdict
@@ -14,6 +15,7 @@ from models.cell import Cell, cell_id, cell_size, cell_work
 from models.cell.registry import find
 from models.evaluation.settings import Evaluation
 from sweeper.machine import Machine
+from sweeper.planning.balance import STEP_FLOPS, Group, balanced
 from sweeper.planning.decide import Item
 from sweeper.store import Store
 from sweeper.study import Study
@@ -56,8 +58,9 @@ class Job:
 
     @property
     def work(self) -> float:
-        """Floating-point operations of its training: to take the longest first."""
-        return cell_work(self.cells[0], self.start, self.steps) * len(self.cells)
+        """Operations of its training, and what its steps cost beside them: to take the longest first."""
+        steps = max(self.steps - self.start, 0)
+        return cell_work(self.cells[0], self.start, self.steps) * len(self.cells) + steps * STEP_FLOPS
 
     def to_dict(self) -> dict[str, Any]:
         """The job as plain JSON values, the form in which it travels to a worker."""
@@ -85,17 +88,26 @@ def make_jobs(
         for (shape, start, steps), group in groups.items()
     }
     share = sum(works.values()) / workers if works else 0.0
-    jobs = []
-    for key, unsorted in groups.items():
-        group = sorted(unsorted, key=lambda item: item.cell.seed)  # cells of one seed share their draws
+    kinds, sizes = [], []
+    for key, group in groups.items():
         most = max_stack(group[0].cell)
         its_workers = math.ceil(works[key] / share - 1e-9) if share else 1
         rounds = math.ceil(len(group) / (most * its_workers))
         stacks = min(rounds * its_workers, len(group))  # in full rounds: a last one on few workers idles the others
-        for number in range(stacks):
-            part = group[number * len(group) // stacks : (number + 1) * len(group) // stacks]
-            jobs.append(_job(study, part, device))
+        kinds.append(_group(group, most))
+        sizes.append([(number + 1) * len(group) // stacks - number * len(group) // stacks for number in range(stacks)])
+    jobs = []
+    for group, parts in zip(groups.values(), balanced(kinds, sizes, workers), strict=True):
+        cells = iter(sorted(group, key=lambda item: item.cell.seed))  # cells of one seed share their draws
+        jobs += [_job(study, list(itertools.islice(cells, count)), device) for count in parts]
     return sorted(jobs, key=lambda job: -job.work)
+
+
+def _group(items: Sequence[Item], most: int) -> Group:
+    """What the balance of stacks has to know of cells that may share one."""
+    first = items[0]
+    steps = max(first.steps - first.start, 1)
+    return Group(len(items), most, steps, cell_work(first.cell, first.start, first.start + steps) / steps)
 
 
 def max_stack(cell: Cell, study: Study, store: Store | None, workers: int, device: str, here: Machine) -> int:
