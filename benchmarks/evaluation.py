@@ -48,7 +48,8 @@ def run(args: Namespace) -> None:
         stack = Stack(cells(model, args.cells, batch_size=args.batch), images(model))
         block = cells(model, 1, objective="vae", batch_size=IMAGES)[0]
         forward = Products(block, samples=CHAINS, forward=True)
-        candidates = {"step": advance(stack, 1), "floor": partial(forward.run, 2)}
+        runs = args.cells * k // CHAINS  # the products of K chains of every cell: of a few, cold caches would be timed
+        candidates = {"step": advance(stack, 1), "floor": partial(forward.run, runs)}
         for kind, (chains, _) in kinds.items():
             settings = Evaluation(importance_samples=chains, images=IMAGES)
             candidates[kind] = partial(evaluate, stack, settings, quick=True)
@@ -56,7 +57,7 @@ def run(args: Namespace) -> None:
         each = {
             kind: [s / (IMAGES * chains * args.cells) for s in times[kind].cpu] for kind, (chains, _) in kinds.items()
         }
-        floor = [s / (IMAGES * 2 * CHAINS) for s in times["floor"].cpu]
+        floor = [s / (IMAGES * runs * CHAINS) for s in times["floor"].cpu]
         whole = sum(number * statistics.median(each[kind]) for kind, (_, number) in kinds.items())
         on_all = TEST_IMAGES * k * statistics.median(each["K"])
         trained = statistics.median(times["step"].cpu) * STEPS / args.cells

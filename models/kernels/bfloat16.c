@@ -111,15 +111,16 @@ static inline __m512i pairs(const bf16 *x, int64_t width) {
     return _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
 }
 
-/* The same of a right operand of bfloat16, (k, n), both multiples of 32 */
-static void right_of_rows(const bf16 *x, bf16 *tiles, int64_t k, int64_t n) {
-    for (int64_t j = 0; j < n; j += 16)
+/* The same of a right operand of bfloat16, (k, n), both multiples of 32, of which so many columns are `used` */
+static void right_of_rows(const bf16 *x, bf16 *tiles, int64_t k, int64_t n, int64_t used) {
+    for (int64_t j = 0; j < used; j += 16)
         for (int64_t i = 0; i < k; i += 2, tiles += 32) _mm512_storeu_si512(tiles, pairs(x + i * n + j, n));
 }
 
-/* Tiles of a left operand, 32 columns of x (k, n) transposed: those of the first 16 rows, then of the others */
-static void left_of_columns(const bf16 *x, bf16 *tiles, int64_t k, int64_t n) {
-    for (int64_t half = 0; half < 2; half++, x += 16)
+/* Tiles of a left operand, 32 columns of x (k, n) transposed: those of the first 16 rows, then of the others, unless no
+ * more than 16 are `used` */
+static void left_of_columns(const bf16 *x, bf16 *tiles, int64_t k, int64_t n, int64_t used) {
+    for (int64_t half = 0; half < (used > 16 ? 2 : 1); half++, x += 16)
         for (int64_t i = 0; i < k; i += BLOCK, tiles += TILE) {
             __m512i row[16];
             for (int64_t l = 0; l < 16; l++) row[l] = pairs(x + (i + 2 * l) * n, n);
@@ -128,29 +129,48 @@ static void left_of_columns(const bf16 *x, bf16 *tiles, int64_t k, int64_t n) {
         }
 }
 
-/* sums (32, 32) <- the product of two rows of left tiles and two columns of right ones, `steps` tiles long; a left tile's
- * rows are `width` numbers apart, and the next tile is `next` numbers on */
-static inline void block(const bf16 *left, const bf16 *lower, int64_t width, int64_t next, const bf16 *right,
-                         int64_t steps, float *sums) {
+/* `block` where it is known whether there are lower rows and second columns */
+static inline __attribute__((always_inline)) void add_up(const bf16 *left, const bf16 *lower, int64_t width, int64_t next,
+                                                         const bf16 *right, int64_t steps, float *sums, int tall,
+                                                         int wide) {
     const bf16 *second = right + steps * TILE;
     _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (wide) _tile_zero(1);
+    if (tall) _tile_zero(2);
+    if (tall && wide) _tile_zero(3);
     for (int64_t i = 0; i < steps; i++, left += next, lower += next, right += TILE, second += TILE) {
         _tile_loadd(4, left, width * 2);
         _tile_loadd(6, right, 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, lower, width * 2);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_loadd(7, second, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(3, 5, 7);
+        if (tall) {
+            _tile_loadd(5, lower, width * 2);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (wide) {
+            _tile_loadd(7, second, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (tall && wide) _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, sums, BLOCK * 4);
-    _tile_stored(1, sums + 16, BLOCK * 4);
-    _tile_stored(2, sums + 16 * BLOCK, BLOCK * 4);
-    _tile_stored(3, sums + 16 * BLOCK + 16, BLOCK * 4);
+    if (wide) _tile_stored(1, sums + 16, BLOCK * 4);
+    if (tall) _tile_stored(2, sums + 16 * BLOCK, BLOCK * 4);
+    if (tall && wide) _tile_stored(3, sums + 16 * BLOCK + 16, BLOCK * 4);
+}
+
+/* sums (32, 32) <- the product of two rows of left tiles and two columns of right ones, `steps` tiles long; a left tile's
+ * rows are `width` numbers apart, and the next tile is `next` numbers on. Of `columns` <= 16 or `rows` <= 16 the others,
+ * which are zeros, are left out, and so are their sums */
+static inline void block(const bf16 *left, const bf16 *lower, int64_t width, int64_t next, const bf16 *right,
+                         int64_t steps, float *sums, int64_t rows, int64_t columns) {
+    if (columns > 16 && rows > 16)
+        add_up(left, lower, width, next, right, steps, sums, 1, 1);
+    else if (columns > 16)
+        add_up(left, lower, width, next, right, steps, sums, 0, 1);
+    else if (rows > 16)
+        add_up(left, lower, width, next, right, steps, sums, 1, 0);
+    else
+        add_up(left, lower, width, next, right, steps, sums, 0, 0);
 }
 
 /* tanh to 6e-5 of itself: `tanh_of` with an approximate quotient, of which the rounding leaves 8 bits */
@@ -248,11 +268,11 @@ static inline __attribute__((always_inline)) void affine(const bf16 *x, const bf
         __m512 low_bias = _mm512_maskz_loadu_ps(bias ? one : 0, bias + j);
         __m512 high_bias = _mm512_maskz_loadu_ps(bias ? two : 0, bias + j + 16);
         for (int64_t i = 0; i < rows; i += BLOCK) {
-            block(x + i * width, x + (i + 16) * width, width, BLOCK, tiles, steps, sums);
+            block(x + i * width, x + (i + 16) * width, width, BLOCK, tiles, steps, sums, BLOCK, n - j);
             int64_t last = kind == NONE && rows - i < BLOCK ? rows - i : BLOCK;
             for (int64_t r = 0; r < last; r++) {
                 __m512 low = _mm512_add_ps(_mm512_load_ps(sums + r * BLOCK), low_bias);
-                __m512 high = _mm512_add_ps(_mm512_load_ps(sums + r * BLOCK + 16), high_bias);
+                __m512 high = _mm512_add_ps(_mm512_maskz_load_ps(two, sums + r * BLOCK + 16), high_bias);
                 if (kind == NONE) {
                     float *to = (float *)out + (i + r) * n + j;
                     _mm512_mask_storeu_ps(to, one, low);
@@ -294,11 +314,11 @@ void bfloat16_of_weight(const bf16 *x, const bf16 *g, float *of_w, bf16 *scratch
     Tiles before;
     begin(&before);
     for (int64_t c = 0; c < cells; c++, x += UP(rows) * UP(k), g += UP(rows) * UP(n), of_w += stride) {
-        right_of_rows(g, scratch, UP(rows), UP(n));
+        right_of_rows(g, scratch, UP(rows), UP(n), n);
         for (int64_t i = 0; i < k; i += BLOCK) {
-            left_of_columns(x + i, left, UP(rows), UP(k));
+            left_of_columns(x + i, left, UP(rows), UP(k), k - i);
             for (int64_t j = 0; j < n; j += BLOCK) {
-                block(left, left + steps * TILE, BLOCK, TILE, scratch + j * UP(rows), steps, sums);
+                block(left, left + steps * TILE, BLOCK, TILE, scratch + j * UP(rows), steps, sums, k - i, n - j);
                 for (int64_t r = 0; r < BLOCK && i + r < k; r++) {
                     float *to = of_w + (i + r) * n + j;
                     _mm512_mask_storeu_ps(to, first(n - j), _mm512_load_ps(sums + r * BLOCK));
@@ -320,10 +340,10 @@ static inline __attribute__((always_inline)) void back(const bf16 *g, const bf16
         __mmask16 one = first(n - j), two = first(n - j - 16);
         __m512 low_sum = zero, high_sum = zero;
         for (int64_t i = 0; i < rows; i += BLOCK) {
-            if (g) block(g + i * width, g + (i + 16) * width, width, BLOCK, tiles, steps, sums);
+            if (g) block(g + i * width, g + (i + 16) * width, width, BLOCK, tiles, steps, sums, BLOCK, n - j);
             for (int64_t r = 0; r < BLOCK; r++) {
                 int there = i + r < rows;
-                __m512 low = _mm512_load_ps(sums + r * BLOCK), high = _mm512_load_ps(sums + r * BLOCK + 16);
+                __m512 low = _mm512_load_ps(sums + r * BLOCK), high = _mm512_maskz_load_ps(two, sums + r * BLOCK + 16);
                 if (plus && there) {
                     const float *more = plus + (i + r) % plus_rows * n + j;
                     low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(one, more), scale, low);
@@ -394,7 +414,7 @@ void bfloat16_add(const bf16 *x, const bf16 *tiles, float *out, int64_t rows, in
     for (int64_t j = 0; j < n; j += BLOCK, tiles += 2 * steps * TILE) {
         __mmask16 one = first(n - j), two = first(n - j - 16);
         for (int64_t i = 0; i < rows; i += BLOCK) {
-            block(x + i * width, x + (i + 16) * width, width, BLOCK, tiles, steps, sums);
+            block(x + i * width, x + (i + 16) * width, width, BLOCK, tiles, steps, sums, rows - i, n - j);
             for (int64_t r = 0; r < BLOCK && i + r < rows; r++) {
                 float *to = out + (i + r) * n + j;
                 __m512 low = _mm512_load_ps(sums + r * BLOCK), high = _mm512_load_ps(sums + r * BLOCK + 16);

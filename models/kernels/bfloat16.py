@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
-from models.kernels.buffers import address, gradient_buffer, stride
+from models.kernels.buffers import address, gradient_buffer, row_by_row, stride
 from models.kernels.maps import maps_of
 
 _KINDS = {None: -1, "identity": 0, "tanh": 1, "relu": 2, "leaky_relu": 3, "elu": 4}
@@ -242,7 +242,7 @@ def _transposed(x: Tensor) -> bool:
 
 def _inner(x: Tensor) -> Tensor:
     """x, (C, R, N), each cell's numbers row by row."""
-    return x if x[0].is_contiguous() else x.contiguous()
+    return x if row_by_row(x) else x.contiguous()
 
 
 def _library() -> ctypes.CDLL:

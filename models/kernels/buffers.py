@@ -35,3 +35,8 @@ def address(x: Tensor | None) -> int | None:
 def stride(x: Tensor | None) -> int:
     """How many numbers lie from one cell of x, (C, …), to the next, for a compiled function; 0 for none."""
     return 0 if x is None else x.stride(0)
+
+
+def row_by_row(x: Tensor) -> bool:
+    """Whether the numbers of each cell of x, (C, …, N), lie one row after the other, as compiled functions read them."""
+    return x.stride(-1) == 1 and (x.dim() == 2 or x.stride(-2) == x.shape[-1])

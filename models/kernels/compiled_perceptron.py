@@ -11,7 +11,6 @@ Shapes: C cells, S samples, B batch, R = S B rows, I, H and O features.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from models.kernels import compiled
-from models.kernels.buffers import address, gradient_buffer
-from models.kernels.maps import MapOfCells, maps_of
+from models.kernels.buffers import address, gradient_buffer, row_by_row
+from models.kernels.maps import maps_of
 from models.kernels.sgemm import as_torch, multiplier
 
 
@@ -30,7 +29,7 @@ def usable(x: Tensor, activation: str, tensors: Sequence[Tensor]) -> bool:
     if activation != "tanh":
         return False
     products = [(x.shape[2], *weight.shape[1:]) for weight in tensors[::2]]
-    return as_torch(x, products) and all(each[0].is_contiguous() for each in tensors)
+    return as_torch(x, products) and all(map(row_by_row, tensors))
 
 
 def perceptron(x: Tensor, heads: int, average: bool, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -109,7 +108,7 @@ class _Hidden(torch.autograd.Function):
 
 
 def _gradient(
-    maps: ctypes.Array[MapOfCells],
+    maps: bytes,
     x: Tensor,
     mean: Tensor | None,
     of_last: Tensor | None,
