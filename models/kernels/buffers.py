@@ -38,5 +38,5 @@ def stride(x: Tensor | None) -> int:
 
 
 def row_by_row(x: Tensor) -> bool:
-    """Whether the numbers of each cell of x, (C, …, N), lie one row after the other, as compiled functions read them."""
+    """Whether the numbers of each cell of x, (C, …, N), lie row after row, as compiled functions read them."""
     return x.stride(-1) == 1 and (x.dim() == 2 or x.stride(-2) == x.shape[-1])
