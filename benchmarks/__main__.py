@@ -7,9 +7,9 @@ import sys
 from importlib import import_module
 
 NAMES = (
-    "train", "jax", "profile", "calls", "heap", "tune", "workers", "gpu", "smoothing", "precision", "evaluation",
-    "memory", "methods", "overhead", "stacks", "scheduling", "inner", "planning", "store", "report", "refinement",
-    "figure1",
+    "train", "jax", "profile", "calls", "heap", "tune", "workers", "gpu", "convolutions", "smoothing", "precision",
+    "evaluation", "memory", "methods", "overhead", "stacks", "scheduling", "inner", "planning", "store", "report",
+    "refinement", "figure1",
 )  # fmt: skip
 
 

@@ -93,18 +93,18 @@ class Convolutions:
     Raises ValueError where the operands of a `resnet` come to other operations than the planner counts.
     """
 
-    def __init__(self, cell: Cell, cells: int = 1):
+    def __init__(self, cell: Cell, cells: int = 1, device: str = "cpu"):
         from models.kernels.convolution import multiplies_bfloat16
 
-        native = cell.precision == "bfloat16" and multiplies_bfloat16(torch.device("cpu"))
+        native = cell.precision == "bfloat16" and multiplies_bfloat16(torch.device(device))
 
         def operand(*shape: int) -> Tensor:
-            made = torch.randn(shape, dtype=torch.bfloat16 if native else torch.float32)
-            return made.contiguous(memory_format=torch.channels_last)
+            made = torch.randn(shape, dtype=torch.bfloat16 if native else torch.float32, device=device)
+            return made.contiguous(memory_format=torch.channels_last) if device == "cpu" else made
 
         self.calls: list[Callable[[], object]] = []
         self.flops = 0  # of a cell's step
-        for each in _kernels(cell):
+        for each in kernels_of(cell):
             around = (0 if each.zeros else size - 1 for size in each.size)
             x = operand(each.rows, cells * each.inputs, *(each.stride * each.side + n for n in around))
             weight = operand(cells * each.outputs, each.inputs, *each.size)
@@ -124,8 +124,8 @@ class Convolutions:
                 call()
 
 
-def _kernels(cell: Cell) -> Iterator[Kernel]:
-    """The convolutions of a cell's step."""
+def kernels_of(cell: Cell) -> Iterator[Kernel]:
+    """The convolutions of a cell's step, each as often as it is applied."""
     shape = find("data", cell.data).shape
     assert isinstance(shape, ImageShape)
     if cell.network == "pixelcnn":

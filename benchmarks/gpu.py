@@ -14,15 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.measure import Seconds, circumstances, interleaved, ratio, table
-from benchmarks.workload import MODELS, cells, images
+from benchmarks.workload import CONVOLUTIONAL, MODELS, cells, images
 from models.cell import cell_size
 
-TEXTBOOK = "nn.Linear, DataLoader, torch.optim.Adam"
+TEXTBOOK = "nn.Linear or nn.Conv2d, DataLoader, torch.optim.Adam"
 
 
 def options(parser: ArgumentParser) -> None:
     """Options of the command line."""
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=["4x40", "2x10"], help="[default: 4x40 2x10]")
+    chosen = ["4x40", "2x10", "conv_mnist"]
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS | CONVOLUTIONAL, default=chosen, help=f"[default: {' '.join(chosen)}]"
+    )
     parser.add_argument("--batch", type=int, default=64, help="batch size  [default: %(default)s]")
     parser.add_argument("--stacks", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="[default: 1 4 16 64 256]")
     parser.add_argument("--repeats", type=int, default=7, help="rounds  [default: %(default)s]")
@@ -30,7 +33,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Three tables a model; ends with exit code 1 where there is no CUDA device."""
+    """Three tables per model; ends with exit code 1 where there is no CUDA device."""
     import torch
 
     if not torch.cuda.is_available():
@@ -49,17 +52,20 @@ def run(args: Namespace) -> None:
 
 def _stacks(model: str, args: Namespace) -> None:
     """Cell-steps per second over the number of cells, of the smoothed objective."""
-    from benchmarks.floor import Products
+    from benchmarks.floor import Convolutions, Products
     from benchmarks.textbook import Textbook
 
-    flops = cell_size(cells(model, 1, batch_size=args.batch)[0]).flops
+    one = cells(model, 1, batch_size=args.batch)[0]
+    flops = cell_size(one).flops
     candidates: dict[str, tuple[int, Callable[[int], object]]] = {
-        TEXTBOOK: (1, Textbook(cells(model, 1, batch_size=args.batch)[0], images(model), "cuda").train)
+        TEXTBOOK: (1, Textbook(one, images(model), "cuda").train)
     }
     for count in args.stacks:
-        one = cells(model, 1, batch_size=args.batch)[0]
         candidates[f"a stack of {count}"] = count, _advance(_stack(model, count, args.batch))
-        candidates[f"its products alone, {count}"] = count, Products(one, cells=count, device="cuda").run
+        if model in CONVOLUTIONAL:
+            candidates[f"its convolutions alone, {count}"] = count, Convolutions(one, count, "cuda").run
+        else:
+            candidates[f"its products alone, {count}"] = count, Products(one, cells=count, device="cuda").run
     times, steps = _measure(candidates, args)
     rows = []
     for name, (count, _) in candidates.items():
