@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr
 
 from sweeper.analysis.intervals import CONFIDENCE, Interval, Known, hull_of, t_half_width
 
@@ -71,7 +71,7 @@ def judge(differences: Known, margin: float) -> Judged:
         return mean - half, mean + half
 
     # A scatter of exactly 0 leaves no doubt but the grid's.
-    p = float(student_t.sf((margin - abs(mean)) / max(error, 1e-300), len(d) - 1))
+    p = float(stdtr(len(d) - 1, (abs(mean) - margin) / max(error, 1e-300)))  # above the quotient, by symmetry
     interval = differences.interval()
     verdict = _verdict(differences.interval(1 - 2 * ERROR), interval, margin)
     reason = None

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from sweeper.parameters.control import Array
 
@@ -74,4 +74,4 @@ def jackknife_error(without: ArrayLike) -> Array:
 @lru_cache
 def quantile(level: float, freedom: float) -> float:
     """Of Student's t."""
-    return float(student_t.ppf(level, freedom))
+    return float(stdtrit(freedom, level))

@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from sweeper.analysis.curves import Curve
 from sweeper.analysis.intervals import CONFIDENCE, jackknife_error, t_half_width
@@ -141,7 +141,7 @@ def predict(
     middle, low, high, count = float(x.mean()), None, None, len(x)
     drawn = float(np.sqrt(np.square(list(errors.values())).sum()) / count)
     if count > 1:
-        half = float(np.hypot(t_half_width(x), norm.ppf(0.5 + CONFIDENCE / 2) * drawn))
+        half = float(np.hypot(t_half_width(x), ndtri(0.5 + CONFIDENCE / 2) * drawn))
         low, high = float(RHO.value(middle + half)), float(RHO.value(middle - half))
     return Prediction(
         curve, below, float(RHO.value(middle)), low, high, tuple(found.values()), tuple(found), drawn,
