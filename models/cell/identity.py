@@ -35,6 +35,12 @@ def cell_work(cell: Cell, start: int, steps: int) -> float:
     return float(cell_size(cell).flops) * (steps - start)
 
 
+def joint_steps(cell: Cell, start: int, steps: int) -> float:
+    """As how many joint steps the cell's training from step `start` to `steps` counts, by its operations: inner updates
+    are steps as well. Raises UnknownName."""
+    return cell_work(cell, start, steps) / max(_joint_size(cell).flops, 1)
+
+
 def _joint_size(cell: Cell) -> Size:
     """What one cell would need with procedure `joint`."""
     shape, network = cell.timing(), find("network", cell.network)

@@ -42,7 +42,7 @@ from models.evaluation.which import CHAINS, ImageBlock, evaluated_images, image_
 from models.networks.network import Network, Numbers
 from models.stack.stack import Stack
 
-NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
+NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 27}  # of the widest activation of a block, over the cells taken at a time
 
 # What is measured where a setting of that name is not 0: a function of (stack, images, settings, which cells at a time,
 # `between`) to the columns of each cell.

@@ -34,7 +34,7 @@ from sweeper.driver.ray_environment import (
 )
 from sweeper.driver.ray_logs import RayLogs
 from sweeper.driver.scratch import own_scratch
-from sweeper.driver.shutdown import killed_when_asked_to_end
+from sweeper.driver.shutdown import kill, killed_when_asked_to_end
 from sweeper.errors import SweeperError, WorkersUnavailable
 from sweeper.wording import duration
 
@@ -42,7 +42,6 @@ START_S = 120.0  # the limit for a cluster to answer; `run.start_s` is a study's
 OBJECT_STORE_BYTES = 200 << 20  # nothing large travels through Ray
 KNOCK_S = 10.0
 LOOK_S = 0.2
-LEAVE_S = 3.0  # for Ray's processes to end that were killed while it was starting
 
 
 @contextmanager
@@ -133,15 +132,12 @@ class _Start(threading.Thread):
 
     def give_up(self) -> None:
         """End the processes of a Ray of our own that is not up yet: it may never be."""
-        mine = self.own_processes()
-        for process in mine:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(mine, LEAVE_S)
+        kill(self.own_processes())
 
     def own_processes(self) -> list[psutil.Process]:
-        """Those of a Ray of our own, without its workers; none of a cluster's."""
-        return [each for each in psutil.Process().children(recursive=True) if self._is_its(each)]
+        """Those that a Ray of our own has started itself, which have workers and agents below them; none of a
+        cluster's."""
+        return [each for each in psutil.Process().children() if self._is_its(each)]
 
     def _is_its(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):

@@ -1,8 +1,10 @@
-"""Ray's own processes ended without its waits.
+"""Ray's own processes ended without its waits, and none of them left.
 
 `ray.shutdown` asks each of the processes it has started to end, by SIGTERM, waits a second and then kills it, one after
-the other. Ours never hear that request: signals are blocked in them (see `sweeper.driver.session`). So whoever has been
-asked is killed here at once, and the five seconds are saved. A system without `/proc` keeps them.
+the other. Ours never receive that request: signals are blocked in them (see `sweeper.driver.session`). So whoever has
+been asked is killed here at once, which saves five seconds, together with the processes that it has started itself:
+workers and agents would notice only after a while that it is gone, and write into its folder until then. A system
+without `/proc` keeps Ray's waits.
 """
 
 from __future__ import annotations
@@ -16,23 +18,24 @@ from pathlib import Path
 import psutil
 
 LOOK_S = 0.01
+LEAVE_S = 3.0  # for processes to be gone that were killed
 
 
 @contextmanager
 def killed_when_asked_to_end(processes: Collection[psutil.Process]) -> Iterator[None]:
-    """While inside, SIGKILL each process to which a SIGTERM was sent that it has blocked.
+    """While inside, kill each process to which a SIGTERM was sent that it has blocked, and all below it; then wait for
+    them to be gone.
 
     One that has such a signal waiting from before is left alone: somebody else sent it, perhaps to the whole group.
     """
     waiting = [each for each in processes if not _has_sigterm_pending(each)]
-    left = threading.Event()
+    left, killed = threading.Event(), []
 
     def watch() -> None:
         while not left.wait(LOOK_S):
-            for process in waiting:
-                if _has_sigterm_pending(process):
-                    with suppress(psutil.Error):
-                        process.kill()
+            for process in [each for each in waiting if _has_sigterm_pending(each)]:
+                waiting.remove(process)
+                killed.extend(_kill_tree(process))
 
     watcher = threading.Thread(target=watch, name="shutdown", daemon=True)
     watcher.start()
@@ -41,6 +44,24 @@ def killed_when_asked_to_end(processes: Collection[psutil.Process]) -> Iterator[
     finally:
         left.set()
         watcher.join()
+        psutil.wait_procs(killed, LEAVE_S)
+
+
+def kill(processes: Collection[psutil.Process]) -> None:
+    """Kill each process and all below it, and wait for them to be gone."""
+    psutil.wait_procs([each for process in processes for each in _kill_tree(process)], LEAVE_S)
+
+
+def _kill_tree(process: psutil.Process) -> list[psutil.Process]:
+    """Kill the process and all below it, which are returned. It is suspended first, so that it starts no others."""
+    tree = [process]
+    with suppress(psutil.Error):
+        process.suspend()
+        tree += process.children(recursive=True)
+    for each in tree:
+        with suppress(psutil.Error):
+            each.kill()
+    return tree
 
 
 def _has_sigterm_pending(process: psutil.Process) -> bool:

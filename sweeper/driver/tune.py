@@ -181,7 +181,8 @@ def _on_loss(work: Assignment, losses: Losses) -> Any:
             with suppress(OSError, TypeError):  # Tune writes a line of its own first
                 reason = Path(trial.error_file).read_text(errors="replace").partition("\n")[2].strip()
             cells = len(work.jobs.handed[number].cells)
-            why = losses.lost(number, cells, stack, work.jobs.running - 1, reason)
+            beside = sum(other.status == "RUNNING" for other in trials if other is not trial)
+            why = losses.lost(number, cells, stack, beside, reason)
             if why is None:
                 work.jobs.again(number)
             else:

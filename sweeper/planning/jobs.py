@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from models.cell import Cell, cell_id, cell_size, cell_work
+from models.cell import Cell, cell_id, cell_size, cell_work, joint_steps
 from models.cell.registry import find
 from models.evaluation.settings import Evaluation
 from sweeper.machine import Machine
@@ -56,12 +56,6 @@ class Job:
         """Ids of the cells, in their order here."""
         return tuple(cell_id(cell) for cell in self.cells)
 
-    @property
-    def work(self) -> float:
-        """Operations of its training, and what its steps cost beside them: to take the longest first."""
-        steps = max(self.steps - self.start, 0)
-        return cell_work(self.cells[0], self.start, self.steps) * len(self.cells) + steps * STEP_FLOPS
-
     def to_dict(self) -> dict[str, Any]:
         """The job as plain JSON values, the form in which it travels to a worker."""
         return asdict(self)
@@ -94,20 +88,23 @@ def make_jobs(
         its_workers = math.ceil(works[key] / share - 1e-9) if share else 1
         rounds = math.ceil(len(group) / (most * its_workers))
         stacks = min(rounds * its_workers, len(group))  # in full rounds: a last one on few workers idles the others
-        kinds.append(_group(group, most))
+        kinds.append(_group(group, most, device))
         sizes.append([(number + 1) * len(group) // stacks - number * len(group) // stacks for number in range(stacks)])
+    if not study.run.max_stack:  # who sets it may want stacks that can be compared
+        sizes = balanced(kinds, sizes, workers)
     jobs = []
-    for group, parts in zip(groups.values(), balanced(kinds, sizes, workers), strict=True):
-        cells = iter(sorted(group, key=lambda item: item.cell.seed))  # cells of one seed share their draws
-        jobs += [_job(study, list(itertools.islice(cells, count)), device) for count in parts]
-    return sorted(jobs, key=lambda job: -job.work)
+    for kind, group, parts in zip(kinds, groups.values(), sizes, strict=True):
+        waiting = iter(sorted(group, key=lambda item: item.cell.seed))  # cells of one seed share their draws
+        jobs += [(kind.work(count), _job(study, list(itertools.islice(waiting, count)), device)) for count in parts]
+    return [job for _, job in sorted(jobs, key=lambda each: -each[0])]
 
 
-def _group(items: Sequence[Item], most: int) -> Group:
-    """What the balance of stacks has to know of cells that may share one."""
+def _group(items: Sequence[Item], most: int, device: str) -> Group:
+    """What the balance of stacks has to know of cells that may share one, `most` of them."""
     first = items[0]
-    steps = max(first.steps - first.start, 1)
-    return Group(len(items), most, steps, cell_work(first.cell, first.start, first.start + steps) / steps)
+    steps = max(first.steps, first.start + 1)
+    fixed = STEP_FLOPS[device] * joint_steps(first.cell, first.start, steps)
+    return Group(len(items), most, fixed, cell_work(first.cell, first.start, steps))
 
 
 def max_stack(cell: Cell, study: Study, store: Store | None, workers: int, device: str, here: Machine) -> int:

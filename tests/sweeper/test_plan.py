@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import environment
 
-from models.cell import cell_id, cell_size
+from models.cell import cell_id, cell_size, cell_work
 from models.evaluation.settings import Evaluation
 from sweeper.cli.words import plan as words
 from sweeper.cli.words.plan import plan_lines
@@ -34,7 +34,7 @@ def test_every_missing_cell_is_in_one_order_of_its_shape_and_the_longest_comes_f
     ids = [name for job in plan.jobs for name in job.cell_ids]
     assert sorted(ids) == sorted(item.cell_id for item in plan.missing) and len(set(ids)) == 40
     assert all(len({cell.shape() for cell in job.cells}) == 1 for job in plan.jobs)
-    works = [job.work for job in plan.jobs]
+    works = [cell_work(job.cells[0], job.start, job.steps) * len(job.cells) for job in plan.jobs]
     assert works == sorted(works, reverse=True)
     assert len({job.name for job in plan.jobs}) == len(plan.jobs)
 
@@ -63,7 +63,7 @@ def test_as_many_workers_as_cores_or_gpus(tiny):
     assert make_plan(study.load(), None, HERE).workers == 4
     assert make_plan(study.load("run.threads=2"), None, HERE).workers == 2
     on_gpus = make_plan(study.load(), None, GPUS)
-    assert on_gpus.device == "cuda" and on_gpus.workers == 2 and sizes(on_gpus) == [40, 40, 40]
+    assert on_gpus.device == "cuda" and on_gpus.workers == 2 and sizes(on_gpus) == [40, 80]
     assert make_plan(study.load("run.device=cpu"), None, GPUS).device == "cpu"
     assert make_plan(study.load("run.executor=inline"), None, HERE).workers == 1
 

@@ -234,14 +234,15 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tiny, sweeper_command):
 
 @pytest.mark.slow
 def test_the_digits_are_refined_by_two_real_workers(tmp_path):
-    """`studies/refine_digits.yaml`, with half the steps, through Ray: jobs follow from results until the end, and the
-    place is the one known from a full grid at as many steps (1 - ρ = 0.023)."""
+    """`studies/refine_digits.yaml`, with fewer steps, through Ray: jobs follow from results until the end, and the
+    place is the one known from a full grid (1 - ρ = 0.022 at 4,000 steps, 0.023 at 2,000; then the top layer may still
+    have more than 5 % of its KL at ρ = 1, and the refinement be stuck)."""
     path = ROOT / "studies" / "refine_digits.yaml"
-    argv = ["run", str(path), "--store", str(tmp_path / "digits"), "--set", "train.steps=2000", "--workers", "2"]
+    argv = ["run", str(path), "--store", str(tmp_path / "digits"), "--set", "train.steps=3000", "--workers", "2"]
     run = subprocess.run([sys.executable, "-m", "sweeper", *argv], cwd=tmp_path, env=environment(), capture_output=True)
     assert run.returncode == 0, run.stderr
     store = Store.open(tmp_path / "digits")
-    (proposal,) = make_plan(load_study(path, ["train.steps=2000"]), store).refinement
+    (proposal,) = make_plan(load_study(path, ["train.steps=3000"]), store).refinement
     (curve,) = curves(store.cells())
     assert proposal.advice.state in ("met", "spent") and len(store.committed()) <= 30
     assert curve.transition.onset.value == pytest.approx(1 - 0.023, abs=0.006)

@@ -1,17 +1,20 @@
-"""Ray's processes, which do not hear SIGTERM, are killed as soon as they are asked to end."""
+"""Ray's processes, which do not receive SIGTERM, are killed as soon as they are asked to end, and leave nothing."""
 
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 
-from sweeper.driver.shutdown import killed_when_asked_to_end
+from sweeper.driver.session import ray_session
+from sweeper.driver.shutdown import kill, killed_when_asked_to_end
 
 DEAF = """
-import signal, sys, time
+import signal, subprocess, sys, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+below = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print("deaf", flush=True)
 time.sleep(600)
 """
@@ -29,6 +32,8 @@ def deaf():
 
     yield start
     for process in made:
+        for below in psutil.Process(process.pid).children() if process.poll() is None else []:
+            below.kill()
         process.kill()
         process.communicate()
 
@@ -36,11 +41,12 @@ def deaf():
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has pending is read in /proc")
 def test_one_that_is_asked_ends_at_once_and_the_others_stay(deaf):
     asked, other, stranger = deaf(), deaf(), deaf()
+    (below,) = psutil.Process(asked.pid).children()
     with killed_when_asked_to_end([psutil.Process(each.pid) for each in (asked, other)]):
         for each in (asked, stranger):
             each.terminate()
         assert asked.wait(timeout=60) == -signal.SIGKILL
-    assert other.poll() is None and stranger.poll() is None
+    assert not below.is_running() and other.poll() is None and stranger.poll() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has pending is read in /proc")
@@ -52,3 +58,34 @@ def test_a_signal_from_before_is_somebody_elses(deaf):
         late.terminate()
         assert late.wait(timeout=60) == -signal.SIGKILL
         assert early.poll() is None
+
+
+def test_processes_are_killed_with_all_below_them(deaf):
+    process = psutil.Process(deaf().pid)
+    (below,) = process.children()
+    kill([process])
+    assert not process.is_running() and not below.is_running()
+
+
+def test_a_session_that_ends_while_workers_start_leaves_neither_processes_nor_a_folder():
+    with ray_session(None, 2, 0) as (scratch, _):
+        import ray
+
+        @ray.remote(num_cpus=1)
+        class Actor:
+            """Whose process takes a second to come up."""
+
+        actors = [Actor.remote() for _ in range(2)]
+        until = time.monotonic() + 60
+        while time.monotonic() < until and "default_worker.py" not in str([each.cmdline() for each in mine()]):
+            time.sleep(0.05)
+        below = mine()
+        del actors
+    assert len(below) > 5 and not [each for each in below if each.is_running()]
+    assert not scratch.exists()
+
+
+def mine():
+    """The processes below this one that are there."""
+    found = psutil.Process().children(recursive=True)
+    return [each for each in found if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
