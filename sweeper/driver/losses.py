@@ -8,6 +8,7 @@ Whether a job is tried again is `retry_policy`'s to say; here is counted, waited
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
@@ -41,6 +42,8 @@ class Losses:
         self.killed_alone: Counter[int] = Counter()
         self.not_before, self.hopeless = 0.0, False
         self.calm_s, self.calm_at = policy.first_calm_s, 0.0
+        self.handed_at: dict[int, float] = {}
+        self.short_at = -math.inf  # when memory last ran out beside other jobs
         self.killed_before = killed_here()
 
     def room(self, running: int) -> bool:
@@ -51,6 +54,10 @@ class Losses:
             self.calm_at = now + self.calm_s
         return running < self.side_by_side and now >= self.not_before
 
+    def handed_out(self, number: int) -> None:
+        """Job `number` goes to a worker, which may have to come up first."""
+        self.handed_at[number] = self.clock()
+
     def finished(self) -> None:
         """A job was carried out, so there was memory for it."""
         self.hopeless = False
@@ -60,7 +67,7 @@ class Losses:
 
         Args:
             cells: of the job; `stack`: those that the process was training (0: it had not begun).
-            beside: how many other jobs are carried out.
+            beside: how many other jobs are carried out; those whose workers have yet to come up are not counted.
 
         Returns:
             None where the job is to be handed out again, else the reason why not, its last line in our words.
@@ -72,8 +79,8 @@ class Losses:
             return None if decision.retry else reason
         if not beside:
             self.killed_alone[number] += 1
-        times = self.killed_alone[number]
-        event = KilledForMemory(times, cells, stack, beside, self.calm_s, self.hopeless)
+        times, known = self.killed_alone[number], self.handed_at.get(number, math.inf) <= self.short_at
+        event = KilledForMemory(times, cells, stack, beside, self.calm_s, self.hopeless, known)
         decision = self.policy.after(event)
         if not decision.retry:
             self.hopeless = True  # the next jobs need not wait as long to see it
@@ -86,7 +93,7 @@ class Losses:
         now = self.clock()
         if decision.max_running:
             self.side_by_side = min(self.side_by_side, decision.max_running)
-            self.calm_s, self.calm_at = decision.calm_s, now + decision.calm_s
+            self.calm_s, self.calm_at, self.short_at = decision.calm_s, now + decision.calm_s, now
         if decision.wait_s:
             self.not_before = now + decision.wait_s
 

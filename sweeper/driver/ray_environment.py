@@ -25,9 +25,6 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # Not one worker after the other, nor all at once: where there is not memory for all, the first to be killed for it
-    # have to be noticed (`losses`) before the rest comes up.
-    "TUNE_MAX_PENDING_TRIALS_PG": "2",
     # Else a driver is let in when the first workers are up, and where these do not come up it holds Python's lock for
     # ever, so that no signal reaches it. Tune's workers are started otherwise and gain nothing by those.
     "RAY_prestart_worker_first_driver": "0",

@@ -57,7 +57,8 @@ class KilledForMemory:
 
     `cells`, `stack`: as in `Killed`; `beside`: how many other jobs are carried out; `times`: how often this has
     happened to the job while there were none; `calm_s`: how long the run now waits until it trains one more stack side
-    by side; `hopeless`: whether another job was given up for memory, and none has been carried out since.
+    by side; `hopeless`: whether another job was given up for memory, and none has been carried out since; `known`:
+    whether the job was handed out before the last such kill, so that this one is of the same shortage.
     """
 
     times: int
@@ -66,6 +67,7 @@ class KilledForMemory:
     beside: int
     calm_s: float
     hopeless: bool = False
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class RetryPolicy:
       was going on (waits of 4 minutes in all); both on top of those that halve its stack to one cell.
     - `first_wait_s`, `max_wait_s`: before such a restart, twice as long each time.
     - `first_calm_s`, `max_calm_s`: without a kill for memory until one more stack is trained side by side, twice as
-      long after each kill.
+      long after each shortage.
     """
 
     max_attempts: int = 3
@@ -146,8 +148,8 @@ class RetryPolicy:
                 return Decision(cells > 1, max_stack=halved(cells))
             case Killed(times, cells, stack):
                 return Decision(times <= self.max_restarts + halvings(cells), max_stack=halved(stack))
-            case KilledForMemory(beside=beside, stack=stack, calm_s=calm_s) if beside:
-                longer = min(2 * calm_s, self.max_calm_s)
+            case KilledForMemory(beside=beside, stack=stack, calm_s=calm_s, known=known) if beside:
+                longer = calm_s if known else min(2 * calm_s, self.max_calm_s)
                 return Decision(True, max_running=beside, calm_s=longer, max_stack=halved(stack))
             case KilledForMemory(times, cells, stack):
                 if event.hopeless or times > self.max_memory_restarts + halvings(cells):

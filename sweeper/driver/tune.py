@@ -10,6 +10,7 @@ Ray itself is started or joined in `sweeper.driver.session`.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
@@ -70,6 +71,8 @@ class RayTune:
         waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, work.say, self.policy)
         _survive_the_memory_monitor()
         losses = Losses(work.workers, self.policy, work.say)
+        # Jobs may wait for as many workers to come up: one after the other, each takes some seconds of the others' time.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(work.workers)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
@@ -212,6 +215,7 @@ def _searcher(work: Assignment, losses: Losses) -> Any:
             if taken is None:
                 return None if work.jobs.running and not work.stopping() else Searcher.FINISHED
             self.numbers[trial_id], job = taken
+            losses.handed_out(taken[0])
             return {"job": job.to_dict(), "number": taken[0], "attempt": work.attempt(taken[0])}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:

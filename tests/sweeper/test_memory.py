@@ -163,6 +163,27 @@ def test_a_worker_ended_for_memory_is_said_with_the_figures_and_its_order_waits_
     assert account.losses.room(1)
 
 
+def test_workers_that_come_up_into_a_known_shortage_do_not_make_it_a_longer_one():
+    """Fifty are asked for at once, of which eight find memory: one more is tried after the first calm, doubled once."""
+    said, now = [], [0.0]
+    losses = Losses(50, DEFAULT, said.append, lambda: now[0], lambda: 0)
+    for number in range(50):
+        assert losses.room(number)
+        losses.handed_out(number)
+    for number in range(8, 50):
+        now[0] += 1
+        assert losses.lost(number, 12, 0, 8, RAY_SAYS) is None
+    assert not losses.room(8) and losses.room(7)
+    now[0] += 2 * DEFAULT.first_calm_s
+    assert losses.room(8) and not losses.room(9)
+    losses.handed_out(8)
+    assert losses.lost(8, 12, 0, 8, RAY_SAYS) is None  # handed out after the others: the shortage lasts
+    now[0] += 2 * DEFAULT.first_calm_s
+    assert not losses.room(8)
+    now[0] += 2 * DEFAULT.first_calm_s
+    assert losses.room(8)
+
+
 def test_alone_it_is_tried_again_after_longer_and_longer_and_given_up_in_the_end(account):
     waited = []
     while (why := account.lost(RAY_SAYS, cells=1, stack=1)) is None:
