@@ -71,7 +71,7 @@ class RayTune:
         waiting = Waiting(first.start_s, work.stopping, logs, self.address is None, reserved, work.say, self.policy)
         _survive_the_memory_monitor()
         losses = Losses(work.workers, self.policy, work.say)
-        # Jobs may wait for as many workers to come up: one after the other, each takes some seconds of the others' time.
+        # Jobs may wait for as many workers to come up: one by one, each takes some seconds of the others' time.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(work.workers)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
