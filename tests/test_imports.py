@@ -65,6 +65,7 @@ OWNERS = {
     "psutil": (
         "sweeper.machine",
         "sweeper.doctor",
+        "sweeper.driver.scratch",
         "sweeper.driver.session",
         "sweeper.driver.shutdown",
         "sweeper.driver.ray_logs",

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
+
+from sweeper.driver.shutdown import kill
 
 LOST_S = 3600.0  # the age of a scratch folder without a lock that is no run's: one is without it for a moment only
 SCRATCH, LOCK = "sw-", "lock"
@@ -42,8 +45,9 @@ def own_scratch() -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Remove the scratch folders in `folder` that no run uses.
 
-    One in use is known by its lock, which the system frees when its process dies. The lock goes last: Ray's agents
-    outlive a killed run by a minute and may write once more, and what is left then is for the next run.
+    One in use is known by its lock, which the system frees when its process dies. Ray's workers and agents outlive a
+    killed run by up to a minute and would write into it once more, so they are killed before it is emptied. The lock
+    goes last: if one of them has written nevertheless, what is left is for the next run.
     """
     for left in folder.glob(f"{SCRATCH}*"):
         with suppress(OSError, Timeout):
@@ -54,9 +58,21 @@ def sweep(folder: Path) -> None:
                     shutil.rmtree(left, ignore_errors=True)
             else:
                 with FileLock(left / LOCK, timeout=0):
+                    kill(_left_of_ray(left.resolve()))
                     _empty(left)
                     if os.listdir(left) == [LOCK]:
                         shutil.rmtree(left, ignore_errors=True)
+
+
+def _left_of_ray(scratch: Path) -> list[psutil.Process]:
+    """Ray's workers and agents that have files open below a scratch folder, by the names that they give themselves."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name().startswith("ray::") and process.uids().real == os.getuid():
+                if any(Path(file.path).is_relative_to(scratch) for file in process.open_files()):
+                    found.append(process)
+    return found
 
 
 def _empty(scratch: Path) -> None:

@@ -1,12 +1,16 @@
 """Waiting for workers: what of Ray's logs is quoted, and when a run gives up, waits on, or stops."""
 
 import os
+import subprocess
+import sys
 
+import psutil
 import pytest
+from filelock import FileLock
 
 from sweeper.driver import waiting
 from sweeper.driver.ray_logs import MAX_CHARACTERS, MAX_LINES, RayLogs
-from sweeper.driver.scratch import LOST_S, sweep
+from sweeper.driver.scratch import LOCK, LOST_S, sweep
 from sweeper.driver.waiting import GaveUp, Waiting
 from sweeper.errors import WorkersUnavailable
 
@@ -126,3 +130,36 @@ def test_a_scratch_folder_that_lost_its_lock_goes_when_it_is_old(tmp_path):
     os.utime(old, (past, past))
     sweep(tmp_path)
     assert new.exists() and not old.exists()
+
+
+AGENT = """
+import pathlib, sys, time
+pathlib.Path("/proc/self/comm").write_text(sys.argv[1])  # the name, as Ray's processes set it
+with open(sys.argv[2], "w"):
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process gives itself a name in /proc")
+def test_what_is_left_of_ray_in_the_folder_of_a_killed_run_is_killed_before_it_is_removed(tmp_path):
+    """It would write there once more. Whoever else reads those logs is left alone, and so are the runs of others."""
+    killed, used = tmp_path / "sw-killed", tmp_path / "sw-used"
+    for folder in (killed, used):
+        (folder / "ray").mkdir(parents=True)
+        (folder / LOCK).touch()
+    agents = [("ray::Agent", killed), ("reader", killed), ("ray::Agent", used)]
+    started = []
+    for name, folder in agents:
+        command = [sys.executable, "-c", AGENT, name, str(folder / "ray" / name[-5:])]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout.readline() == "open\n"
+    try:
+        with FileLock(used / LOCK):
+            sweep(tmp_path)
+        assert [psutil.pid_exists(each.pid) for each in started] == [False, True, True]
+        assert not killed.exists() and used.exists()
+    finally:
+        for each in started:
+            each.kill()
+            each.communicate()
