@@ -66,12 +66,16 @@ def sweep(folder: Path) -> None:
 
 def _left_of_ray(scratch: Path) -> list[psutil.Process]:
     """Ray's workers and agents that have files open below a scratch folder, by the names that they give themselves."""
+
+    def is_one(process: psutil.Process) -> bool:
+        if not process.name().startswith("ray::") or process.uids().real != os.getuid():
+            return False
+        return any(Path(file.path).is_relative_to(scratch) for file in process.open_files())
+
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.name().startswith("ray::") and process.uids().real == os.getuid():
-                if any(Path(file.path).is_relative_to(scratch) for file in process.open_files()):
-                    found.append(process)
+            found += [process] * is_one(process)
     return found
 
 
