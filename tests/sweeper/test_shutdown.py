@@ -1,20 +1,20 @@
 """Ray's processes, which do not receive SIGTERM, are killed as soon as they are asked to end, and leave nothing."""
 
+import json
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from conftest import environment
 
-from sweeper.driver.session import ray_session
 from sweeper.driver.shutdown import kill, killed_when_asked_to_end
 
 DEAF = """
 import signal, subprocess, sys, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-below = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+below = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
 print("deaf", flush=True)
 time.sleep(600)
 """
@@ -67,25 +67,35 @@ def test_processes_are_killed_with_all_below_them(deaf):
     assert not process.is_running() and not below.is_running()
 
 
-def test_a_session_that_ends_while_workers_start_leaves_neither_processes_nor_a_folder():
-    with ray_session(None, 2, 0) as (scratch, _):
-        import ray
+SESSION = """
+import json, sys, time
+import psutil
+from sweeper.driver.session import ray_session
 
-        @ray.remote(num_cpus=1)
-        class Actor:
-            """Whose process takes a second to come up."""
-
-        actors = [Actor.remote() for _ in range(2)]
-        until = time.monotonic() + 60
-        while time.monotonic() < until and "default_worker.py" not in str([each.cmdline() for each in mine()]):
-            time.sleep(0.05)
-        below = mine()
-        del actors
-    assert len(below) > 5 and not [each for each in below if each.is_running()]
-    assert not scratch.exists()
-
-
-def mine():
-    """The processes below this one that are there."""
+def below():
     found = psutil.Process().children(recursive=True)
     return [each for each in found if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+with ray_session(None, 2, 0) as (scratch, _):
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Actor:
+        pass
+
+    actors = [Actor.remote() for _ in range(2)]  # whose processes take a second to come up
+    until = time.monotonic() + 60
+    while time.monotonic() < until and "default_worker.py" not in str([each.cmdline() for each in below()]):
+        time.sleep(0.05)
+    started = below()
+    del actors
+left = [each.name() for each in started if each.is_running()]
+json.dump({"started": len(started), "left": left, "folder": scratch.exists()}, sys.stdout)
+"""
+
+
+def test_a_session_that_ends_while_workers_start_leaves_neither_processes_nor_a_folder():
+    done = subprocess.run([sys.executable, "-c", SESSION], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["started"] > 5 and found["left"] == [] and not found["folder"]
