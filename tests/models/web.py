@@ -76,8 +76,8 @@ class Web:
             for first in range(0, min(end, len(body)), self.piece):
                 time.sleep(self.pause_s)
                 piece = body[first : min(first + self.piece, end)]
+                self.sent += len(piece)  # before it is: who has received the last of them may ask
                 request.wfile.write(piece)
                 request.wfile.flush()
-                self.sent += len(piece)
         except OSError:
             pass  # the client went away
