@@ -39,7 +39,7 @@ def timing_options(parser: ArgumentParser, steps: int) -> None:
     """`--threads`, `--repeats` and `--steps` of a benchmark of training."""
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch  [default: %(default)s]")
     parser.add_argument("--repeats", type=int, default=9, help="rounds  [default: %(default)s]")
-    parser.add_argument("--steps", type=int, default=steps, help="training steps a round  [default: %(default)s]")
+    parser.add_argument("--steps", type=int, default=steps, help="training steps per round  [default: %(default)s]")
 
 
 def in_own_process(module: str, **case: Any) -> dict[str, float]:
@@ -53,7 +53,7 @@ def in_own_process(module: str, **case: Any) -> dict[str, float]:
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:
-    """Seconds of each candidate, one call a round, after a round that does not count."""
+    """Seconds of each candidate, one call per round, after a round that does not count."""
     times = {name: Times() for name in candidates}
     for number in range(repeats + 1):
         order = list(candidates) if number % 2 else list(candidates)[::-1]

@@ -21,7 +21,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["4x40", "quickstart"], help="[default: both]")
     parser.add_argument("--workers", type=int, default=cores, help="processes  [default: the cores, %(default)s]")
     parser.add_argument("--cells", type=int, default=12, help="cells in each stack  [default: %(default)s]")
-    parser.add_argument("--steps", type=int, default=10, help="training steps a round  [default: %(default)s]")
+    parser.add_argument("--steps", type=int, default=10, help="training steps per round  [default: %(default)s]")
     parser.add_argument("--repeats", type=int, default=9, help="rounds  [default: %(default)s]")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 LOOK_S = 0.01
-LEAVE_S = 3.0  # for processes to be gone that were killed
+LEAVE_S = 3.0  # for killed processes to be gone
 
 
 @contextmanager

@@ -70,26 +70,22 @@ class Job:
 def make_jobs(
     study: Study, items: Sequence[Item], workers: int, max_stack: Callable[[Cell], int], device: str
 ) -> list[Job]:
-    """Jobs for `items`, the longest first: each of one shape, start and end, small enough that every worker has one.
+    """Jobs for `items`, the longest first: each of one shape, start and end, in full rounds of the workers that a shape
+    is work for, or of other sizes where all workers are then done sooner.
 
     `max_stack`: the most cells of a cell's shape in one stack.
     """
     groups: dict[tuple[Any, ...], list[Item]] = defaultdict(list)
     for item in items:
         groups[(item.cell.timing(), item.start, item.steps)].append(item)
-    works = {
-        (shape, start, steps): cell_work(group[0].cell, start, max(steps, start + 1)) * len(group)
-        for (shape, start, steps), group in groups.items()
-    }
-    share = sum(works.values()) / workers if works else 0.0
-    kinds, sizes = [], []
-    for key, group in groups.items():
-        most = max_stack(group[0].cell)
-        its_workers = math.ceil(works[key] / share - 1e-9) if share else 1
-        rounds = math.ceil(len(group) / (most * its_workers))
-        stacks = min(rounds * its_workers, len(group))  # in full rounds: a last one on few workers idles the others
-        kinds.append(_group(group, most, device))
-        sizes.append([(number + 1) * len(group) // stacks - number * len(group) // stacks for number in range(stacks)])
+    kinds = [_group(group, max_stack(group[0].cell), device) for group in groups.values()]
+    share = sum(kind.cells * kind.per_cell for kind in kinds) / workers
+    sizes = []
+    for kind in kinds:
+        its_workers = math.ceil(kind.cells * kind.per_cell / share - 1e-9) if share else 1
+        rounds = math.ceil(kind.cells / (kind.max_stack * its_workers))
+        stacks = min(rounds * its_workers, kind.cells)  # in full rounds: a last one on few workers idles the others
+        sizes.append([(number + 1) * kind.cells // stacks - number * kind.cells // stacks for number in range(stacks)])
     if not study.run.max_stack:  # who sets it may want stacks that can be compared
         sizes = balanced(kinds, sizes, workers)
     jobs = []
